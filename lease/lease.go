@@ -1,0 +1,153 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"iter"
+
+	"github.com/millrace/millrace/checkpoint"
+	"github.com/millrace/millrace/stream"
+)
+
+// Lease is the row in which it is written who owns a shard and how far it has
+// been processed. It is a value: stores keep it and compare-and-swap it, and
+// every decision about it is a pure function of this package.
+type Lease struct {
+	// Key names the row: unique in the application.
+	Key string
+	// Stream, StreamID and Shard say which shard of which incarnation of which
+	// stream: Stream is its name, StreamID [stream.Identity.ID].
+	Stream, StreamID, Shard string
+
+	// Owner is the incarnation of the worker that should hold the shard; empty
+	// for nobody.
+	Owner string
+	// CheckpointOwner is set during a handoff only: the incarnation that still
+	// holds the shard and may still checkpoint. Owner waits until it is empty.
+	CheckpointOwner string
+	// Counter grows by one with every write of the row, and is the guard of
+	// every swap. A new row starts at the Unix millisecond of its creation, so
+	// that counters, and with them terms, grow even across deletion and
+	// re-creation.
+	Counter int64
+	// Term is the Counter with which the present or last holder took the
+	// shard: the fencing token. It grows with every change of hands.
+	Term int64
+
+	// Checkpoint is how far the shard has been processed.
+	Checkpoint checkpoint.State
+
+	// Parents and Children are shard IDs. Children are known from the shard's
+	// end on.
+	Parents, Children []string
+	// Hash is the shard's part of the hash space.
+	Hash stream.HashRange
+	// Load is what processing the shard costs.
+	Load Load
+}
+
+// Load is the smoothed traffic of a shard or of a whole worker.
+type Load struct {
+	BytesPerSecond, RecordsPerSecond float64
+}
+
+// Member is the row of one incarnation of a worker: one start of one process.
+// It is never used again after its end.
+type Member struct {
+	// Incarnation is the key: the worker's name and a nonce made at its start.
+	Incarnation string
+	// Worker is the name that people know.
+	Worker string
+	// Version grows by one with every write of the row, and is the guard of
+	// every swap.
+	Version int64
+	// Beats is moved by the worker itself and by nobody else: while it moves,
+	// the worker lives.
+	Beats int64
+	// Revision is moved by the leader after it changed leases of this worker.
+	Revision int64
+	// Fenced says that the worker is out: nothing that it holds is its own any
+	// more, and its next beat fails.
+	Fenced bool
+	// Draining says that the worker gives away what it holds and takes nothing.
+	Draining bool
+
+	// Load is what the worker carries, in sum.
+	Load Load
+	// Code is the revision of the program, for rollouts; Zone and Host tell
+	// where it runs. All may be empty.
+	Code, Zone, Host string
+}
+
+// Store is the whole contract that a backend has to meet. One store holds the
+// rows of one application. Methods may be called at the same time by many
+// goroutines of many processes; every row is linearizable. Lists and byte
+// slices that are given or returned are never changed afterwards by either side.
+//
+// An error other than [ErrConflict] leaves open whether a write took place:
+// callers read the row back before they decide anything.
+//
+// lease/leasetest is the contract as tests.
+type Store interface {
+	// Leases yields every lease of the application, in no certain order. It
+	// need not be a snapshot; a row that exists during the whole call is
+	// yielded. It stops after the first error.
+	Leases(ctx context.Context) iter.Seq2[Lease, error]
+	// Owned returns the leases whose Owner or CheckpointOwner is that
+	// incarnation, by an index and not by a scan. It may lag behind the rows,
+	// but not for ever.
+	Owned(ctx context.Context, incarnation string) ([]Lease, error)
+	// Read returns the rows with these keys as they are now (strongly
+	// consistent), in no certain order; those that do not exist are left out.
+	Read(ctx context.Context, keys ...string) ([]Lease, error)
+	// Create adds the rows that do not exist yet, with the Counter that they
+	// carry, and leaves existing ones alone.
+	Create(ctx context.Context, leases ...Lease) error
+	// Swap replaces the row if its Counter and Owner are those of old, and
+	// returns what it wrote: next with the Counter old.Counter+1. Otherwise it
+	// returns the row as it is, and [ErrConflict]; the zero Lease when there is
+	// none. Key, Stream, StreamID and Shard never change.
+	Swap(ctx context.Context, old, next Lease) (Lease, error)
+	// Delete removes the row under the same guard; [ErrConflict] also when
+	// there is none.
+	Delete(ctx context.Context, old Lease) error
+
+	// Members returns every member row as it is now (strongly consistent).
+	Members(ctx context.Context) ([]Member, error)
+	// SwapMember is the one way to write a member row: it joins (old is zero:
+	// the row must not exist), beats, bumps, fences, and ends a row (next is
+	// zero). The row must have the Version of old; it gets old.Version+1, and
+	// is returned as written. Otherwise it returns the row as it is, and
+	// [ErrConflict]; the zero Member when there is none. It never creates a
+	// row but by a join.
+	SwapMember(ctx context.Context, old, next Member) (Member, error)
+}
+
+// Notifier is a store that can wake others at once. Optional, found by type
+// assertion: notifications only speed things up.
+type Notifier interface {
+	// Changes calls wake, soon, after any write of another process, until ctx
+	// is done. Several writes may be one call, and a call may come for nothing.
+	Changes(ctx context.Context, wake func()) error
+}
+
+// ErrConflict says that a row is not as the caller believed, so that nothing
+// was written.
+var ErrConflict = errors.New("lease store: the row has changed")
+
+// Causes with which the context of a hold is cancelled. All of them wrap
+// [checkpoint.ErrLeaseLost].
+var (
+	// ErrLost says that the row shows another holder, or a later term.
+	ErrLost error = lost("another worker took the shard")
+	// ErrExpired says that the worker could not prove in time that it lives,
+	// and stops by its own clock before anyone else may take its shards.
+	ErrExpired error = lost("no heartbeat in time")
+	// ErrDrained says that the worker was told to stop and its time is over.
+	ErrDrained error = lost("handed over unfinished: the time to drain is over")
+)
+
+type lost string
+
+func (l lost) Error() string { return "lease lost: " + string(l) }
+func (l lost) Unwrap() error { return checkpoint.ErrLeaseLost }

@@ -1,0 +1,84 @@
+package processors
+
+import (
+	"context"
+	"time"
+
+	"github.com/millrace/millrace/checkpoint"
+	"github.com/millrace/millrace/stream"
+)
+
+// RecordProcessor processes the records of one shard for one term. The calls
+// come one at a time, from one goroutine.
+//
+// The context of every call but LeaseLost is cancelled, with the reason as its
+// cause, as soon as the shard no longer belongs to this worker: return soon
+// then. A panic in a callback is taken for an error ([*PanicError]).
+type RecordProcessor interface {
+	// Initialize is called once, before the first record. An error is retried,
+	// like one of ProcessRecords.
+	Initialize(ctx context.Context, start Start) error
+
+	// ProcessRecords gets the next records, in order. nil says that they are
+	// done: the checkpoint may pass them. An error says that they are not: the
+	// same batch is given again, after a pause, until it is done; nothing is
+	// ever skipped. The batch is valid until the call returns, what its records
+	// point to for as long as wanted.
+	ProcessRecords(ctx context.Context, batch *Batch) error
+
+	// ShutdownRequested is called once when the shard is about to be handed to
+	// another worker, or the worker stops. All batches given so far are done. A
+	// checkpoint follows by itself, unless checkpoints are manual. An error is
+	// logged.
+	ShutdownRequested(ctx context.Context, c checkpoint.Checkpointer) error
+
+	// ShardEnded is called once when a closed shard was read to its end and all
+	// its records are done. When it returns nil the end is stored and the
+	// children may begin; an error is retried.
+	ShardEnded(ctx context.Context, c checkpoint.Checkpointer) error
+
+	// LeaseLost is called instead of the former two when the shard was lost:
+	// nothing can be stored any more. The cause says why. ctx is not cancelled
+	// by the loss, but bounded in time.
+	LeaseLost(ctx context.Context, cause error)
+}
+
+// Start is what a processor learns before its first record.
+type Start struct {
+	Shard Shard
+	// Checkpoint is where the records begin, with what an earlier term left
+	// prepared and not committed.
+	Checkpoint checkpoint.State
+}
+
+// Shard tells a processor what it works on, and under which right.
+type Shard struct {
+	// Application and Worker name who processes.
+	Application, Worker string
+	// Stream is the incarnation of the stream, ID the shard in it.
+	Stream stream.Identity
+	ID     string
+	// Parents and Hash are the shard's lineage and its part of the hash space.
+	Parents []string
+	Hash    stream.HashRange
+	// Term is the fencing token of this term: it grows with every change of
+	// hands. A sink that remembers the greatest it has seen can refuse a
+	// former holder.
+	Term int64
+}
+
+// Batch is what one call of ProcessRecords gets.
+type Batch struct {
+	// Records are the records, in order; never empty. The slice is used again
+	// after the call.
+	Records []stream.Record
+	// Shard is the shard that they come from.
+	Shard *Shard
+	// Behind is how far the last record is behind the newest one of the shard.
+	Behind time.Duration
+	// Attempt counts how often this batch has been given, from 1.
+	Attempt int
+	// Checkpointer stores how far the work has got, for those who want to say
+	// so themselves.
+	Checkpointer checkpoint.Checkpointer
+}
