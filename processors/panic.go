@@ -1,0 +1,66 @@
+package processors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/sourcegraph/conc/panics"
+
+	"github.com/millrace/millrace/checkpoint"
+)
+
+// PanicError is what a panic in a callback becomes.
+type PanicError struct {
+	// Value is what panic was called with.
+	Value any
+	// Stack is the stack of the panicking goroutine.
+	Stack []byte
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("panic in record processor: %v", e.Value) }
+
+// Unwrap returns the panic's value when that is an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+// errGoexit is what runtime.Goexit in a callback would otherwise hide.
+var errGoexit = errors.New("record processor ended its goroutine")
+
+// Try calls f and returns its error, or its panic as a [*PanicError].
+func Try(f func() error) error {
+	err := errGoexit
+	if caught := panics.Try(func() { err = f() }); caught != nil {
+		return &PanicError{Value: caught.Value, Stack: caught.Stack}
+	}
+	return err
+}
+
+// Recover wraps a processor so that none of its callbacks panics. Workers wrap
+// every processor with it, outermost.
+func Recover(p RecordProcessor) RecordProcessor { return recovering{p} }
+
+type recovering struct{ next RecordProcessor }
+
+func (r recovering) Initialize(ctx context.Context, start Start) error {
+	return Try(func() error { return r.next.Initialize(ctx, start) })
+}
+
+func (r recovering) ProcessRecords(ctx context.Context, batch *Batch) error {
+	return Try(func() error { return r.next.ProcessRecords(ctx, batch) })
+}
+
+func (r recovering) ShutdownRequested(ctx context.Context, c checkpoint.Checkpointer) error {
+	return Try(func() error { return r.next.ShutdownRequested(ctx, c) })
+}
+
+func (r recovering) ShardEnded(ctx context.Context, c checkpoint.Checkpointer) error {
+	return Try(func() error { return r.next.ShardEnded(ctx, c) })
+}
+
+// LeaseLost has no way to report an error; a panic ends here.
+func (r recovering) LeaseLost(ctx context.Context, cause error) {
+	_ = panics.Try(func() { r.next.LeaseLost(ctx, cause) })
+}
