@@ -2,7 +2,6 @@ package processors
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/sourcegraph/conc/panics"
@@ -26,12 +25,8 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-// errGoexit is what runtime.Goexit in a callback would otherwise hide.
-var errGoexit = errors.New("record processor ended its goroutine")
-
 // Try calls f and returns its error, or its panic as a [*PanicError].
-func Try(f func() error) error {
-	err := errGoexit
+func Try(f func() error) (err error) {
 	if caught := panics.Try(func() { err = f() }); caught != nil {
 		return &PanicError{Value: caught.Value, Stack: caught.Stack}
 	}
