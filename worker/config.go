@@ -1,0 +1,165 @@
+package worker
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/millrace/millrace/lease"
+	"github.com/millrace/millrace/processors"
+	"github.com/millrace/millrace/stream"
+)
+
+// Config says what a worker does. Application, Streams, Leases and Processor
+// are needed; the zero value of everything else is a good choice.
+type Config struct {
+	// Application names the fleet. Workers of one application share out the
+	// shards among them; different applications read the same stream on their own.
+	Application string
+	// Name is what people know this worker by; it need not be unique, since
+	// every start gets an incarnation of its own. Default: host name and process id.
+	Name string
+	// Streams are what is processed, one or many.
+	Streams []stream.Stream
+	// Leases is where it is written who owns which shard, and how far it got.
+	// The store belongs to the application alone.
+	Leases lease.Store
+	// Processor makes the processor for one term on one shard. It is called
+	// once for each, from the goroutine that the processor will be called from.
+	Processor func(processors.Shard) processors.RecordProcessor
+
+	// From is where shards are begun that nobody has processed yet: TrimHorizon,
+	// Latest or AtTime. It matters at the first contact with a stream only;
+	// children of a reshard always begin at their first record.
+	// Default: stream.TrimHorizon.
+	From stream.Position
+	// BatchRecords and BatchBytes bound one call of ProcessRecords. A record
+	// larger than BatchBytes comes alone. Defaults: 1,000 records, 1 MiB.
+	BatchRecords, BatchBytes int
+	// Memory bounds the records that the worker holds for all its shards
+	// together, in bytes: with many shards, batches get smaller than
+	// BatchBytes, but not smaller than 64 KiB. Each shard has one batch in work
+	// and one read ahead. Default: 256 MiB.
+	Memory int
+	// Retry says how long to wait before a batch is given again that ended in an
+	// error or a panic. It is given until it succeeds. Default: 100 ms to 30 s.
+	Retry processors.Backoff
+	// CheckpointEvery is how long finished work may wait for its checkpoint,
+	// and so how much may come again after a crash. Default: 5 s.
+	CheckpointEvery time.Duration
+	// ManualCheckpoints leaves checkpoints to the processor, by its
+	// [checkpoint.Checkpointer]. Default: false; they are stored each
+	// CheckpointEvery, at a shard's end, and before a shard is handed over.
+	ManualCheckpoints bool
+
+	// Drain is how long a stop, or the handing over of a shard, may wait for
+	// the running batch. Then its context is cancelled. Default: 30 s.
+	Drain time.Duration
+	// FailoverTime is how long a silent worker is waited for before its shards
+	// go to others, and how long a worker that cannot reach the store may go
+	// on. Default: 10 s.
+	FailoverTime time.Duration
+	// MaxShards bounds how many shards this worker takes. Default: no bound.
+	MaxShards int
+	// Code is the revision of the program: during a rollout shards move to the
+	// newest. Zone and Host tell where the worker runs. Defaults: empty.
+	Code, Zone, Host string
+
+	// Logger gets what a person would want to know. Default: slog.Default().
+	Logger *slog.Logger
+	// MeterProvider and TracerProvider get metrics and spans; without one they
+	// cost nothing. Defaults: those of package otel.
+	MeterProvider  metric.MeterProvider
+	TracerProvider trace.TracerProvider
+}
+
+// leastBatch is how small Memory can make a batch: below it, the cost of a
+// batch is no longer small beside that of its records.
+const leastBatch = 64 << 10
+
+func (c Config) withDefaults() Config {
+	if c.Name == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			host = "worker"
+		}
+		c.Name = fmt.Sprintf("%s-%d", host, os.Getpid())
+	}
+	c.From = cmp.Or(c.From, stream.TrimHorizon)
+	c.BatchRecords = cmp.Or(c.BatchRecords, 1000)
+	c.BatchBytes = cmp.Or(c.BatchBytes, 1<<20)
+	c.Memory = cmp.Or(c.Memory, 256<<20)
+	c.Retry.Min = cmp.Or(c.Retry.Min, 100*time.Millisecond)
+	c.Retry.Max = cmp.Or(c.Retry.Max, max(c.Retry.Min, 30*time.Second))
+	c.CheckpointEvery = cmp.Or(c.CheckpointEvery, 5*time.Second)
+	c.Drain = cmp.Or(c.Drain, 30*time.Second)
+	c.FailoverTime = cmp.Or(c.FailoverTime, 10*time.Second)
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.MeterProvider == nil {
+		c.MeterProvider = otel.GetMeterProvider()
+	}
+	if c.TracerProvider == nil {
+		c.TracerProvider = otel.GetTracerProvider()
+	}
+	return c
+}
+
+// validate names the field, the value and the fix for everything that is wrong.
+func (c Config) validate() error {
+	var errs []error
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("worker: Config."+format, args...))
+	}
+	if c.Application == "" {
+		bad("Application is empty: name the fleet, for example \"billing\"")
+	}
+	if len(c.Streams) == 0 {
+		bad("Streams is empty: give at least one stream")
+	}
+	for i, s := range c.Streams {
+		if s == nil {
+			bad("Streams[%d] is nil: leave it out or give a stream", i)
+		}
+	}
+	if c.Leases == nil {
+		bad("Leases is nil: give a lease store, for example sqlite.Open(…) or lease.NewMemory()")
+	}
+	if c.Processor == nil {
+		bad("Processor is nil: give a function that makes a RecordProcessor")
+	}
+	if _, _, numbered := c.From.Sequence(); numbered || c.From == stream.ShardEnd {
+		bad("From is %v: a first position must fit every shard: use stream.TrimHorizon, stream.Latest or stream.AtTime", c.From)
+	}
+	atLeast := func(field string, value, least int) {
+		if value != 0 && value < least {
+			bad("%s is %d: use at least %d, or 0 for the default", field, value, least)
+		}
+	}
+	atLeast("BatchRecords", c.BatchRecords, 1)
+	atLeast("BatchBytes", c.BatchBytes, 1)
+	atLeast("Memory", c.Memory, 1<<20)
+	atLeast("MaxShards", c.MaxShards, 1)
+	duration := func(field string, value, least time.Duration) {
+		if value != 0 && value < least {
+			bad("%s is %v: use at least %v, or 0 for the default", field, value, least)
+		}
+	}
+	duration("Retry.Min", c.Retry.Min, time.Millisecond)
+	duration("Retry.Max", c.Retry.Max, time.Millisecond)
+	if c.Retry.Max != 0 && c.Retry.Max < c.Retry.Min {
+		bad("Retry.Max is %v, shorter than Retry.Min, %v: raise it", c.Retry.Max, c.Retry.Min)
+	}
+	duration("CheckpointEvery", c.CheckpointEvery, time.Millisecond)
+	duration("Drain", c.Drain, time.Millisecond)
+	duration("FailoverTime", c.FailoverTime, 100*time.Millisecond)
+	return errors.Join(errs...)
+}

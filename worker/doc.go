@@ -1,0 +1,22 @@
+// Package worker runs record processors over the shards of streams: it takes
+// leases, reads, calls the processor in order, checkpoints and drains.
+//
+//	lease.Coordinator ── one goroutine per held shard ──┐
+//	                                                    ▼
+//	stream.Reader ──► fetcher ──► batch n+1 ──► ProcessRecords(batch n) ──► Tracker
+//	                    (one batch ahead,          │ error or panic:          │ done
+//	                     bounded in bytes)         └─ the same batch again    ▼
+//	                                                  after a pause        Keeper ──► Hold.Save
+//	                                                                    (each 5 s, and at the end)
+//
+// A fleet is any number of workers with the same Application and the same
+// lease store, in one process or on many machines; they share out the shards
+// among themselves.
+//
+// What is promised: every record reaches a processor at least once and in the
+// order of its shard; nothing is skipped, whatever a processor returns; a
+// graceful stop hands every shard over without repeating a record; a child
+// shard begins when its parents are finished; memory is bounded. What is not:
+// after a crash the records since the last checkpoint come again, so effects
+// should bear repetition or be fenced by the shard's term.
+package worker

@@ -1,0 +1,118 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/millrace/millrace/processors"
+	"github.com/millrace/millrace/stream"
+)
+
+// fetcher reads a shard one batch ahead of its processor. Two batches go round
+// between the two: while one is processed the other is filled, so that memory
+// is bounded and a slow processor slows its reader.
+type fetcher struct {
+	reader  stream.Reader
+	limits  func() (records, bytes int)
+	log     *slog.Logger
+	trimmed func(*stream.TrimmedError)
+	backoff processors.Backoff
+
+	ready chan fetched
+	free  chan *stream.Batch
+}
+
+// fetched is a batch, or the error that ends the reading.
+type fetched struct {
+	batch *stream.Batch
+	err   error
+}
+
+func newFetcher(reader stream.Reader, limits func() (int, int), log *slog.Logger, trimmed func(*stream.TrimmedError)) *fetcher {
+	f := &fetcher{
+		reader: reader, limits: limits, log: log, trimmed: trimmed,
+		ready: make(chan fetched),
+		free:  make(chan *stream.Batch, 2),
+	}
+	f.free <- &stream.Batch{}
+	f.free <- &stream.Batch{}
+	return f
+}
+
+// run reads until ctx is done, or until it has handed over an error that ends
+// the reading.
+func (f *fetcher) run(ctx context.Context) {
+	for {
+		var b *stream.Batch
+		select {
+		case b = <-f.free:
+		case <-ctx.Done():
+			return
+		}
+		next := fetched{batch: b, err: f.read(ctx, b)}
+		select {
+		case f.ready <- next:
+		case <-ctx.Done():
+			return
+		}
+		if next.err != nil {
+			return
+		}
+	}
+}
+
+// read fills b, however long that takes. It returns only errors that end the
+// reading: the shard's end, a stream or shard that is gone, and ctx.
+func (f *fetcher) read(ctx context.Context, b *stream.Batch) error {
+	var wait time.Duration
+	for {
+		b.MaxRecords, b.MaxBytes = f.limits()
+		err := f.reader.Next(ctx, b)
+		if err == nil {
+			// Views of larger blocks would keep more memory alive than the
+			// batch may use: then its records get memory of their own.
+			if b.Footprint > max(b.MaxBytes, b.Bytes) {
+				b.Compact()
+			}
+			return nil
+		}
+		var end *stream.ShardEndError
+		var gap *stream.TrimmedError
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.As(err, &end):
+			return end
+		case errors.Is(err, stream.ErrStreamNotFound), errors.Is(err, stream.ErrShardNotFound), errors.Is(err, stream.ErrClosed):
+			return err
+		case errors.As(err, &gap):
+			f.log.ErrorContext(ctx, "records left retention before they were processed", "from", gap.From, "horizon", gap.Horizon)
+			f.trimmed(gap)
+			continue
+		}
+		wait = f.backoff.Next(wait)
+		f.log.WarnContext(ctx, "reading the shard failed, trying again", "err", err, "wait", wait)
+		if !pause(ctx, wait, nil) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// recycle gives a batch back that is processed.
+func (f *fetcher) recycle(b *stream.Batch) { f.free <- b }
+
+// pause waits for d; it returns false at once when ctx is done or stop closed.
+func pause(ctx context.Context, d time.Duration, stop <-chan struct{}) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	case <-stop:
+		return false
+	}
+}
