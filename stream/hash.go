@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/bits"
 	"slices"
+	"strings"
 )
 
 // Hash is a point of the hash space, 0 to 2¹²⁸−1. It is a comparable value.
@@ -31,7 +32,7 @@ func HashOf(partitionKey string) Hash {
 // writes explicit hash keys and the ends of hash ranges.
 func ParseHash(text string) (Hash, error) {
 	s, err := ParseSequence(text)
-	if err != nil || s.hi != 0 || s.sub != 0 {
+	if err != nil || s.hi != 0 || strings.Contains(text, "/") {
 		return Hash{}, fmt.Errorf("hash key %q: want a decimal number from 0 to 2^128-1", clip(text))
 	}
 	return Hash{s.mid, s.lo}, nil
@@ -134,13 +135,16 @@ func fraction(i, n uint64) Hash {
 }
 
 // Holes returns the parts of the hash space that none of the ranges covers, in
-// order. Ranges may overlap.
+// order. Ranges may overlap; one that ends before it starts covers nothing.
 func Holes(ranges []HashRange) []HashRange {
 	sorted := slices.Clone(ranges)
 	slices.SortFunc(sorted, func(a, b HashRange) int { return a.Start.Compare(b.Start) })
 	var holes []HashRange
 	next := Hash{} // the first point not yet covered
 	for _, r := range sorted {
+		if r.End.Compare(r.Start) < 0 {
+			continue
+		}
 		if r.Start.Compare(next) > 0 {
 			holes = append(holes, HashRange{next, r.Start.Prev()})
 		}

@@ -49,8 +49,22 @@ func At(s Sequence) Position { return Position{kind: kindAt, seq: s} }
 func After(s Sequence) Position { return Position{kind: kindAfter, seq: s} }
 
 // AtTime returns the position before the first record that arrived at t or
-// later. Times are kept to the millisecond, as streams stamp their records.
-func AtTime(t time.Time) Position { return Position{kind: kindTime, ms: t.UnixMilli()} }
+// later. Times are kept to the millisecond, as streams stamp their records, and
+// within the years 1 to 9999, so that every position has a text form.
+func AtTime(t time.Time) Position {
+	if t.Before(minTime) {
+		t = minTime
+	}
+	if t.After(maxTime) {
+		t = maxTime
+	}
+	return Position{kind: kindTime, ms: t.UnixMilli()}
+}
+
+var (
+	minTime = time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)
+	maxTime = time.Date(9999, 12, 31, 23, 59, 59, 999_000_000, time.UTC)
+)
 
 // IsZero reports whether p is the zero value, which is no position.
 func (p Position) IsZero() bool { return p == Position{} }

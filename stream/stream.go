@@ -57,8 +57,9 @@ type Reader interface {
 type Subscriber interface {
 	// Subscribe calls handle with one batch after the other, in order, from one
 	// goroutine, until handle returns an error (returned as it is), the shard
-	// ends ([*ShardEndError]) or ctx is done (its cause). The batch is used
-	// again after handle returns. A slow handle slows its own subscription and
+	// ends ([*ShardEndError]), records are missing ([*TrimmedError]: subscribe
+	// again at its Horizon) or ctx is done (its cause). The batch is used again
+	// after handle returns. A slow handle slows its own subscription and
 	// nothing else; no more than limits.MaxBytes (or one record) and the blocks
 	// that hold them are kept for it.
 	Subscribe(ctx context.Context, shardID string, from Position, limits Batch, handle func(*Batch) error) error
