@@ -74,6 +74,8 @@ type Member struct {
 
 	// Load is what the worker carries, in sum.
 	Load Load
+	// MaxLeases is how many leases the worker takes at most; 0 is no bound.
+	MaxLeases int
 	// Code is the revision of the program, for rollouts; Zone and Host tell
 	// where it runs. All may be empty.
 	Code, Zone, Host string
