@@ -1,0 +1,107 @@
+package worker
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/millrace/millrace/processors"
+	"github.com/millrace/millrace/stream"
+	"github.com/millrace/millrace/stream/streamtest"
+)
+
+// scales weighs what was read from a stream and is not processed yet.
+type scales struct {
+	stream.Stream
+	mu        sync.Mutex
+	now, most int
+}
+
+func (s *scales) add(bytes int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now += bytes
+	s.most = max(s.most, s.now)
+}
+
+func (s *scales) Open(ctx context.Context, shard string, from stream.Position) (stream.Reader, error) {
+	r, err := s.Stream.Open(ctx, shard, from)
+	return &weighing{r, s}, err
+}
+
+type weighing struct {
+	stream.Reader
+	scales *scales
+}
+
+func (w *weighing) Next(ctx context.Context, b *stream.Batch) error {
+	err := w.Reader.Next(ctx, b)
+	w.scales.add(b.Bytes)
+	return err
+}
+
+func TestASlowProcessorSlowsItsReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t, 8)
+		payload := make([]byte, 10<<10)
+		const n = 2000 // 20 MiB
+		for i := range n {
+			if _, err := b.stream.Put(t.Context(), stream.Entry{PartitionKey: strconv.Itoa(i), Data: payload}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		weighed := &scales{Stream: b.stream}
+		cfg := b.config("a")
+		cfg.Streams = []stream.Stream{weighed}
+		cfg.Memory = 1 << 20
+		var done int
+		var mu sync.Mutex
+		all := make(chan struct{})
+		cfg.Processor = func(processors.Shard) processors.RecordProcessor {
+			return processors.Func(func(_ context.Context, batch *processors.Batch) error {
+				time.Sleep(time.Second) // the slow processor
+				bytes := 0
+				for i := range batch.Records {
+					bytes += batch.Records[i].Size()
+				}
+				weighed.add(-bytes)
+				mu.Lock()
+				defer mu.Unlock()
+				if done += len(batch.Records); done == n {
+					close(all)
+				}
+				return nil
+			})
+		}
+		w := b.start(cfg)
+		<-all
+		w.stop()
+		// When the worker begins, the first shards do not know yet how many
+		// will share the memory: each may have taken batches of its share then.
+		if weighed.most > 2*cfg.Memory {
+			t.Errorf("%d bytes were held at once, the limit is %d", weighed.most, cfg.Memory)
+		}
+	})
+}
+
+func TestARecreatedStreamIsBegunAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t, 2)
+		b.puts(30)
+		w := b.start(b.config("a"))
+		b.ledger.wait(t, 30)
+		w.stop()
+
+		time.Sleep(time.Second)
+		b.stream = streamtest.NewMemory("orders", 2) // the same name, another incarnation
+		b.ledger, b.put = newLedger(), 0
+		b.puts(40)
+		w = b.start(b.config("b"))
+		b.ledger.wait(t, 40)
+		w.stop()
+		b.ledger.check(t, 40, 1)
+	})
+}
