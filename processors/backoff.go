@@ -18,10 +18,14 @@ type Backoff struct {
 	Max time.Duration
 }
 
-// Next returns the wait after one that took last; 0 for the first. It may be
-// called at the same time.
-func (b Backoff) Next(last time.Duration) time.Duration {
+// Next returns the wait after one that took last; 0 for the first. It draws
+// from r, or, when that is nil, from the source that all share.
+func (b Backoff) Next(r *rand.Rand, last time.Duration) time.Duration {
 	least, most := cmp.Or(b.Min, 100*time.Millisecond), cmp.Or(b.Max, 30*time.Second)
 	span := 3*max(last, least) - least
-	return min(most, least+rand.N(span+1))
+	draw := rand.Int64N
+	if r != nil {
+		draw = r.Int64N
+	}
+	return min(most, least+time.Duration(draw(int64(span)+1)))
 }

@@ -80,7 +80,7 @@ func TestBackoffGrowsWithJitterAndStaysWithinItsBounds(t *testing.T) {
 			var wait time.Duration
 			for range 40 {
 				last := wait
-				wait = b.Next(last)
+				wait = b.Next(nil, last)
 				distinct[wait] = true
 				if wait < least || wait > most {
 					t.Fatalf("%+v: waits %v after %v", b, wait, last)

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"time"
 
@@ -72,6 +74,11 @@ type Config struct {
 	// newest. Zone and Host tell where the worker runs. Defaults: empty.
 	Code, Zone, Host string
 
+	// Seed decides the jitter of all delays; two starts of one worker name must
+	// never share one. It is for simulations that are to take the same course
+	// again. Default: 0, a random one.
+	Seed uint64
+
 	// Logger gets what a person would want to know. Default: slog.Default().
 	Logger *slog.Logger
 	// MeterProvider and TracerProvider get metrics and spans; without one they
@@ -101,6 +108,7 @@ func (c Config) withDefaults() Config {
 	c.CheckpointEvery = cmp.Or(c.CheckpointEvery, 5*time.Second)
 	c.Drain = cmp.Or(c.Drain, 30*time.Second)
 	c.FailoverTime = cmp.Or(c.FailoverTime, 10*time.Second)
+	c.Seed = cmp.Or(c.Seed, rand.Uint64())
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -111,6 +119,13 @@ func (c Config) withDefaults() Config {
 		c.TracerProvider = otel.GetTracerProvider()
 	}
 	return c
+}
+
+// random returns a source for one goroutine of one term.
+func (c Config) random(s processors.Shard, who string) *rand.Rand {
+	h := fnv.New64a()
+	fmt.Fprint(h, s.Stream.ID(), s.ID, s.Term, who)
+	return rand.New(rand.NewPCG(c.Seed, h.Sum64()))
 }
 
 // validate names the field, the value and the fix for everything that is wrong.

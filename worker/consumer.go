@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -26,6 +27,9 @@ type consumer struct {
 	keeper    *checkpoint.Keeper
 	log       *slog.Logger
 	tel       *shardTelemetry
+
+	// random is the jitter of the goroutine of run.
+	random *rand.Rand
 
 	// dirty wakes the committer; it holds one token while there is something
 	// to store.
@@ -61,7 +65,7 @@ func (c *consumer) run(ctx context.Context, reader stream.Reader, limits func() 
 // work processes batches until the shard ends (end is not nil), is to be handed
 // over (both nil), cannot be read any more (err), or ctx is done.
 func (c *consumer) work(ctx context.Context, reader stream.Reader, limits func() (int, int)) (end *stream.ShardEndError, err error) {
-	f := newFetcher(reader, limits, c.log, c.tel.trimmedGap)
+	f := newFetcher(reader, limits, c.log, c.cfg.random(c.shard, "fetcher"), c.tel.trimmedGap)
 	helpers, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { f.run(helpers) })
@@ -135,7 +139,7 @@ func (c *consumer) retry(ctx context.Context, what string, f func(attempt int) e
 		if attempt == 1 {
 			c.tel.setBlocked(true)
 		}
-		wait = c.cfg.Retry.Next(wait)
+		wait = c.cfg.Retry.Next(c.random, wait)
 		log := c.log.With(attrs...)
 		if p := (*processors.PanicError)(nil); errors.As(err, &p) {
 			log = log.With("stack", string(p.Stack))
@@ -219,7 +223,7 @@ func (c *consumer) unfinished(ctx context.Context, why error) error {
 		if err == nil || errors.Is(err, checkpoint.ErrLeaseLost) {
 			return errors.Join(why, err)
 		}
-		wait = c.cfg.Retry.Next(wait)
+		wait = c.cfg.Retry.Next(c.random, wait)
 		c.log.WarnContext(ctx, "the lease could not be released, trying again", "err", err, "wait", wait)
 		pause(ctx, wait, nil)
 	}

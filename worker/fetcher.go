@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	"github.com/millrace/millrace/processors"
@@ -19,6 +20,7 @@ type fetcher struct {
 	log     *slog.Logger
 	trimmed func(*stream.TrimmedError)
 	backoff processors.Backoff
+	random  *rand.Rand
 
 	ready chan fetched
 	free  chan *stream.Batch
@@ -30,9 +32,9 @@ type fetched struct {
 	err   error
 }
 
-func newFetcher(reader stream.Reader, limits func() (int, int), log *slog.Logger, trimmed func(*stream.TrimmedError)) *fetcher {
+func newFetcher(reader stream.Reader, limits func() (int, int), log *slog.Logger, random *rand.Rand, trimmed func(*stream.TrimmedError)) *fetcher {
 	f := &fetcher{
-		reader: reader, limits: limits, log: log, trimmed: trimmed,
+		reader: reader, limits: limits, log: log, random: random, trimmed: trimmed,
 		ready: make(chan fetched),
 		free:  make(chan *stream.Batch, 2),
 	}
@@ -92,7 +94,7 @@ func (f *fetcher) read(ctx context.Context, b *stream.Batch) error {
 			f.trimmed(gap)
 			continue
 		}
-		wait = f.backoff.Next(wait)
+		wait = f.backoff.Next(f.random, wait)
 		f.log.WarnContext(ctx, "reading the shard failed, trying again", "err", err, "wait", wait)
 		if !pause(ctx, wait, nil) {
 			return context.Cause(ctx)

@@ -46,6 +46,7 @@ func New(cfg Config) (*Worker, error) {
 		Zone:           cfg.Zone,
 		Host:           cfg.Host,
 		Logger:         cfg.Logger,
+		Seed:           cfg.Seed,
 		MeterProvider:  cfg.MeterProvider,
 	})
 	if err != nil {
@@ -104,6 +105,7 @@ func (w *Worker) hold(ctx context.Context, h lease.Hold) error {
 		keeper:    checkpoint.NewKeeper(h, tracker, row.Checkpoint),
 		log:       w.cfg.Logger.With("stream", id.Name, "shard", row.Shard, "term", h.Term()),
 		tel:       w.tel.forShard(&shard),
+		random:    w.cfg.random(shard, "consumer"),
 		dirty:     make(chan struct{}, 1),
 	}
 	c.log.InfoContext(ctx, "processing shard", "from", row.Checkpoint.Position)
