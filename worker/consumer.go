@@ -102,14 +102,14 @@ func (c *consumer) process(ctx context.Context, batch *processors.Batch, b *stre
 	batch.Records, batch.Behind = b.Records, b.Behind
 	last := b.Records[len(b.Records)-1].Sequence
 	n := c.tracker.Deliver(last)
-	err := c.retry(ctx, "process records", func(attempt int) error {
-		batch.Attempt = attempt
-		return c.tel.process(ctx, b, func(ctx context.Context) error {
-			return c.processor.ProcessRecords(ctx, batch)
-		})
-	}, slog.Any("first", b.Records[0].Sequence), slog.Any("last", last))
-	if err != nil {
-		return err
+	if err := c.attempt(ctx, batch, b, 1); err != nil {
+		// Only trouble pays for what tells of it.
+		err = c.again(ctx, "process records", err, func(attempt int) error {
+			return c.attempt(ctx, batch, b, attempt)
+		}, slog.Any("first", b.Records[0].Sequence), slog.Any("last", last))
+		if err != nil {
+			return err
+		}
 	}
 	c.tracker.Done(n)
 	c.load.add(b.Bytes, len(b.Records))
@@ -120,25 +120,31 @@ func (c *consumer) process(ctx context.Context, batch *processors.Batch, b *stre
 	return nil
 }
 
-// retry calls f until it returns nil. It gives up only with the shard: when
-// ctx is done, or between two attempts when the shard is to be handed over.
-func (c *consumer) retry(ctx context.Context, what string, f func(attempt int) error, attrs ...any) error {
+// attempt gives the batch to the processor once.
+func (c *consumer) attempt(ctx context.Context, batch *processors.Batch, b *stream.Batch, attempt int) error {
+	batch.Attempt = attempt
+	call := c.tel.begin(ctx)
+	err := c.processor.ProcessRecords(call.ctx, batch)
+	call.end(b, err)
+	return err
+}
+
+// retry calls f until it returns nil, or [consumer.again] gives up.
+func (c *consumer) retry(ctx context.Context, what string, f func(attempt int) error) error {
+	if err := f(1); err != nil {
+		return c.again(ctx, what, err, f)
+	}
+	return nil
+}
+
+// again calls f, whose first attempt has failed, until it returns nil. It gives
+// up only with the shard: when ctx is done, or between two attempts when the
+// shard is to be handed over.
+func (c *consumer) again(ctx context.Context, what string, err error, f func(attempt int) error, attrs ...any) error {
+	c.tel.setBlocked(true)
+	defer c.tel.setBlocked(false)
 	var wait time.Duration
-	for attempt := 1; ; attempt++ {
-		err := f(attempt)
-		if err == nil {
-			if attempt > 1 {
-				c.tel.setBlocked(false)
-				c.log.InfoContext(ctx, what+" succeeded again", "attempt", attempt)
-			}
-			return nil
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if attempt == 1 {
-			c.tel.setBlocked(true)
-		}
+	for attempt := 1; ctx.Err() == nil; attempt++ {
 		wait = c.cfg.Retry.Next(c.random, wait)
 		log := c.log.With(attrs...)
 		if p := (*processors.PanicError)(nil); errors.As(err, &p) {
@@ -146,14 +152,18 @@ func (c *consumer) retry(ctx context.Context, what string, f func(attempt int) e
 		}
 		log.WarnContext(ctx, what+" failed, trying again: the shard waits", "err", err, "attempt", attempt, "wait", wait)
 		if !pause(ctx, wait, c.hold.Draining()) {
-			c.tel.setBlocked(false)
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
 			return fmt.Errorf("%s: %w: %w", what, errDraining, err)
 		}
 		c.tel.retried()
+		if err = f(attempt + 1); err == nil {
+			c.log.InfoContext(ctx, what+" succeeded again", "attempt", attempt+1)
+			return nil
+		}
 	}
+	return context.Cause(ctx)
 }
 
 // commit stores finished work, each CheckpointEvery while there is any.

@@ -106,11 +106,21 @@ func (t *telemetry) forShard(s *processors.Shard) *shardTelemetry {
 	}
 }
 
-// process measures one call of ProcessRecords.
-func (t *shardTelemetry) process(ctx context.Context, b *stream.Batch, f func(context.Context) error) error {
-	start := time.Now()
-	spanCtx, span := t.tracer.Start(ctx, t.spanName, t.span...)
-	err := f(spanCtx)
+// call is one call of ProcessRecords under measurement; ctx carries its span.
+type call struct {
+	t     *shardTelemetry
+	ctx   context.Context
+	span  trace.Span
+	start time.Time
+}
+
+func (t *shardTelemetry) begin(ctx context.Context) call {
+	ctx, span := t.tracer.Start(ctx, t.spanName, t.span...)
+	return call{t, ctx, span, time.Now()}
+}
+
+func (c call) end(b *stream.Batch, err error) {
+	t, ctx, span, now := c.t, c.ctx, c.span, time.Now()
 	if span.IsRecording() {
 		span.SetAttributes(
 			attribute.Int("messaging.batch.message_count", len(b.Records)),
@@ -122,15 +132,13 @@ func (t *shardTelemetry) process(ctx context.Context, b *stream.Batch, f func(co
 		}
 	}
 	span.End()
-	now := time.Now()
-	t.duration.Record(ctx, now.Sub(start).Seconds(), t.record...)
+	t.duration.Record(ctx, now.Sub(c.start).Seconds(), t.record...)
 	if err == nil {
 		t.consumed.Add(ctx, int64(len(b.Records)), t.add...)
 		t.bytes.Add(ctx, int64(b.Bytes), t.add...)
 		t.lag.Record(ctx, b.Behind.Seconds(), t.record...)
 		t.latency.Record(ctx, now.Sub(b.Records[len(b.Records)-1].Arrival).Seconds(), t.record...)
 	}
-	return err
 }
 
 // checkpoint measures one storing of a checkpoint.
