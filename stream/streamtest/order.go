@@ -102,6 +102,7 @@ func ConcurrentPutsAndReadersLoseNothing(t testing.TB, s Subject) {
 			var b stream.Batch
 			for {
 				if err := r.Next(ctx, &b); err != nil {
+					stop(err)
 					return err
 				}
 				mu.Lock()
@@ -130,6 +131,7 @@ func ConcurrentPutsAndReadersLoseNothing(t testing.TB, s Subject) {
 					err = results[0].Err
 				}
 				if err != nil {
+					stop(fmt.Errorf("put: %w", err))
 					return err
 				}
 				acknowledged[p] = append(acknowledged[p], results[0].Sequence)
@@ -138,14 +140,13 @@ func ConcurrentPutsAndReadersLoseNothing(t testing.TB, s Subject) {
 		}))
 	}
 	for _, w := range writers {
-		if err := within(t, w, "a producer"); err != nil && !errors.Is(err, allRead) {
-			t.Fatalf("put: %v", err)
-		}
+		within(t, w, "a producer")
 	}
 	for _, r := range readers {
-		if err := within(t, r, "a reader"); !errors.Is(err, allRead) {
-			t.Fatalf("read %d of %d records: %v", count, producers*each, err)
-		}
+		within(t, r, "a reader")
+	}
+	if why := context.Cause(ctx); !errors.Is(why, allRead) {
+		t.Fatalf("read %d of %d records: %v", count, producers*each, why)
 	}
 	for p := range producers {
 		records := got[fmt.Sprintf("producer-%d", p)]
