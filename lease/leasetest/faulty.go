@@ -236,6 +236,10 @@ func (f *Faulty) Leases(ctx context.Context) iter.Seq2[lease.Lease, error] {
 			}
 		}
 		for _, l := range rows {
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
+				break
+			}
 			if !yield(l, nil) {
 				return
 			}
