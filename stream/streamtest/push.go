@@ -3,6 +3,7 @@ package streamtest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/millrace/millrace/stream"
@@ -81,7 +82,7 @@ func ASubscriberGetsWhatIsPutLater(t testing.TB, s Subject) {
 	within(t, pushed, "a record to be pushed")
 	key := keyFor(t, shard)
 	for i := range 5 {
-		sequences = append(sequences, put(t, s, stream.Entry{PartitionKey: key, Data: []byte("later " + string(rune('5'+i)))})[0].Sequence)
+		sequences = append(sequences, put(t, s, stream.Entry{PartitionKey: key, Data: fmt.Appendf(nil, "later %d", 5+i)})[0].Sequence)
 	}
 	if err := within(t, ended, "ten records to be pushed"); !errors.Is(err, errEnough) {
 		t.Fatalf("subscribe: %v", err)
@@ -111,12 +112,15 @@ func ASlowSubscriberHindersNobody(t testing.TB, s Subject) {
 			}
 		})
 	})
+	sequences := fill(t, s, shard, 1, "pushed")
+	within(t, hanging, "the slow subscriber to hang")
 	fastEnded := background(t, func() error {
 		return push.Subscribe(ctx, shard.ID, stream.TrimHorizon, limits, collect(t, n, &fast))
 	})
-
-	sequences := fill(t, s, shard, n, "pushed")
-	within(t, hanging, "the slow subscriber to hang")
+	key := keyFor(t, shard)
+	for i := 1; i < n; i++ {
+		sequences = append(sequences, put(t, s, stream.Entry{PartitionKey: key, Data: fmt.Appendf(nil, "pushed %d", i)})[0].Sequence)
+	}
 	if err := within(t, fastEnded, "the fast subscriber, beside a slow one"); !errors.Is(err, errEnough) {
 		t.Fatalf("the fast subscriber: %v", err)
 	}
