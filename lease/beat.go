@@ -1,0 +1,211 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// join creates the member row, however long it takes. It returns false when
+// ctx ends before that.
+func (s *session) join(ctx context.Context) bool {
+	row := Member{
+		Incarnation: s.me, Worker: s.cfg.Worker, Beats: 1, MaxLeases: s.cfg.MaxLeases,
+		Code: s.cfg.Code, Zone: s.cfg.Zone, Host: s.cfg.Host,
+	}
+	for pause := s.retry(); ctx.Err() == nil; {
+		sent := time.Now()
+		joined, err := s.joinOnce(ctx, row)
+		if err == nil {
+			s.member = joined
+			s.right.joined(sent, joined.Revision)
+			return true
+		}
+		s.log.WarnContext(ctx, "cannot join the fleet, trying again", "err", err)
+		wait(ctx, pause.delay(), nil)
+	}
+	return false
+}
+
+// joinOnce tries to create the row. One that is already there was created by
+// an earlier attempt whose answer was lost, since nobody else has the nonce;
+// it counts from a beat that is answered.
+func (s *session) joinOnce(ctx context.Context, row Member) (Member, error) {
+	ctx, cancel := s.call(ctx)
+	defer cancel()
+	joined, err := s.store.SwapMember(ctx, Member{}, row)
+	if errors.Is(err, ErrConflict) {
+		beaten := joined
+		beaten.Beats++
+		joined, err = s.store.SwapMember(ctx, joined, beaten)
+	}
+	return joined, err
+}
+
+// errOut says that the fleet has fenced the worker.
+var errOut = errors.New("the fleet took this worker for dead")
+
+// beat proves three times in FailoverTime that the worker lives, until ctx is
+// done or the worker is out.
+func (s *session) beat(ctx context.Context) {
+	pause := s.retry()
+	if !wait(ctx, s.dice.about(s.cfg.FailoverTime/3), s.beatNow) {
+		return
+	}
+	for {
+		if !s.afterLapse(ctx) {
+			return
+		}
+		err := s.beatOnce(ctx)
+		delay := s.dice.about(s.cfg.FailoverTime / 3)
+		switch {
+		case err == nil:
+			pause.reset()
+		case errors.Is(err, errOut):
+			s.log.WarnContext(ctx, "out of the fleet, coming back as a new incarnation", "err", err)
+			return
+		case ctx.Err() != nil:
+			return
+		default:
+			s.log.WarnContext(ctx, "beat failed, trying again", "err", err)
+			delay = pause.delay()
+		}
+		if !wait(ctx, delay, s.beatNow) {
+			return
+		}
+	}
+}
+
+// afterLapse waits, when the right to process has expired, until all old
+// callbacks have returned. A worker that never gets there falls silent, and
+// others take over.
+func (s *session) afterLapse(ctx context.Context) bool {
+	for {
+		s.mu.Lock()
+		ready := !s.lapsed || len(s.slots) == 0
+		s.mu.Unlock()
+		if ready {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-s.vacated:
+		}
+	}
+}
+
+// beatOnce writes one beat. It tries again at once when the row was bumped.
+func (s *session) beatOnce(ctx context.Context) error {
+	for {
+		old, next := s.nextBeat()
+		sent := time.Now()
+		row, err := s.swapMember(ctx, old, next)
+		switch {
+		case err == nil:
+			s.beaten(sent, row)
+			return nil
+		case !errors.Is(err, ErrConflict):
+			return err
+		case row == Member{} || row.Fenced:
+			s.fencedOut()
+			return errOut
+		}
+		s.mu.Lock()
+		s.member = row
+		s.mu.Unlock()
+	}
+}
+
+func (s *session) nextBeat() (old, next Member) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next = s.member
+	next.Beats++
+	next.Draining = s.leaving
+	next.Load = Load{}
+	for _, h := range s.slots {
+		next.Load.BytesPerSecond += h.load.BytesPerSecond
+		next.Load.RecordsPerSecond += h.load.RecordsPerSecond
+	}
+	return s.member, next
+}
+
+func (s *session) swapMember(ctx context.Context, old, next Member) (Member, error) {
+	ctx, cancel := s.call(ctx)
+	defer cancel()
+	return s.store.SwapMember(ctx, old, next)
+}
+
+// beaten takes note of an acknowledged beat.
+func (s *session) beaten(sent time.Time, row Member) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.member = row
+	s.right.beaten(sent, row.Revision)
+	if s.lapsed && len(s.slots) == 0 {
+		s.lapsed = false
+		s.log.Info("back after the right to process had expired")
+		kick(s.pollNow)
+	}
+	if s.right.stale() {
+		kick(s.pollNow)
+		kick(s.fuseNow) // it may burn earlier now
+	}
+}
+
+// fencedOut ends everything: the fleet gives the leases to others.
+func (s *session) fencedOut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.isOut {
+		return
+	}
+	s.isOut = true
+	close(s.out)
+	for _, h := range s.slots {
+		h.cancel(ErrExpired)
+	}
+	s.meters.fenced()
+}
+
+// fuse cancels holds when their time is over, by the worker's own clock.
+func (s *session) fuse(ctx context.Context) {
+	for wait(ctx, s.burn(), s.fuseNow) {
+	}
+}
+
+// burn cancels what is due, and returns when to look again.
+func (s *session) burn() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cfg.hooks.immortal {
+		return time.Hour
+	}
+	now := time.Now()
+	expires := s.right.expires()
+	if !now.Before(expires) && !s.lapsed {
+		s.lapsed = true
+		if len(s.slots) > 0 {
+			s.log.Warn("no beat was answered in time, stopping all shards", "leases", len(s.slots))
+		}
+		for _, h := range s.slots {
+			h.cancel(ErrExpired)
+		}
+	}
+	next := expires.Sub(now)
+	if s.lapsed {
+		next = s.cfg.FailoverTime / 10
+	}
+	for _, h := range s.slots {
+		if h.drainBy.IsZero() {
+			continue
+		}
+		if left := h.drainBy.Sub(now); left > 0 {
+			next = min(next, left)
+		} else {
+			h.cancel(ErrDrained)
+		}
+	}
+	return max(next, 0)
+}

@@ -1,0 +1,293 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/millrace/millrace/checkpoint"
+	"github.com/millrace/millrace/stream"
+)
+
+// held is a lease in the hands of this worker: from the take, which may be
+// pending or unknown, to the end of its callbacks. It is the [Hold] given to
+// the HoldFunc.
+type held struct {
+	s       *session
+	key     string
+	ctx     context.Context // ends when the lease is lost; the HoldFunc's
+	cancel  context.CancelCauseFunc
+	leaving chan struct{} // closed when the shard is to be handed over
+	writing chan struct{} // holds one token: writes of the row come one after the other
+
+	// Guarded by the session's mu:
+
+	row      Lease            // the newest known
+	takes    int64            // the Term that the pending take will have
+	term     int64            // the Term, once the take is known to have gone through
+	moved    bool             // while the take was pending the lease was given to others
+	leaves   bool             // leaving is closed
+	drainBy  time.Time        // when a handoff must be over; fixed when it is learned
+	done     bool             // ended or released: nothing more may be stored
+	final    func(Lease) bool // while a last write is under way: whether a row shows it
+	children []stream.Shard   // what End was told
+	since    time.Time        // of the beginning of the term
+	load     Load
+}
+
+var _ Hold = (*held)(nil)
+
+func (h *held) Lease() Lease {
+	h.s.mu.Lock()
+	defer h.s.mu.Unlock()
+	return h.row
+}
+
+func (h *held) Term() int64               { return h.term } // set before the HoldFunc starts
+func (h *held) Draining() <-chan struct{} { return h.leaving }
+
+func (h *held) SetLoad(load Load) {
+	h.s.mu.Lock()
+	defer h.s.mu.Unlock()
+	h.load = load
+}
+
+func (h *held) Save(ctx context.Context, state checkpoint.State) error {
+	return h.write(ctx, "checkpoint", false, func(l Lease) (Lease, error) {
+		return Checkpointed(l, state)
+	})
+}
+
+func (h *held) End(ctx context.Context, children []stream.Shard) error {
+	ids := make([]string, len(children))
+	for i, c := range children {
+		ids[i] = c.ID
+	}
+	h.s.mu.Lock()
+	h.children = children
+	h.s.mu.Unlock()
+	return h.write(ctx, "end", true, func(l Lease) (Lease, error) {
+		return Ended(l, h.s.me, ids), nil
+	})
+}
+
+func (h *held) Release(ctx context.Context, state checkpoint.State) error {
+	return h.write(ctx, "release", true, func(l Lease) (Lease, error) {
+		l, err := Checkpointed(l, state)
+		return Released(l, h.s.me), err
+	})
+}
+
+// write stores what change makes of the row, and tries again until it is
+// known what became of it, the lease is lost, or ctx is done. A last write
+// ends the hold.
+func (h *held) write(ctx context.Context, what string, last bool, change func(Lease) (Lease, error)) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("%s of lease %s: %w", what, h.key, err)
+		}
+	}()
+	select {
+	case h.writing <- struct{}{}:
+		defer func() { <-h.writing }()
+	case <-h.ctx.Done():
+		return context.Cause(h.ctx)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(h.ctx, func() { cancel(context.Cause(h.ctx)) })()
+	for pause := h.s.retry(); ; {
+		base, err := h.base()
+		if err != nil {
+			return err
+		}
+		next, err := change(base)
+		if err != nil {
+			return err
+		}
+		if last {
+			h.expect(func(row Lease) bool { return h.landed(base, next, row) })
+		}
+		row, known, err := h.s.swap(ctx, base, next)
+		switch {
+		case err == nil:
+			return h.wrote(row, last)
+		case known && h.landed(base, next, row):
+			// An earlier attempt went through, or this one did and its answer was lost.
+			return h.wrote(row, last)
+		case known:
+			h.learn(row)
+			continue // by what the row says now
+		case ctx.Err() != nil:
+			return h.unknown(ctx)
+		}
+		h.s.log.DebugContext(ctx, "cannot write lease, trying again", "shard", base.Shard, "err", err)
+		if !wait(ctx, pause.delay(), nil) {
+			return h.unknown(ctx)
+		}
+	}
+}
+
+// unknown returns what to say of a write whose fate is not known when time is
+// up: nil when it was a last one that somebody saw go through.
+func (h *held) unknown(ctx context.Context) error {
+	h.s.mu.Lock()
+	defer h.s.mu.Unlock()
+	if h.done {
+		return nil
+	}
+	return context.Cause(ctx)
+}
+
+// base returns the row that a write may start from, or why there may be none.
+func (h *held) base() (Lease, error) {
+	h.s.mu.Lock()
+	defer h.s.mu.Unlock()
+	switch {
+	case h.done:
+		return Lease{}, fmt.Errorf("it was given up before: %w", checkpoint.ErrLeaseLost)
+	case h.s.cfg.hooks.unguarded:
+		return h.row, nil
+	case h.ctx.Err() != nil:
+		return Lease{}, context.Cause(h.ctx)
+	case !time.Now().Before(h.s.right.expires()) && !h.s.cfg.hooks.immortal:
+		// The fuse is about to burn; it must not be outrun.
+		return Lease{}, ErrExpired
+	case !h.drainBy.IsZero() && !time.Now().Before(h.drainBy):
+		return Lease{}, ErrDrained
+	}
+	row := h.row
+	row.Load = h.load
+	return row, nil
+}
+
+// landed reports whether the row shows that next was written over base. What
+// happened to the row afterwards does not matter, as long as the term lasts:
+// the holder alone writes checkpoints.
+func (h *held) landed(base, next, row Lease) bool {
+	if row.Term != base.Term || row.Counter <= base.Counter || !sameState(row.Checkpoint, next.Checkpoint) {
+		return false
+	}
+	if next.Finished() {
+		return true
+	}
+	gaveUp := StandingOf(next, h.s.me, base.Term) == Lost
+	return gaveUp == (StandingOf(row, h.s.me, base.Term) == Lost)
+}
+
+func sameState(a, b checkpoint.State) bool {
+	return a.Position == b.Position && string(a.Progress) == string(b.Progress) &&
+		a.Pending.Position == b.Pending.Position && string(a.Pending.Data) == string(b.Pending.Data)
+}
+
+// expect tells observe how to know the last write of the hold when it sees it.
+func (h *held) expect(final func(Lease) bool) {
+	h.s.mu.Lock()
+	defer h.s.mu.Unlock()
+	h.final = final
+}
+
+// wrote takes note of a write that went through.
+func (h *held) wrote(row Lease, last bool) error {
+	h.s.mu.Lock()
+	defer h.s.mu.Unlock()
+	if last {
+		h.done = true
+		if row.Counter > h.row.Counter {
+			h.row = row
+		}
+		return nil
+	}
+	h.observe(row)
+	return nil
+}
+
+// learn takes note of the row as it is; a row that is gone is lost.
+func (h *held) learn(row Lease) {
+	h.s.mu.Lock()
+	defer h.s.mu.Unlock()
+	if h.s.cfg.hooks.unguarded {
+		h.row = row
+		return
+	}
+	if row.Key == "" {
+		h.lose()
+		return
+	}
+	h.observe(row)
+}
+
+// observe compares the row, as somebody read it, with what is believed, and
+// draws the consequences. Rows may come in any order; older ones are passed
+// over. The caller holds mu.
+func (h *held) observe(row Lease) {
+	if row.Counter <= h.row.Counter || h.done {
+		return
+	}
+	h.row = row
+	if h.final != nil && h.final(row) {
+		h.done = true
+		return
+	}
+	if h.term == 0 {
+		// A take whose answer comes after this must not begin a hold.
+		h.moved = h.moved || StandingOf(row, h.s.me, h.takes) != Held
+		return
+	}
+	switch StandingOf(row, h.s.me, h.term) {
+	case Leaving:
+		if h.drainBy.IsZero() {
+			h.drainBy = h.s.right.drainBy()
+			kick(h.s.fuseNow)
+			h.drain()
+		}
+	case Lost:
+		h.lose()
+	}
+}
+
+func (h *held) lose() {
+	h.moved = true
+	h.cancel(ErrLost)
+}
+
+// drain asks the HoldFunc to let go. The caller holds mu.
+func (h *held) drain() {
+	if !h.leaves {
+		h.leaves = true
+		close(h.leaving)
+	}
+}
+
+// swap tries one swap. known says that row is the row as it is, though the
+// swap was not seen to succeed: from a conflict, or read back after an error.
+// It is zero when there is none any more.
+func (s *session) swap(ctx context.Context, base, next Lease) (row Lease, known bool, err error) {
+	swapping, cancel := s.call(ctx)
+	row, err = s.store.Swap(swapping, base, next)
+	cancel()
+	switch {
+	case err == nil:
+		return row, true, nil
+	case errors.Is(err, ErrConflict):
+		return row, true, err
+	case s.cfg.hooks.trustUnknown:
+		next.Counter = base.Counter + 1
+		return next, true, nil
+	}
+	reading, cancel := s.call(ctx)
+	defer cancel()
+	rows, readErr := s.store.Read(reading, base.Key)
+	if readErr != nil {
+		return Lease{}, false, err
+	}
+	if len(rows) == 0 {
+		return Lease{}, true, err
+	}
+	// The write may still be under way. The row as it is decides, and the
+	// guard of the next swap settles which of the two comes through.
+	return rows[0], rows[0].Counter != base.Counter, err
+}

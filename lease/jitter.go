@@ -1,0 +1,76 @@
+package lease
+
+import (
+	"context"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// dice are the random numbers of one actor. They may be thrown by several
+// goroutines.
+type dice struct {
+	mu  sync.Mutex // guards rng
+	rng *rand.Rand
+}
+
+func newDice(seed, actor uint64) *dice { return &dice{rng: rand.New(rand.NewPCG(seed, actor))} }
+
+// about returns a duration between nine and eleven tenths of d: no two workers
+// that started together stay in step.
+func (r *dice) about(d time.Duration) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return time.Duration((0.9 + 0.2*r.rng.Float64()) * float64(d))
+}
+
+// upTo returns a duration between nothing and d.
+func (r *dice) upTo(d time.Duration) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return time.Duration(r.rng.Float64() * float64(d))
+}
+
+// nonce returns what tells one start of a worker from all others.
+func (r *dice) nonce() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return strconv.FormatUint(r.rng.Uint64(), 36)
+}
+
+// backoff is a row of growing delays with full jitter, from least to most.
+type backoff struct {
+	dice        *dice
+	least, most time.Duration
+	next        time.Duration
+}
+
+func (b *backoff) reset() { b.next = 0 }
+
+// delay returns how long to wait before the next attempt.
+func (b *backoff) delay() time.Duration {
+	b.next = min(max(2*b.next, b.least), b.most)
+	return b.next/4 + b.dice.upTo(3*b.next/4)
+}
+
+// wait returns after d, or earlier when ctx is done (false) or something kicks.
+func wait(ctx context.Context, d time.Duration, kick <-chan struct{}) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+	case <-kick:
+	}
+	return ctx.Err() == nil
+}
+
+// kick wakes who waits on a channel with room for one, now or at its next wait.
+func kick(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

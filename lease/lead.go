@@ -1,0 +1,189 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// lead campaigns for the leadership and exercises it, again and again, until
+// ctx is done.
+func (s *session) lead(ctx context.Context) {
+	// A follower looks at the leader's row alone. It begins to watch the others
+	// when the leader gets silent, so that it knows them when it takes over.
+	members := s.newWatch()
+	for {
+		row, ok := s.campaign(ctx, members)
+		if !ok {
+			return
+		}
+		s.reign(ctx, row, members)
+		if !wait(ctx, s.dice.about(s.cfg.FailoverTime), nil) {
+			return
+		}
+	}
+}
+
+// newWatch returns a watch for an observer that looks twice in FailoverTime,
+// and as often as it plans.
+func (s *session) newWatch() *watch {
+	return newWatch(s.cfg.FailoverTime, max(3*s.cfg.FailoverTime/4, 3*s.cfg.PlanInterval/2))
+}
+
+// campaign waits until nobody leads, and takes the leader's row. The row is
+// looked at by trying to create it: that gives one row, not all members.
+func (s *session) campaign(ctx context.Context, members *watch) (Member, bool) {
+	leader := s.newWatch()
+	for {
+		row, won := s.candidate(ctx, leader)
+		if won {
+			return row, true
+		}
+		if leader.silence(leaderKey) > s.cfg.FailoverTime/2 {
+			s.look(ctx, members)
+		}
+		if !wait(ctx, s.dice.about(s.cfg.FailoverTime/2), nil) {
+			return Member{}, false
+		}
+	}
+}
+
+// candidate looks once, and takes the row when it is free.
+func (s *session) candidate(ctx context.Context, leader *watch) (Member, bool) {
+	s.mu.Lock()
+	eligible := s.fresh() && !s.leaving
+	s.mu.Unlock()
+	if !eligible {
+		return Member{}, false
+	}
+	mine := Member{Incarnation: leaderKey, Worker: s.me, Beats: 1}
+	asked := time.Now()
+	row, err := s.swapMember(ctx, Member{}, mine)
+	if err == nil {
+		return row, true
+	}
+	if !errors.Is(err, ErrConflict) || row.Incarnation != leaderKey {
+		return Member{}, false
+	}
+	leader.observe(asked, time.Now(), row)
+	if row.Worker != "" && row.Worker != s.me && !leader.dead(leaderKey) {
+		return Member{}, false
+	}
+	mine.Beats = row.Beats + 1
+	row, err = s.swapMember(ctx, row, mine)
+	return row, err == nil
+}
+
+// look observes the members. Errors are no observation.
+func (s *session) look(ctx context.Context, w *watch) ([]Member, error) {
+	asked := time.Now()
+	ctx, cancel := s.call(ctx)
+	defer cancel()
+	rows, err := s.store.Members(ctx)
+	if err != nil {
+		return nil, err
+	}
+	members := rows[:0:0]
+	for _, m := range rows {
+		if m.Incarnation != leaderKey {
+			members = append(members, m)
+		}
+	}
+	w.observe(asked, time.Now(), members...)
+	return members, nil
+}
+
+// giveUpAfter is how many passes may fail in a row before a leader lets
+// somebody else try: one who can beat and cannot do anything else must not
+// block the fleet.
+const giveUpAfter = 3
+
+// reign makes passes until the leadership is lost, given up, or ctx is done. A
+// worker that stops makes a last pass, which gives its leases to others.
+func (s *session) reign(ctx context.Context, row Member, members *watch) {
+	s.log.InfoContext(ctx, "leading the fleet")
+	s.setLeads(true)
+	defer s.setLeads(false)
+	reigning, depose := context.WithCancel(ctx)
+	defer depose()
+	var heart sync.WaitGroup
+	heart.Go(func() {
+		defer depose()
+		row = s.keepLeading(reigning, row)
+	})
+	l := s.newLeader(members)
+	for failed := 0; failed < giveUpAfter; {
+		err := l.pass(reigning)
+		switch {
+		case reigning.Err() != nil:
+		case err != nil:
+			failed++
+			s.log.WarnContext(ctx, "leader's pass failed", "err", err)
+		default:
+			failed = 0
+		}
+		// However many ask for a pass at once, the next one does not follow at once.
+		if !wait(reigning, s.dice.about(s.cfg.PlanInterval/20), nil) ||
+			!wait(reigning, s.dice.about(s.cfg.PlanInterval*19/20), s.planNow) {
+			break
+		}
+	}
+	deposed := reigning.Err() != nil && ctx.Err() == nil
+	depose()
+	heart.Wait()
+	if deposed {
+		return
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.FailoverTime)
+	defer cancel()
+	if ctx.Err() != nil {
+		if err := l.pass(last); err != nil {
+			s.log.DebugContext(ctx, "leader's last pass failed", "err", err)
+		}
+	}
+	row.Worker = "" // kept, not ended: a Version never comes again
+	old := row
+	old.Worker = s.me
+	if _, err := s.swapMember(last, old, row); err != nil {
+		s.log.DebugContext(ctx, "cannot resign from leading", "err", err)
+	}
+}
+
+// keepLeading moves the beats of the leader's row until ctx is done or the row
+// has another leader, or has not been reached for too long. It returns the row
+// as last known.
+func (s *session) keepLeading(ctx context.Context, row Member) Member {
+	pause := s.retry()
+	sent := time.Now()
+	delay := s.dice.about(s.cfg.FailoverTime / 3)
+	for wait(ctx, delay, nil) {
+		began := time.Now()
+		next := row
+		next.Beats++
+		current, err := s.swapMember(ctx, row, next)
+		delay = s.dice.about(s.cfg.FailoverTime / 3)
+		switch {
+		case err == nil:
+			row, sent = current, began
+			pause.reset()
+		case errors.Is(err, ErrConflict):
+			if current.Worker != s.me {
+				return row
+			}
+			row, delay = current, 0 // an earlier beat whose answer was lost
+		case time.Since(sent) > s.cfg.FailoverTime:
+			return row
+		default:
+			delay = pause.delay()
+		}
+	}
+	return row
+}
+
+func (s *session) setLeads(leads bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leads = leads
+	s.meters.leads(leads)
+}

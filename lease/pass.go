@@ -1,0 +1,414 @@
+package lease
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/millrace/millrace/stream"
+)
+
+// leader is what a leader remembers between its passes. It belongs to one
+// goroutine.
+//
+//	list shards ─► read leases ─► create, retire ─► read members, fence ─► plan ─► swap ─► bump
+//	   (Sync)                                            (watch)          (Plan)
+//
+// The members are read after the leases: then an owner that is not among them
+// can never come again, and its leases are free.
+type leader struct {
+	*session
+	members  *watch
+	handoffs *handoffs
+	doubts   *doubts
+}
+
+func (s *session) newLeader(members *watch) *leader {
+	return &leader{
+		session:  s,
+		members:  members,
+		handoffs: newHandoffs(s.cfg.HandoffTimeout),
+		doubts:   newDoubts(max(s.cfg.FailoverTime, 3*s.cfg.PlanInterval)),
+	}
+}
+
+// pass does once what a leader has to do. Everything it writes is guarded, so
+// that what it does not know costs a conflict and waits for the next pass.
+func (l *leader) pass(ctx context.Context) error {
+	listings := l.list(ctx)
+	leases, err := l.leases(ctx)
+	if err != nil {
+		return err
+	}
+	for _, listing := range listings {
+		leases = l.sync(ctx, listing, leases)
+	}
+	l.doubts.turn()
+	members, err := l.look(ctx, l.members)
+	if err != nil {
+		return fmt.Errorf("read members: %w", err)
+	}
+	members = l.fence(ctx, members)
+	l.bury(ctx, members, leases)
+	l.handoffs.keep(leases)
+
+	moves := l.decide(members, leases)
+	if l.cfg.hooks.bumpFirst {
+		l.bumpAll(ctx, members, moves, nil)
+		l.apply(ctx, moves)
+		return context.Cause(ctx)
+	}
+	written := l.apply(ctx, moves)
+	l.bumpAll(ctx, members, written, leases)
+	return context.Cause(ctx)
+}
+
+// listing is a stream's shards, completely.
+type listing struct {
+	stream stream.Stream
+	id     stream.Identity
+	shards []stream.Shard
+}
+
+// list asks the streams for their shards. One that cannot say is passed over:
+// nothing is done about its shards in this pass.
+func (l *leader) list(ctx context.Context) []listing {
+	ctx, cancel := context.WithTimeoutCause(ctx, l.cfg.FailoverTime, errSlowStream)
+	defer cancel()
+	found := make([]*listing, len(l.cfg.Streams))
+	l.parallel(len(found), func(i int) {
+		s := l.cfg.Streams[i]
+		id, err := s.Identity(ctx)
+		if err == nil {
+			var shards []stream.Shard
+			if shards, err = s.Shards(ctx); err == nil {
+				found[i] = &listing{s, id, shards}
+				return
+			}
+		}
+		if ctx.Err() == nil {
+			l.log.WarnContext(ctx, "cannot list shards, leaving the stream as it is", "stream", id.Name, "err", err)
+		}
+	})
+	var listings []listing
+	for _, f := range found {
+		if f != nil {
+			listings = append(listings, *f)
+		}
+	}
+	return listings
+}
+
+// leases reads all rows.
+func (l *leader) leases(ctx context.Context) ([]Lease, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, 3*l.cfg.FailoverTime, errSlow)
+	defer cancel()
+	var leases []Lease
+	for row, err := range l.store.Leases(ctx) {
+		if err != nil {
+			return nil, fmt.Errorf("read leases: %w", err)
+		}
+		leases = append(leases, row)
+	}
+	return leases, nil
+}
+
+// sync carries out what Sync says about one stream, and returns the leases as
+// they are afterwards.
+func (l *leader) sync(ctx context.Context, from listing, leases []Lease) []Lease {
+	todo := Sync(from.id, from.shards, leases, l.cfg.Initial)
+	log := l.log.With("stream", from.id.Name)
+	for _, generation := range todo.Create {
+		if err := l.create(ctx, from.stream, generation); err != nil {
+			log.WarnContext(ctx, "cannot create leases, trying again in the next pass", "err", err)
+			break // the next generation must not be there before this one
+		}
+		log.InfoContext(ctx, "leases created", "leases", len(generation))
+		leases = append(leases, generation...)
+	}
+	l.retire(ctx, todo.Retire)
+	for _, hole := range todo.Holes {
+		if l.doubts.lasting("hole in " + from.id.ID() + " " + hole.String()) {
+			log.ErrorContext(ctx, "no lease covers a part of the hash space", "hash_range", hole.String())
+		}
+	}
+	for _, row := range todo.Gone {
+		if l.doubts.lasting("gone " + row.Key) {
+			l.giveUpOn(ctx, row)
+		}
+	}
+	return slices.DeleteFunc(leases, func(row Lease) bool {
+		return slices.ContainsFunc(todo.Retire, func(r Lease) bool { return r.Key == row.Key })
+	})
+}
+
+// giveUpOn finishes the lease of a shard that is no longer there, so that its
+// children need not wait for ever.
+func (l *leader) giveUpOn(ctx context.Context, row Lease) {
+	if _, _, err := l.swap(ctx, row, Ended(row, row.Owner, row.Children)); err == nil {
+		l.meters.trimmed()
+		l.log.ErrorContext(ctx, "shard left the stream before it was processed: its records are lost",
+			"stream", row.Stream, "shard", row.Shard, "checkpoint", row.Checkpoint.Position)
+	}
+}
+
+// create makes rows true to the moment, and creates them. LATEST becomes the
+// place where the shard's end is now.
+func (l *leader) create(ctx context.Context, from stream.Stream, rows []Lease) error {
+	problems := make([]error, len(rows))
+	l.parallel(len(rows), func(i int) {
+		rows[i].Counter = now()
+		if rows[i].Checkpoint.Position == stream.Latest {
+			rows[i].Checkpoint.Position, problems[i] = from.Pin(ctx, rows[i].Shard)
+		}
+	})
+	if err := errors.Join(problems...); err != nil {
+		return fmt.Errorf("pin the latest position: %w", err)
+	}
+	return l.store.Create(ctx, rows...)
+}
+
+// retire deletes rows that have done their duty.
+func (l *leader) retire(ctx context.Context, rows []Lease) {
+	l.parallel(len(rows), func(i int) {
+		ctx, cancel := l.call(ctx)
+		defer cancel()
+		if err := l.store.Delete(ctx, rows[i]); err == nil {
+			l.log.InfoContext(ctx, "lease retired", "stream", rows[i].Stream, "shard", rows[i].Shard)
+		}
+	})
+}
+
+// fence marks members as out whose beats have stood still for FailoverTime. The
+// swap is guarded by the Version that was observed: a late beat makes it fail,
+// and the worker lives. It returns the members as they are then.
+func (l *leader) fence(ctx context.Context, members []Member) []Member {
+	l.parallel(len(members), func(i int) {
+		m := members[i]
+		if m.Fenced || m.Incarnation == l.me || !l.members.dead(m.Incarnation) {
+			return
+		}
+		if l.cfg.hooks.seizeUnfenced {
+			members[i].Fenced = true
+			return
+		}
+		next := m
+		next.Fenced = true
+		row, err := l.swapMember(ctx, m, next)
+		if err == nil {
+			l.log.WarnContext(ctx, "worker is silent, giving its leases to others", "member", m.Incarnation)
+			members[i] = row
+		} else if errors.Is(err, ErrConflict) && row.Fenced {
+			members[i] = row
+		}
+	})
+	return members
+}
+
+// bury ends the rows of fenced members that nothing refers to any more.
+func (l *leader) bury(ctx context.Context, members []Member, leases []Lease) {
+	named := make(map[string]bool, len(members))
+	for i := range leases {
+		if !leases[i].Finished() {
+			named[leases[i].Owner], named[leases[i].CheckpointOwner] = true, true
+		}
+	}
+	if l.cfg.hooks.seizeUnfenced {
+		return
+	}
+	l.parallel(len(members), func(i int) {
+		if m := members[i]; m.Fenced && !named[m.Incarnation] {
+			_, _ = l.swapMember(ctx, m, Member{}) // the next pass sees what became of it
+		}
+	})
+}
+
+// change is one row and what is to become of it.
+type change struct{ old, next Lease }
+
+// decide returns what to write: handoffs that are over without their former
+// owner, and the moves of the plan.
+func (l *leader) decide(members []Member, leases []Lease) []change {
+	in := make(map[string]bool, len(members))
+	stale := map[string]bool{}
+	for _, m := range members {
+		if !m.Fenced {
+			in[m.Incarnation] = true
+			stale[m.Incarnation] = l.members.silence(m.Incarnation) > l.cfg.FailoverTime*6/10
+		}
+	}
+	changes := map[string]change{}
+	settled := slices.Clone(leases)
+	for i, row := range leases {
+		if row.CheckpointOwner == "" || row.Finished() {
+			continue
+		}
+		if l.cfg.hooks.forceEarly {
+			l.handoffs.acknowledged(row, time.Now().Add(-l.cfg.HandoffTimeout/2))
+		}
+		if !in[row.CheckpointOwner] || l.handoffs.due(row, time.Now()) {
+			settled[i] = Forced(row)
+			changes[row.Key] = change{row, settled[i]}
+			l.log.Warn("handoff is over without the former owner", "stream", row.Stream, "shard", row.Shard, "member", row.CheckpointOwner)
+		}
+	}
+	view := View{Leases: settled, Members: members, Stale: stale, Threshold: l.cfg.BalanceThreshold}
+	if l.cfg.hooks.orphan {
+		view.Leases = slices.Clone(view.Leases)
+		for i := range view.Leases {
+			view.Leases[i].Parents = nil
+		}
+	}
+	for _, m := range Plan(view) {
+		c, has := changes[m.Lease.Key]
+		if !has {
+			c = change{old: m.Lease, next: m.Lease}
+		}
+		// A live owner is asked to let go, unless it was told to already.
+		if in[c.next.Owner] && !l.cfg.hooks.skipHandoff {
+			c.next = HandedOff(c.next, m.To)
+		} else {
+			c.next = Assigned(c.next, m.To)
+		}
+		changes[m.Lease.Key] = c
+	}
+	all := make([]change, 0, len(changes))
+	for _, c := range changes {
+		all = append(all, c)
+	}
+	slices.SortFunc(all, func(a, b change) int { return cmp.Compare(a.old.Key, b.old.Key) })
+	return all
+}
+
+// apply writes the changes, and returns those that went through, as written.
+func (l *leader) apply(ctx context.Context, changes []change) []change {
+	var mu sync.Mutex // guards written
+	var written []change
+	l.parallel(len(changes), func(i int) {
+		if row, ok := l.write(ctx, changes[i].old, changes[i].next); ok {
+			mu.Lock()
+			defer mu.Unlock()
+			written = append(written, change{changes[i].old, row})
+		}
+	})
+	slices.SortFunc(written, func(a, b change) int { return cmp.Compare(a.old.Key, b.old.Key) })
+	return written
+}
+
+// write swaps one row. A row that has moved on only by a checkpoint is tried
+// once more: who may hold it is as it was. Whether a write without an answer
+// took place shows in the next pass.
+func (l *leader) write(ctx context.Context, old, next Lease) (Lease, bool) {
+	for range 2 {
+		calling, cancel := l.call(ctx)
+		row, err := l.store.Swap(calling, old, next)
+		cancel()
+		if err == nil {
+			return row, true
+		}
+		if !errors.Is(err, ErrConflict) || row.Owner != old.Owner || row.CheckpointOwner != old.CheckpointOwner ||
+			row.Term != old.Term || row.Finished() {
+			return Lease{}, false
+		}
+		owner, checkpointOwner := next.Owner, next.CheckpointOwner
+		old, next = row, row
+		next.Owner, next.CheckpointOwner = owner, checkpointOwner
+	}
+	return Lease{}, false
+}
+
+// bumpAll announces to live members what has been written of theirs, never
+// before it is written. Besides, whoever is asked to let go by a handoff that
+// this leader has not announced yet is told again: only from its own
+// acknowledged bump on may the leader count the time.
+func (l *leader) bumpAll(ctx context.Context, members []Member, written []change, leases []Lease) {
+	touched := map[string][]Lease{} // by member: the handoffs that a bump announces
+	touch := func(incarnation string) { touched[incarnation] = touched[incarnation] }
+	announce := func(row Lease) {
+		if row.CheckpointOwner != "" && !row.Finished() && !l.handoffs.pending(row) {
+			touched[row.CheckpointOwner] = append(touched[row.CheckpointOwner], row)
+		}
+	}
+	replaced := make(map[string]bool, len(written))
+	for _, c := range written {
+		replaced[c.old.Key] = true
+		touch(c.old.Owner)
+		touch(c.next.Owner)
+		announce(c.next)
+	}
+	for _, row := range leases {
+		if !replaced[row.Key] {
+			announce(row)
+		}
+	}
+	var mu sync.Mutex // guards l.handoffs
+	l.parallel(len(members), func(i int) {
+		m := members[i]
+		if _, has := touched[m.Incarnation]; !has || m.Fenced {
+			return
+		}
+		if !l.bump(ctx, m) {
+			return
+		}
+		acknowledged := time.Now()
+		mu.Lock()
+		defer mu.Unlock()
+		for _, row := range touched[m.Incarnation] {
+			l.handoffs.acknowledged(row, acknowledged)
+		}
+	})
+}
+
+// bump moves a member's Revision, and reports whether that was acknowledged.
+func (l *leader) bump(ctx context.Context, m Member) bool {
+	for {
+		next := m
+		next.Revision++
+		row, err := l.swapMember(ctx, m, next)
+		if err == nil {
+			return true
+		}
+		if !errors.Is(err, ErrConflict) || row == (Member{}) || row.Fenced {
+			return false
+		}
+		m = row // it has beaten meanwhile
+	}
+}
+
+// doubts tells what is so for a while from what only looks so: two reads at
+// different moments need not agree.
+type doubts struct {
+	patience time.Duration
+	since    map[string]time.Time
+	seen     map[string]bool // since the last turn
+}
+
+func newDoubts(patience time.Duration) *doubts {
+	return &doubts{patience: patience, since: map[string]time.Time{}, seen: map[string]bool{}}
+}
+
+// lasting takes note of something, and reports, once in a while, whether it
+// has been so in every turn for long enough.
+func (d *doubts) lasting(what string) bool {
+	d.seen[what] = true
+	first, known := d.since[what]
+	if known && time.Since(first) < d.patience {
+		return false
+	}
+	d.since[what] = time.Now()
+	return known
+}
+
+// turn forgets what was not seen since the last turn.
+func (d *doubts) turn() {
+	for what := range d.since {
+		if !d.seen[what] {
+			delete(d.since, what)
+		}
+	}
+	clear(d.seen)
+}

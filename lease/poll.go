@@ -1,0 +1,180 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+)
+
+// poll keeps the worker's view of its rows true until ctx is done: at once
+// when a beat carried a new revision, and from time to time without being
+// told, since whoever changed the rows may have died before telling.
+func (s *session) poll(ctx context.Context) {
+	pause := s.retry()
+	for {
+		awaiting, err := s.pollOnce(ctx)
+		delay := s.dice.about(s.cfg.PlanInterval)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			s.log.WarnContext(ctx, "cannot read the worker's leases, trying again", "err", err)
+			delay = pause.delay()
+		case awaiting:
+			// The former owner lets go soon, and nobody tells.
+			delay = min(delay, pause.delay())
+		default:
+			pause.reset()
+		}
+		if !wait(ctx, delay, s.pollNow) {
+			return
+		}
+	}
+}
+
+// pollOnce re-reads what a bump announced, and takes what is the worker's own.
+// It reports whether a lease waits for its former owner to let go.
+func (s *session) pollOnce(ctx context.Context) (awaiting bool, err error) {
+	if err := s.reread(ctx); err != nil {
+		return false, err
+	}
+	calling, cancel := s.call(ctx)
+	owned, err := s.store.Owned(calling, s.me)
+	cancel()
+	if err != nil {
+		return false, err
+	}
+	stray, awaiting := s.sort(ctx, owned)
+	s.parallel(len(stray), func(i int) { s.giveUp(ctx, stray[i]) })
+	return awaiting, s.readMissing(ctx, owned)
+}
+
+// reread reads the rows of everything that is held or may be, strongly
+// consistent, when a revision was seen that is not yet applied. What is applied
+// by it is the revision seen before the read began.
+func (s *session) reread(ctx context.Context) error {
+	s.mu.Lock()
+	if !s.right.stale() {
+		s.mu.Unlock()
+		return nil
+	}
+	reading := s.right.read()
+	keys := s.occupied()
+	s.mu.Unlock()
+	if err := s.readAgain(ctx, keys); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cfg.hooks.applyLate {
+		reading = s.right.read()
+	}
+	s.right.apply(reading)
+	if s.right.stale() {
+		kick(s.pollNow)
+	}
+	kick(s.fuseNow)
+	return nil
+}
+
+// occupied returns the keys of all slots, in order: leases that are held, and
+// those whose take is pending. The caller holds mu.
+func (s *session) occupied() []string {
+	keys := make([]string, 0, len(s.slots))
+	for key, h := range s.slots {
+		if h.term == 0 && s.cfg.hooks.forgetPending {
+			continue
+		}
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// readAgain reads rows and draws the consequences.
+func (s *session) readAgain(ctx context.Context, keys []string) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	ctx, cancel := s.call(ctx)
+	defer cancel()
+	rows, err := s.store.Read(ctx, keys...)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	there := make(map[string]bool, len(rows))
+	for _, row := range rows {
+		there[row.Key] = true
+		if h := s.slots[row.Key]; h != nil {
+			h.observe(row)
+		}
+	}
+	for _, key := range keys {
+		if h := s.slots[key]; h != nil && !there[key] && !h.done {
+			h.lose() // deleted
+		}
+	}
+	return nil
+}
+
+// sort looks at what Owned says, which may lag: it begins what is the worker's
+// to take, and returns what is the worker's to give up though it holds nothing
+// of it: leases that were moved on before they were taken.
+func (s *session) sort(ctx context.Context, owned []Lease) (stray []Lease, awaiting bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.waiting)
+	for _, row := range owned {
+		h := s.slots[row.Key]
+		switch {
+		case h != nil:
+			h.observe(row)
+		case row.Finished():
+		case row.CheckpointOwner == s.me || row.CheckpointOwner == "" && s.leaving:
+			stray = append(stray, row)
+		case row.CheckpointOwner != "":
+			s.waiting[row.Key] = "waiting for " + row.CheckpointOwner + " to let go"
+			awaiting = true
+		case !s.cfg.hooks.deafOwners:
+			s.occupy(ctx, row)
+		}
+	}
+	return stray, awaiting
+}
+
+// readMissing reads the rows that are held and that Owned did not name: it
+// lags, or they are lost.
+func (s *session) readMissing(ctx context.Context, owned []Lease) error {
+	named := make(map[string]bool, len(owned))
+	for _, row := range owned {
+		named[row.Key] = true
+	}
+	s.mu.Lock()
+	keys := slices.DeleteFunc(s.occupied(), func(key string) bool { return named[key] })
+	s.mu.Unlock()
+	return s.readAgain(ctx, keys)
+}
+
+// listen lets a store that can wake others do so. Where many write, one look
+// serves for all that was written in a while.
+func (s *session) listen(ctx context.Context) {
+	notifier, ok := s.store.(Notifier)
+	if !ok {
+		return
+	}
+	wake := func() {
+		wait(ctx, s.dice.upTo(s.cfg.FailoverTime/10), nil)
+		kick(s.pollNow)
+		kick(s.planNow)
+	}
+	for pause := s.retry(); ctx.Err() == nil; wait(ctx, pause.delay(), nil) {
+		began := time.Now()
+		if err := notifier.Changes(ctx, wake); err != nil && ctx.Err() == nil && !errors.Is(err, context.Canceled) {
+			s.log.WarnContext(ctx, "notifications stopped, trying again", "err", err)
+		}
+		if time.Since(began) > s.cfg.FailoverTime {
+			pause.reset()
+		}
+	}
+}

@@ -1,0 +1,210 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// session is one incarnation of a worker, from its join to its end.
+//
+//	beat ──► right to process ──► fuse ──► cancels the holds
+//	  │ a new revision
+//	  ▼
+//	poll ──► re-reads rows, takes leases ──► serve: take, hold, release (one goroutine each)
+//	lead ──► campaigns; passes while it leads
+//
+// A key of slots is the claim to be the only one in this process who deals
+// with that lease: from before the take until after the callbacks returned and
+// the release was tried.
+type session struct {
+	*Coordinator
+	me   string // the incarnation
+	hold HoldFunc
+	log  *slog.Logger
+
+	out                                         chan struct{} // closed when the member row is fenced or gone
+	beatNow, pollNow, planNow, fuseNow, vacated chan struct{} // kicks; each has room for one
+	writes                                      chan struct{} // tokens that bound the takes and releases at one time
+	holds                                       sync.WaitGroup
+
+	// mu guards everything below. Nothing waits while holding it.
+	mu      sync.Mutex
+	member  Member // the own row as last known
+	right   right
+	lapsed  bool // the right expired, and the old callbacks have not all returned
+	leaving bool // the worker stops: it takes nothing more
+	isOut   bool
+	leads   bool
+	slots   map[string]*held
+	waiting map[string]string // leases that are the worker's and not yet held: why
+}
+
+// concurrency bounds the writes of one kind that a worker or leader has under
+// way at one time.
+const concurrency = 16
+
+func newSession(c *Coordinator, hold HoldFunc) *session {
+	me := c.cfg.Worker + separator + c.dice.nonce()
+	signal := func() chan struct{} { return make(chan struct{}, 1) }
+	return &session{
+		Coordinator: c,
+		me:          me,
+		hold:        hold,
+		log:         c.log.With("incarnation", me),
+		out:         make(chan struct{}),
+		beatNow:     signal(), pollNow: signal(), planNow: signal(), fuseNow: signal(), vacated: signal(),
+		writes:  make(chan struct{}, concurrency),
+		right:   newRight(c.cfg.FailoverTime, c.cfg.HandoffTimeout),
+		slots:   map[string]*held{},
+		waiting: map[string]string{},
+	}
+}
+
+// run lives the session: until ctx is done and everything is handed over, or
+// until the fleet has fenced the worker and its old callbacks have returned.
+func (s *session) run(ctx context.Context) {
+	if !s.join(ctx) {
+		return
+	}
+	s.log.InfoContext(ctx, "joined the fleet")
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	beating, silence := context.WithCancel(life)
+	leading, resign := context.WithCancel(life)
+	var loops, beats, lead sync.WaitGroup
+	defer loops.Wait()
+	defer end()
+	defer silence()
+	defer resign()
+	beats.Go(func() { s.beat(beating) })
+	loops.Go(func() { s.fuse(life) })
+	loops.Go(func() { s.poll(life) })
+	loops.Go(func() { s.listen(life) })
+	lead.Go(func() { s.lead(leading) })
+
+	select {
+	case <-ctx.Done():
+		s.leave()
+	case <-s.out:
+	}
+	returned := make(chan struct{})
+	loops.Go(func() {
+		s.holds.Wait()
+		close(returned)
+	})
+	s.await(returned, silence)
+	resign()
+	lead.Wait()
+	silence()
+	beats.Wait()
+	if ctx.Err() != nil {
+		s.end(life)
+	}
+	s.log.InfoContext(ctx, "left the fleet")
+}
+
+// leave asks all holds to let go, and takes nothing more.
+func (s *session) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leaving = true
+	for _, h := range s.slots {
+		h.drain()
+	}
+	kick(s.beatNow)
+	kick(s.planNow)
+}
+
+// await waits for the holds to return: by themselves for as long as Drain,
+// then by force. A callback that ignores even that must not keep its shard
+// from the fleet: the worker falls silent, and is fenced.
+func (s *session) await(returned <-chan struct{}, silence func()) {
+	drain := time.NewTimer(s.cfg.Drain)
+	defer drain.Stop()
+	select {
+	case <-returned:
+		return
+	case <-s.out:
+	case <-drain.C:
+		s.cancelAll(ErrDrained)
+	}
+	stuck := time.NewTimer(s.cfg.FailoverTime)
+	defer stuck.Stop()
+	select {
+	case <-returned:
+		return
+	case <-stuck.C:
+		s.log.Error("callbacks do not return though their contexts are cancelled")
+		silence()
+	}
+	<-returned
+}
+
+// cancelAll ends all holds, with that cause.
+func (s *session) cancelAll(cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, h := range s.slots {
+		h.cancel(cause)
+	}
+}
+
+// end gives up what was assigned and never taken, and ends the member row:
+// nothing is held any more and no take is pending. Where the store does not
+// answer the row stays, and the fleet fences it in time.
+func (s *session) end(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.FailoverTime)
+	defer cancel()
+	if rows, err := s.store.Owned(ctx, s.me); err == nil {
+		s.parallel(len(rows), func(i int) { s.giveUp(ctx, rows[i]) })
+	}
+	s.mu.Lock()
+	row := s.member
+	s.mu.Unlock()
+	for pause := s.retry(); ctx.Err() == nil && !s.ended(ctx, &row); {
+		wait(ctx, pause.delay(), nil)
+	}
+}
+
+// ended tries to end the member row, and reports whether there is nothing
+// more to do about it.
+func (s *session) ended(ctx context.Context, row *Member) bool {
+	ctx, cancel := s.call(ctx)
+	defer cancel()
+	current, err := s.store.SwapMember(ctx, *row, Member{})
+	switch {
+	case err == nil:
+		return true
+	case errors.Is(err, ErrConflict):
+		*row = current
+		return current == Member{} || current.Fenced
+	default:
+		return false
+	}
+}
+
+// fresh reports whether the worker may begin anything at this moment. The
+// caller holds mu.
+func (s *session) fresh() bool {
+	if s.cfg.hooks.immortal {
+		return !s.isOut
+	}
+	return !s.isOut && !s.lapsed && time.Now().Before(s.right.expires())
+}
+
+// parallel calls f for 0 to n-1, some of them at the same time, and returns
+// when all have returned.
+func (c *Coordinator) parallel(n int, f func(i int)) {
+	tokens := make(chan struct{}, concurrency)
+	var calls sync.WaitGroup
+	for i := range n {
+		tokens <- struct{}{}
+		calls.Go(func() {
+			defer func() { <-tokens }()
+			f(i)
+		})
+	}
+	calls.Wait()
+}

@@ -1,0 +1,254 @@
+package lease
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/millrace/millrace/checkpoint"
+	"github.com/millrace/millrace/stream"
+)
+
+// Synced is what has to change so that the rows of a stream agree with its
+// shards.
+type Synced struct {
+	// Create are rows to create, one generation after the other, so that no
+	// row is ever there before those of its parents: whoever sees a child may
+	// take a missing parent for a retired one. Their Counter is zero, and their
+	// checkpoint may be [stream.Latest]; the caller sets both to what is true now.
+	Create [][]Lease
+	// Retire are rows that have done their duty: finished, with all children
+	// begun; or of a former incarnation of the stream.
+	Retire []Lease
+	// Gone are unfinished rows whose shard has left the stream: retention was
+	// faster than processing, or the listing is older than the row.
+	Gone []Lease
+	// Holes are parts of the hash space for which there is no unfinished row.
+	Holes []stream.HashRange
+}
+
+// Key returns the key of a shard's row. It names the incarnation of the
+// stream, so that shards of several streams, and of a stream that was deleted
+// and created again, never share a row.
+func Key(streamID, shard string) string { return streamID + "/" + shard }
+
+// Sync compares a stream's shards, completely listed, with its rows; rows of
+// other streams are left alone. Shards of a stream that has no row yet begin
+// at initial; with [stream.Latest] these are the open ones only. Later shards
+// begin at [stream.TrimHorizon]: nothing of them may be missed. A shard whose
+// descendant has a row gets none: it was retired, or lies before the beginning.
+func Sync(id stream.Identity, shards []stream.Shard, leases []Lease, initial stream.Position) Synced {
+	s := syncer{id: id.ID(), shards: make(map[string]*stream.Shard, len(shards)), rows: map[string]*Lease{}}
+	for i := range shards {
+		s.shards[shards[i].ID] = &shards[i]
+	}
+	var done Synced
+	for i := range leases {
+		l := &leases[i]
+		switch {
+		case l.StreamID == s.id:
+			s.rows[l.Shard] = l
+		case l.Stream == id.Name && createdBefore(l.StreamID, id):
+			done.Retire = append(done.Retire, *l)
+		}
+	}
+	done.Create = s.create(shards, initial)
+	done.Retire = append(done.Retire, s.retire()...)
+	done.Gone = s.gone()
+	done.Holes = s.holes(done.Create)
+	byKey := func(a, b Lease) int { return cmp.Compare(a.Key, b.Key) }
+	slices.SortFunc(done.Retire, byKey)
+	slices.SortFunc(done.Gone, byKey)
+	return done
+}
+
+// createdBefore reports whether a row belongs to an incarnation that was
+// created before the given one. Two leaders may have asked at different times
+// which incarnation is the present one, and the one that is behind must not
+// retire the rows of the other.
+func createdBefore(streamID string, id stream.Identity) bool {
+	stamp, isOurs := strings.CutPrefix(streamID, id.Name+":")
+	if !isOurs {
+		return false
+	}
+	ms, err := strconv.ParseInt(stamp, 10, 64)
+	return err == nil && ms < id.Created.UnixMilli()
+}
+
+type syncer struct {
+	id     string
+	shards map[string]*stream.Shard
+	rows   map[string]*Lease // of this incarnation, by shard
+}
+
+func (s *syncer) create(shards []stream.Shard, initial stream.Position) [][]Lease {
+	start, first := stream.TrimHorizon, len(s.rows) == 0
+	if first {
+		start = initial
+	}
+	behind := s.ancestors()
+	missing := map[string]*stream.Shard{}
+	for i := range shards {
+		sh := &shards[i]
+		switch {
+		case s.rows[sh.ID] != nil, behind[sh.ID]:
+		case first && initial == stream.Latest && sh.Closed:
+		default:
+			missing[sh.ID] = sh
+		}
+	}
+	var generations [][]Lease
+	for len(missing) > 0 {
+		var generation []Lease
+		for _, sh := range missing {
+			if !slices.ContainsFunc(sh.Parents, func(p string) bool { return missing[p] != nil }) {
+				generation = append(generation, s.row(sh, start))
+			}
+		}
+		if generation == nil {
+			break // a circle among the parents, which no stream has
+		}
+		for _, l := range generation {
+			delete(missing, l.Shard)
+		}
+		slices.SortFunc(generation, func(a, b Lease) int { return cmp.Compare(a.Key, b.Key) })
+		generations = append(generations, generation)
+	}
+	return generations
+}
+
+func (s *syncer) row(sh *stream.Shard, start stream.Position) Lease {
+	name := s.id[:strings.LastIndexByte(s.id, ':')]
+	return NewLease(name, s.id, *sh, start)
+}
+
+// NewLease returns the row of a shard that nobody has had yet.
+func NewLease(name, streamID string, sh stream.Shard, start stream.Position) Lease {
+	return Lease{
+		Key: Key(streamID, sh.ID), Stream: name, StreamID: streamID, Shard: sh.ID,
+		Checkpoint: checkpoint.State{Position: start},
+		Parents:    slices.Clone(sh.Parents),
+		Hash:       sh.Hash,
+	}
+}
+
+// ancestors returns the shards that lie before one that has a row.
+func (s *syncer) ancestors() map[string]bool {
+	found := map[string]bool{}
+	var climb func(parents []string)
+	climb = func(parents []string) {
+		for _, id := range parents {
+			if found[id] {
+				continue
+			}
+			found[id] = true
+			if sh := s.shards[id]; sh != nil {
+				climb(sh.Parents)
+			}
+			if l := s.rows[id]; l != nil {
+				climb(l.Parents)
+			}
+		}
+	}
+	for _, l := range s.rows {
+		climb(l.Parents)
+	}
+	return found
+}
+
+// children returns the known children of a row: those that it names, those
+// that the stream lists, and those with a row.
+func (s *syncer) children() map[string][]string {
+	of := map[string][]string{}
+	add := func(parent, child string) {
+		if !slices.Contains(of[parent], child) {
+			of[parent] = append(of[parent], child)
+		}
+	}
+	for _, l := range s.rows {
+		for _, c := range l.Children {
+			add(l.Shard, c)
+		}
+		for _, p := range l.Parents {
+			add(p, l.Shard)
+		}
+	}
+	for _, sh := range s.shards {
+		for _, p := range sh.Parents {
+			add(p, sh.ID)
+		}
+	}
+	return of
+}
+
+// retire returns the finished rows whose children have all begun. Until then a
+// row is needed: it says to its children that they may begin.
+func (s *syncer) retire() []Lease {
+	children := s.children()
+	var done []Lease
+	for _, l := range s.rows {
+		if !l.Finished() {
+			continue
+		}
+		begun := func(shard string) bool {
+			row := s.rows[shard]
+			return row != nil && row.Begun()
+		}
+		all := true
+		for _, c := range children[l.Shard] {
+			// A child that is retired itself has grandchildren that hold its place.
+			all = all && (begun(c) || s.rows[c] == nil && s.passed(c, children, begun))
+		}
+		_, listed := s.shards[l.Shard]
+		if all && (len(children[l.Shard]) > 0 || !listed) {
+			done = append(done, *l)
+		}
+	}
+	return done
+}
+
+// passed reports whether a shard without a row was retired: it has descendants,
+// and the first of each line that has a row has begun.
+func (s *syncer) passed(shard string, children map[string][]string, begun func(string) bool) bool {
+	if len(children[shard]) == 0 {
+		return false
+	}
+	for _, c := range children[shard] {
+		if !begun(c) && (s.rows[c] != nil || !s.passed(c, children, begun)) {
+			return false
+		}
+	}
+	return true
+}
+
+// gone returns the unfinished rows whose shard is no longer listed.
+func (s *syncer) gone() []Lease {
+	var gone []Lease
+	for _, l := range s.rows {
+		if !l.Finished() && s.shards[l.Shard] == nil && len(s.shards) > 0 {
+			gone = append(gone, *l)
+		}
+	}
+	return gone
+}
+
+// holes returns which parts of the hash space nobody will process, when the
+// given rows are created.
+func (s *syncer) holes(created [][]Lease) []stream.HashRange {
+	var covered []stream.HashRange
+	for _, l := range s.rows {
+		if !l.Finished() {
+			covered = append(covered, l.Hash)
+		}
+	}
+	for _, generation := range created {
+		for _, l := range generation {
+			covered = append(covered, l.Hash)
+		}
+	}
+	if len(covered) == 0 && len(s.shards) == 0 {
+		return nil // a stream without shards, and nothing to cover
+	}
+	return stream.Holes(covered)
+}
