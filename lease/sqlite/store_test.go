@@ -1,0 +1,174 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/millrace/millrace/lease"
+	"github.com/millrace/millrace/lease/leasetest"
+)
+
+// open returns a store in a file of its own, which ends with the test.
+func open(t testing.TB, path string, config Config) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), path, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return s
+}
+
+func file(t testing.TB) string { return filepath.Join(t.TempDir(), "leases.db") }
+
+// pathOf returns the file that a store has open.
+func pathOf(t testing.TB, s *Store) (path string) {
+	t.Helper()
+	if err := s.writes.QueryRowContext(t.Context(), "SELECT file FROM pragma_database_list").Scan(&path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestTheSQLiteStoreKeepsTheContract(t *testing.T) {
+	for name, config := range map[string]Config{
+		"durable":   {PollInterval: 5 * time.Millisecond},
+		"forgetful": {PollInterval: 5 * time.Millisecond, MayForgetOnPowerCut: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			leasetest.Run(t,
+				func(t testing.TB) lease.Store { return open(t, file(t), config) },
+				leasetest.Options{
+					Second: func(t testing.TB, store lease.Store) lease.Store {
+						return open(t, pathOf(t, store.(*Store)), config)
+					},
+					Other: func(t testing.TB, store lease.Store) lease.Store {
+						other := config
+						other.Application = "Default" // but for its case the same
+						return open(t, pathOf(t, store.(*Store)), other)
+					},
+					Reopen: func(t testing.TB, store lease.Store) lease.Store {
+						path := pathOf(t, store.(*Store))
+						if err := store.(*Store).Close(); err != nil {
+							t.Fatal(err)
+						}
+						return open(t, path, config)
+					},
+				})
+		})
+	}
+}
+
+func TestPathsMayHoldAnyCharacter(t *testing.T) {
+	for _, name := range []string{"a b.db", "what?.db", "100%.db", "#1.db", "ünï & co.db", "a;b=c.db", "file:x.db"} {
+		path := filepath.Join(t.TempDir(), name)
+		s := open(t, path, Config{})
+		if err := s.Create(t.Context(), lease.Lease{Key: "a"}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got := pathOf(t, s); filepath.Base(got) != name {
+			t.Errorf("asked for %q, got %q", name, got)
+		}
+	}
+}
+
+func TestAStoreMayBeClosedTwice(t *testing.T) {
+	s := open(t, file(t), Config{})
+	for range 2 {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := s.Members(t.Context()); err == nil {
+		t.Error("a closed store still answers")
+	}
+}
+
+func TestDurabilityIsAsConfigured(t *testing.T) {
+	for config, want := range map[Config]int{{}: 2, {MayForgetOnPowerCut: true}: 1} {
+		s := open(t, file(t), config)
+		var got int
+		if err := s.writes.QueryRow("PRAGMA synchronous").Scan(&got); err != nil {
+			t.Fatal(err)
+		}
+		if got != want {
+			t.Errorf("%+v: PRAGMA synchronous is %d, want %d", config, got, want)
+		}
+	}
+}
+
+func TestWritersWaitForTheirTurnUntilTheirContextIsDone(t *testing.T) {
+	path := file(t)
+	s, other := open(t, path, Config{}), open(t, path, Config{})
+	lock, err := other.writes.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	short, cancel := context.WithTimeout(t.Context(), 3*busyTimeout)
+	defer cancel()
+	if err := s.Create(short, lease.Lease{Key: "a"}); !isDeadline(err) {
+		t.Errorf("create beside a writer that does not end: %v, want %v", err, context.DeadlineExceeded)
+	}
+	// Reads do not wait for writers.
+	if _, err := s.Read(t.Context(), "a"); err != nil {
+		t.Errorf("read beside a writer: %v", err)
+	}
+
+	ended := make(chan error)
+	go func() { ended <- s.Create(context.WithoutCancel(t.Context()), lease.Lease{Key: "a"}) }()
+	select {
+	case err := <-ended:
+		t.Errorf("create did not wait for the other writer: %v", err)
+	case <-time.After(2 * busyTimeout): // SQLite itself has given up by now
+	}
+	if err := lock.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("create after the other writer: %v", err)
+	}
+}
+
+func TestEveryQueryGoesThroughAnIndex(t *testing.T) {
+	s := open(t, file(t), Config{})
+	for _, statement := range []string{swapLease, deleteLease, readLease, readLeases, pageOfLeases, ownedLeases, swapMember, endMember, readMember, allMembers} {
+		plan, err := planOf(t.Context(), s, statement)
+		if err != nil {
+			t.Errorf("%s: %v", statement, err)
+		}
+		for _, step := range plan {
+			if scansTable(step) {
+				t.Errorf("%s\nis planned as %q", statement, plan)
+			}
+		}
+	}
+}
+
+func Example() {
+	ctx := context.Background()
+	dir, cleanUp := tempDir()
+	defer cleanUp()
+
+	store, err := Open(ctx, filepath.Join(dir, "leases.db"), Config{Application: "fraud"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer store.Close()
+	if err := store.Create(ctx, lease.Lease{Key: "shardId-0", Owner: "w1", Counter: 100}); err != nil {
+		fmt.Println(err)
+		return
+	}
+	for l, err := range store.Leases(ctx) {
+		fmt.Println(l.Key, l.Owner, l.Counter, err)
+	}
+	// Output: shardId-0 w1 100 <nil>
+}
