@@ -1,0 +1,95 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/millrace/millrace/engine/internal/wal"
+	"github.com/millrace/millrace/stream"
+)
+
+// Damage is a part of a file whose contents were durable once and cannot be
+// trusted any more.
+type Damage struct {
+	File           string
+	Offset, Length int64
+	Detail         string
+}
+
+// Damage lists the damage that was found when the engine was opened.
+func (e *Engine) Damage() []Damage {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return slices.Clone(e.damage)
+}
+
+// Loss is a run of records of one shard that damage has taken, or may have
+// taken: First and Last bound their sequence numbers.
+type Loss struct {
+	Stream, Shard string
+	First, Last   stream.Sequence
+	File          string
+	Offset        int64
+	Detail        string
+}
+
+func (s *Stream) losses(sh *shard, gaps []wal.Gap) []Loss {
+	var all []Loss
+	for _, g := range gaps {
+		all = append(all, Loss{
+			Stream: s.name, Shard: sh.id, First: sh.log.Base().Add(g.First), Last: sh.log.Base().Add(g.Last),
+			File: g.File, Offset: g.Offset, Detail: g.Detail,
+		})
+	}
+	return all
+}
+
+// Losses lists what readers of the stream cannot pass: see [Stream.AcceptLoss].
+func (s *Stream) Losses() []Loss {
+	var all []Loss
+	for _, m := range s.topology.Load().all {
+		all = append(all, s.losses(m.shard, m.log.Status().Gaps)...)
+	}
+	return all
+}
+
+// AcceptLoss gives up the damaged records of a shard: its readers, who got
+// [*stream.CorruptError] until now, go on behind them. It returns what was
+// given up. The decision is durable when the call returns.
+func (s *Stream) AcceptLoss(ctx context.Context, shardID string) ([]Loss, error) {
+	end, err := s.e.begin(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("accept loss in %s of stream %s: %w", clip(shardID), s.name, err)
+	}
+	defer end()
+	m, err := s.find(shardID)
+	if err != nil {
+		return nil, fmt.Errorf("accept loss: %w", err)
+	}
+	gaps := m.log.Status().Gaps
+	if len(gaps) == 0 {
+		return nil, nil
+	}
+	t := s.topology.Load()
+	all := slices.Clone(t.all)
+	for i := range all {
+		if all[i].index == m.index {
+			all[i].accepted = slices.Clone(all[i].accepted)
+			for _, g := range gaps {
+				all[i].accepted = append(all[i].accepted, [2]uint64{g.First, g.Last})
+			}
+		}
+	}
+	next := newTopology(t.next, all)
+	if err := s.e.save(ctx, &change{stream: s, topology: next}); err != nil {
+		return nil, fmt.Errorf("accept loss in %s of stream %s: %w", m.id, s.name, err)
+	}
+	s.topology.Store(next)
+	s.e.log.Accept(m.log, gaps)
+	losses := s.losses(m.shard, gaps)
+	for _, l := range losses {
+		s.e.logger.Warn("loss accepted", "stream", l.Stream, "shard", l.Shard, "first", l.First.String(), "last", l.Last.String(), "file", l.File, "offset", l.Offset)
+	}
+	return losses, nil
+}

@@ -1,0 +1,33 @@
+// Package engine keeps sharded record streams on one machine: durably, in one
+// directory, with one log for all of them.
+//
+//	Put ──► route by hash ──► log: all shards, one after the other ──► answer
+//	                            │   000…1.log  000…2.log  …            (durable)
+//	                            ▼
+//	        Reader.Next ◄── index of each shard ◄── from memory, without copying,
+//	        Subscribe                               while recent; else from disk
+//
+//	        MANIFEST: streams, shards and their lineage, retention, tags
+//
+// [Open] takes a directory for one process at a time. A [*Stream] is a
+// [stream.Stream], and can be put to ([stream.Putter]), pushes records
+// ([stream.Subscriber]) and reshards ([stream.Resharder]).
+//
+// What it promises:
+//
+//   - A put that was acknowledged survives kill -9 and a power cut
+//     ([LoseOnPowerFailure] promises less, and says so).
+//   - Readers see only what is durable, so no checkpoint can stand beyond the
+//     log after a crash. No sequence number is given twice.
+//   - What a crash left unfinished is cut off. What was durable and is damaged
+//     is reported ([*stream.CorruptError], [Engine.Damage]) and never served;
+//     all else goes on.
+//   - When a disk fails, the engine turns read-only ([stream.ErrReadOnly]); what
+//     was acknowledged can still be read.
+//   - A stream that is deleted and created again is another one, by its
+//     [stream.Identity] and by its sequence numbers.
+//
+// What it does not: replicate. It is as safe as the disk below it.
+//
+// The files are described in FORMAT.md.
+package engine

@@ -1,0 +1,382 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/millrace/millrace/engine/internal/manifest"
+	"github.com/millrace/millrace/engine/internal/vfs"
+	"github.com/millrace/millrace/engine/internal/wal"
+	"github.com/millrace/millrace/stream"
+)
+
+// Engine keeps streams in one directory. All methods may be called at the same
+// time.
+type Engine struct {
+	cfg    Config
+	fs     vfs.FS
+	lock   interface{ Close() error }
+	log    *wal.Log
+	logger *slog.Logger
+
+	mu      sync.RWMutex
+	streams map[string]*Stream
+	damage  []Damage // found when opening
+
+	// control is held by who changes what the manifest says, and with it what
+	// follows. It is a channel and not a mutex, since its holder waits for disks.
+	control      chan struct{}
+	openings     uint64
+	firstSegment uint64
+	nextHandle   uint64
+	lastCreated  int64
+
+	// reclaimed is firstSegment, for a look without the control.
+	reclaimed atomic.Uint64
+
+	done   chan struct{} // closed by Close
+	once   sync.Once
+	closed error // what Close returned
+	wg     sync.WaitGroup
+}
+
+// Open opens the engine in a directory, which is made if it does not exist,
+// and brings back everything that was acknowledged before. It locks the
+// directory ([ErrLocked]) until Close, starts goroutines, and may take seconds
+// when there is much to read.
+//
+// Damage to stored data does not hinder it: it is logged, listed by
+// [Engine.Damage], and met by those who read there. Only a directory that
+// cannot be understood at all is refused; then nothing is changed in it.
+func Open(dir string, cfg Config) (*Engine, error) {
+	cfg = cfg.withDefaults(false)
+	if err := cfg.validate(); err != nil {
+		return nil, fmt.Errorf("open engine: %w", err)
+	}
+	fs := cfg.fs
+	if fs == nil {
+		if dir == "" {
+			return nil, fmt.Errorf("open engine: %w", invalid("directory", "", "name one, or use OpenMemory"))
+		}
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, fmt.Errorf("open engine: %w", err)
+		}
+		fs = vfs.Dir(dir)
+	}
+	return open(fs, cfg)
+}
+
+// OpenMemory opens an engine that has no directory and loses everything at
+// Close. It is the same engine over files in memory, for tests and trials: it
+// does no real I/O, and may be used inside a bubble of testing/synctest.
+func OpenMemory(cfg Config) (*Engine, error) {
+	cfg = cfg.withDefaults(true)
+	if err := cfg.validate(); err != nil {
+		return nil, fmt.Errorf("open engine: %w", err)
+	}
+	return open(vfs.Memory(), cfg)
+}
+
+func open(fs vfs.FS, cfg Config) (_ *Engine, err error) {
+	lock, err := fs.Lock()
+	if err != nil {
+		return nil, fmt.Errorf("open engine: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			lock.Close()
+			err = fmt.Errorf("open engine: %w", err)
+		}
+	}()
+	m, err := loadManifest(fs, cfg.Logger)
+	if err != nil {
+		return nil, err
+	}
+	// No counter of this opening is given before this is durable.
+	m.Openings++
+	if err := manifest.Save(fs, m); err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		cfg: cfg, fs: fs, lock: lock, logger: cfg.Logger,
+		streams:      map[string]*Stream{},
+		control:      make(chan struct{}, 1),
+		openings:     m.Openings,
+		firstSegment: m.FirstSegment,
+		nextHandle:   m.NextHandle,
+		lastCreated:  m.LastCreated,
+		done:         make(chan struct{}),
+	}
+	known := wal.Known{OpenGen: m.Openings, First: m.FirstSegment, Durable: wal.Pos(m.Durable)}
+	for _, s := range m.Streams {
+		for _, sh := range s.Shards {
+			known.Shards = append(known.Shards, shardState(s.Created, sh))
+		}
+	}
+	log, report, err := wal.Open(cfg.log(fs), known)
+	if err != nil {
+		return nil, err
+	}
+	e.log = log
+	e.reclaimed.Store(m.FirstSegment)
+	for i := range m.Streams {
+		s := e.loadStream(&m.Streams[i])
+		e.streams[s.name] = s
+	}
+	e.tell(report)
+	if err := e.save(context.Background(), nil); err != nil {
+		log.Close()
+		return nil, err
+	}
+	e.wg.Go(e.runSweeper)
+	return e, nil
+}
+
+// loadManifest reads the manifest, or makes the one of an empty directory.
+func loadManifest(fs vfs.FS, logger *slog.Logger) (*manifest.Manifest, error) {
+	m, repair, err := manifest.Load(fs)
+	if err != nil {
+		return nil, err
+	}
+	if repair {
+		logger.Warn("one copy of the manifest is damaged; restoring it from the other", "file", fs.Path(manifest.Name))
+	}
+	if m != nil {
+		return m, nil
+	}
+	names, err := fs.List()
+	if err != nil {
+		return nil, err
+	}
+	if slices.ContainsFunc(names, wal.IsSegment) {
+		return nil, fmt.Errorf("%s is missing and there are log files: it belongs to them, restore it", fs.Path(manifest.Name))
+	}
+	return &manifest.Manifest{FirstSegment: 1, NextHandle: 1}, nil
+}
+
+func shardState(created int64, sh manifest.Shard) wal.ShardState {
+	state := wal.ShardState{
+		Handle: sh.Handle, Base: sequenceBase(created, sh.Index),
+		Last: sh.Last, Ended: sh.ClosedMs != 0, Trimmed: sh.Trimmed,
+	}
+	for _, a := range sh.Accepted {
+		state.Accepted = append(state.Accepted, wal.Range{First: a[0], Last: a[1]})
+	}
+	return state
+}
+
+// tell logs what opening the log found.
+func (e *Engine) tell(r wal.Report) {
+	for _, d := range r.Damage {
+		e.damage = append(e.damage, Damage{File: d.File, Offset: d.Offset, Length: d.Length, Detail: d.Detail})
+		e.logger.Error("stored records are damaged; their readers are told, nothing was deleted",
+			"file", d.File, "offset", d.Offset, "length", d.Length, "detail", d.Detail)
+	}
+	if r.Cut != "" {
+		e.logger.Warn("cut off an unfinished end of the log; nothing of it was acknowledged",
+			"at", r.Cut, "records", r.CutRecords)
+	}
+}
+
+// Close makes everything durable, ends all readers with [stream.ErrClosed],
+// and gives the directory free. It returns why the engine was read-only, if it
+// was. It may be called twice.
+func (e *Engine) Close() error {
+	e.once.Do(func() {
+		close(e.done)
+		e.wg.Wait()
+		e.control <- struct{}{} // wait for who has it; nobody gets it after this
+		err := e.log.Close()
+		if err == nil {
+			err = e.save(context.Background(), nil)
+		}
+		e.closed = errors.Join(err, e.lock.Close())
+	})
+	return e.closed
+}
+
+// begin takes the control of the engine, until the returned function is called.
+func (e *Engine) begin(ctx context.Context) (end func(), err error) {
+	select {
+	case <-e.done:
+		return nil, stream.ErrClosed
+	default:
+	}
+	select {
+	case e.control <- struct{}{}:
+		return func() { <-e.control }, nil
+	case <-e.done:
+		return nil, stream.ErrClosed
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// change is what a control call wants to be so: it is saved before it is.
+type change struct {
+	stream   *Stream
+	topology *topology // nil: as it is
+	settings *settings // nil: as it is
+	remove   bool      // the stream is to go
+}
+
+// save writes the manifest: all as it is, but for the change. The caller has
+// the control, or is alone.
+func (e *Engine) save(ctx context.Context, c *change) error {
+	m := &manifest.Manifest{
+		Openings: e.openings, FirstSegment: e.firstSegment,
+		NextHandle: e.nextHandle, LastCreated: e.lastCreated,
+		// Before the shards' counters are read: they cover all of it.
+		Durable: uint64(e.log.Durable()),
+	}
+	e.mu.RLock()
+	streams := slices.Collect(maps.Values(e.streams))
+	e.mu.RUnlock()
+	if c != nil && !slices.Contains(streams, c.stream) {
+		streams = append(streams, c.stream)
+	}
+	slices.SortFunc(streams, func(a, b *Stream) int { return cmpStrings(a.name, b.name) })
+	for _, s := range streams {
+		t, set := s.topology.Load(), s.settings.Load()
+		if c != nil && c.stream == s {
+			if c.remove {
+				continue
+			}
+			if c.topology != nil {
+				t = c.topology
+			}
+			if c.settings != nil {
+				set = c.settings
+			}
+		}
+		m.Streams = append(m.Streams, s.saved(t, set))
+	}
+	if e.cfg.Durability != Durable {
+		// What the manifest calls durable has to be.
+		if err := e.log.Flush(ctx); err != nil {
+			return err
+		}
+	}
+	err := manifest.Save(e.fs, m)
+	var unknown *manifest.UnknownError
+	if errors.As(err, &unknown) {
+		// What is acknowledged from now on might not be what the next opening finds.
+		e.log.Fail(err)
+	}
+	return err
+}
+
+// CreateStream makes a stream. It is durable when the call returns.
+// [ErrStreamExists] when there is one of that name.
+func (e *Engine) CreateStream(ctx context.Context, name string, cfg StreamConfig) (*Stream, error) {
+	cfg = cfg.withDefaults(e.cfg)
+	if err := errors.Join(checkName(name), cfg.validate(e.cfg)); err != nil {
+		return nil, fmt.Errorf("create stream: %w", err)
+	}
+	end, err := e.begin(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("create stream %s: %w", name, err)
+	}
+	defer end()
+	if _, err := e.Stream(name); err == nil {
+		return nil, fmt.Errorf("create stream %s: %w", name, ErrStreamExists)
+	}
+	if err := e.log.Err(); err != nil {
+		return nil, fmt.Errorf("create stream %s: %w", name, err)
+	}
+	e.lastCreated = max(time.Now().UnixMilli(), e.lastCreated+1)
+	s := e.newStream(name, e.lastCreated)
+	set := &settings{retention: cfg.Retention, maxRecord: cfg.MaxRecordBytes, limits: cfg.Limits, tags: cfg.Tags}
+	var all []member
+	for i, hash := range stream.SplitHashSpace(cfg.Shards) {
+		all = append(all, member{shard: s.newShard(uint64(i), hash, nil, cfg.Limits)})
+	}
+	t := newTopology(uint64(cfg.Shards), all)
+	if err := e.save(ctx, &change{stream: s, topology: t, settings: set}); err != nil {
+		for _, m := range all {
+			e.log.Forget(m.log)
+		}
+		return nil, fmt.Errorf("create stream %s: %w", name, err)
+	}
+	s.topology.Store(t)
+	s.settings.Store(set)
+	e.mu.Lock()
+	e.streams[name] = s
+	e.mu.Unlock()
+	return s, nil
+}
+
+// Stream returns an existing stream; [stream.ErrStreamNotFound] when there is none.
+func (e *Engine) Stream(name string) (*Stream, error) {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	s, ok := e.streams[name]
+	if !ok {
+		return nil, fmt.Errorf("stream %s: %w", clip(name), stream.ErrStreamNotFound)
+	}
+	return s, nil
+}
+
+// EnsureStream returns the stream, and makes it if there is none: what a
+// program wants at its start. An existing stream stays as it is, whatever cfg
+// says.
+func (e *Engine) EnsureStream(ctx context.Context, name string, cfg StreamConfig) (*Stream, error) {
+	for {
+		s, err := e.Stream(name)
+		if err == nil {
+			return s, nil
+		}
+		s, err = e.CreateStream(ctx, name, cfg)
+		if !errors.Is(err, ErrStreamExists) {
+			return s, err
+		}
+	}
+}
+
+// Streams returns the names of all streams, sorted.
+func (e *Engine) Streams() []string {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return slices.Sorted(maps.Keys(e.streams))
+}
+
+// DeleteStream removes a stream with all its records. Its readers get
+// [stream.ErrStreamNotFound]. A stream that is created under the same name
+// later is another one.
+func (e *Engine) DeleteStream(ctx context.Context, name string) error {
+	end, err := e.begin(ctx)
+	if err != nil {
+		return fmt.Errorf("delete stream %s: %w", clip(name), err)
+	}
+	defer end()
+	s, err := e.Stream(name)
+	if err != nil {
+		return fmt.Errorf("delete: %w", err)
+	}
+	if err := e.save(ctx, &change{stream: s, remove: true}); err != nil {
+		return fmt.Errorf("delete stream %s: %w", name, err)
+	}
+	e.mu.Lock()
+	delete(e.streams, name)
+	e.mu.Unlock()
+	s.deleted.Store(true)
+	for _, m := range s.topology.Load().all {
+		e.log.Seal(m.log)
+		e.log.Resume(m.log, false)
+		e.log.Drop(m.log)
+		e.log.Forget(m.log)
+	}
+	return nil
+}
+
+// Err returns why the engine takes no more records, wrapping
+// [stream.ErrReadOnly]; nil while it does.
+func (e *Engine) Err() error { return e.log.Err() }

@@ -1,0 +1,172 @@
+package wal
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"unsafe"
+
+	"github.com/millrace/millrace/stream"
+)
+
+const (
+	headerSize = 64
+	blockMagic = 0x314b424d // "MBK1"
+	// maxPayload bounds a block that holds more than one record, so that one
+	// damaged or unwanted block costs little.
+	maxPayload = 64 << 10
+
+	recordHead = 8       // data length, key length and flag, arrival
+	hashSize   = 16      // explicit hash key
+	hashFlag   = 1 << 15 // in the key length: an explicit hash key follows
+	maxSpan    = 1<<16 - 1
+)
+
+type kind uint8
+
+const (
+	kindData kind = 1 // records of one shard
+	kindEnd  kind = 2 // nothing follows in this segment: go on with the next generation
+	kindMark kind = 3 // only tells what is durable
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// header is the fixed head of every block.
+type header struct {
+	kind  kind
+	count uint16 // records
+	span  uint16 // arrival of the last record, in ms after base
+	size  uint32 // payload in bytes, without padding
+	sum   uint32 // checksum of the payload and its padding
+	shard uint64
+	first uint64 // counter of the first record; the others follow without a gap
+	prev  uint64 // last counter of the shard's block before this one, 0 for none
+	base  int64  // arrival of the first record, Unix ms
+	// synced is what was known to be durable when the block was closed. When a
+	// later block says that a place was durable, damage there is damage and
+	// not an unfinished write.
+	synced Pos
+}
+
+func pad8(n int) int { return (n + 7) &^ 7 }
+
+// length is what the block takes in the file.
+func (h *header) length() int64 { return headerSize + int64(pad8(int(h.size))) }
+
+// encode writes the header to dst[:headerSize]. Its checksum is seeded like
+// the payload's: see [segmentHeader.seed].
+func (h *header) encode(dst []byte, seed uint32) {
+	le := binary.LittleEndian
+	_ = dst[headerSize-1]
+	le.PutUint32(dst[0:], blockMagic)
+	le.PutUint32(dst[8:], h.size)
+	le.PutUint32(dst[12:], h.sum)
+	dst[16], dst[17] = byte(h.kind), 0
+	le.PutUint16(dst[18:], h.count)
+	le.PutUint16(dst[20:], h.span)
+	le.PutUint16(dst[22:], 0)
+	le.PutUint64(dst[24:], h.shard)
+	le.PutUint64(dst[32:], h.first)
+	le.PutUint64(dst[40:], h.prev)
+	le.PutUint64(dst[48:], uint64(h.base))
+	le.PutUint64(dst[56:], uint64(h.synced))
+	le.PutUint32(dst[4:], crc32.Update(seed, castagnoli, dst[8:headerSize]))
+}
+
+// decodeHeader reads a header and says whether it is one: right magic, right
+// checksum for its place, and values that a writer can have written.
+func decodeHeader(src []byte, seed uint32) (h header, ok bool) {
+	le := binary.LittleEndian
+	if len(src) < headerSize || le.Uint32(src) != blockMagic ||
+		le.Uint32(src[4:]) != crc32.Update(seed, castagnoli, src[8:headerSize]) {
+		return h, false
+	}
+	h = header{
+		kind:   kind(src[16]),
+		count:  le.Uint16(src[18:]),
+		span:   le.Uint16(src[20:]),
+		size:   le.Uint32(src[8:]),
+		sum:    le.Uint32(src[12:]),
+		shard:  le.Uint64(src[24:]),
+		first:  le.Uint64(src[32:]),
+		prev:   le.Uint64(src[40:]),
+		base:   int64(le.Uint64(src[48:])),
+		synced: Pos(le.Uint64(src[56:])),
+	}
+	switch h.kind {
+	case kindData:
+		ok = h.count > 0 && h.size >= recordHead && h.size < 1<<30
+	case kindEnd, kindMark:
+		ok = h.count == 0 && h.size == 0
+	}
+	return h, ok
+}
+
+// recordSize is what an entry takes in a payload.
+func recordSize(e *stream.Entry) int {
+	n := recordHead + len(e.PartitionKey) + len(e.Data)
+	if e.HasHashKey {
+		n += hashSize
+	}
+	return n
+}
+
+// encodeRecord writes an entry to dst, which has its [recordSize].
+func encodeRecord(dst []byte, e *stream.Entry, delta uint16) {
+	le := binary.LittleEndian
+	keyLen := uint16(len(e.PartitionKey))
+	at := recordHead
+	if e.HasHashKey {
+		keyLen |= hashFlag
+		binary.BigEndian.PutUint64(dst[at:], e.HashKey.Hi)
+		binary.BigEndian.PutUint64(dst[at+8:], e.HashKey.Lo)
+		at += hashSize
+	}
+	le.PutUint32(dst, uint32(len(e.Data)))
+	le.PutUint16(dst[4:], keyLen)
+	le.PutUint16(dst[6:], delta)
+	at += copy(dst[at:], e.PartitionKey)
+	copy(dst[at:], e.Data)
+}
+
+var errMalformed = errors.New("a record does not fit into its block")
+
+// recordView is a record as it lies in a payload.
+type recordView struct {
+	delta   uint16
+	hasHash bool
+	hash    stream.Hash
+	key     string // shares the payload's memory
+	data    []byte // shares the payload's memory
+	size    int    // in the payload
+}
+
+// decodeRecord reads the record at the start of p without copying.
+func decodeRecord(p []byte, r *recordView) error {
+	if len(p) < recordHead {
+		return errMalformed
+	}
+	le := binary.LittleEndian
+	dataLen, keyLen := uint64(le.Uint32(p)), uint64(le.Uint16(p[4:]))
+	r.delta = le.Uint16(p[6:])
+	at := uint64(recordHead)
+	r.hasHash = keyLen&hashFlag != 0
+	if r.hasHash {
+		keyLen &^= hashFlag
+		if len(p) < recordHead+hashSize {
+			return errMalformed
+		}
+		r.hash = stream.Hash{Hi: binary.BigEndian.Uint64(p[at:]), Lo: binary.BigEndian.Uint64(p[at+8:])}
+		at += hashSize
+	}
+	end := at + keyLen + dataLen
+	if end > uint64(len(p)) {
+		return errMalformed
+	}
+	// The string is a view: payloads are never written to once they can be read.
+	r.key = unsafe.String(unsafe.SliceData(p[at:]), int(keyLen))
+	r.data = p[at+keyLen : end : end]
+	r.size = int(end)
+	return nil
+}

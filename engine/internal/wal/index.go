@@ -1,0 +1,121 @@
+package wal
+
+import "sort"
+
+// entry tells where a block of a shard lies. 32 bytes.
+type entry struct {
+	first uint64 // counter of the first record
+	pos   Pos
+	base  int64  // arrival of the first record, Unix ms
+	size  uint32 // payload without padding
+	count uint16
+	span  uint16 // arrival of the last record after base, ms
+}
+
+func (e *entry) last() uint64  { return e.first + uint64(e.count) - 1 }
+func (e *entry) newest() int64 { return e.base + int64(e.span) }
+func (e *entry) length() int64 { return headerSize + int64(pad8(int(e.size))) }
+
+// index is a shard's blocks in order. It is kept in pages, so that a long one
+// grows and shrinks without being copied as a whole.
+type index struct {
+	pages   [][]entry
+	dropped int // entries of the first page that are gone
+}
+
+const indexPage = 256
+
+func (x *index) empty() bool { return len(x.pages) == 0 }
+
+func (x *index) append(e entry) {
+	if n := len(x.pages); n > 0 && len(x.pages[n-1]) < indexPage {
+		x.pages[n-1] = append(x.pages[n-1], e)
+		return
+	}
+	x.pages = append(x.pages, []entry{e})
+}
+
+// oldest returns the first entry; the index must not be empty.
+func (x *index) oldest() *entry { return &x.pages[0][x.dropped] }
+
+// newest returns the last entry; the index must not be empty.
+func (x *index) newest() *entry {
+	p := x.pages[len(x.pages)-1]
+	return &p[len(p)-1]
+}
+
+// dropOldest removes the first entry.
+func (x *index) dropOldest() {
+	x.dropped++
+	if x.dropped == len(x.pages[0]) {
+		x.pages[0] = nil
+		x.pages = x.pages[1:]
+		x.dropped = 0
+	}
+}
+
+// from appends to dst the entries that hold the counter next or a greater one,
+// until dst is full.
+func (x *index) from(next uint64, dst []entry) []entry {
+	p := sort.Search(len(x.pages), func(i int) bool {
+		page := x.pages[i]
+		return page[len(page)-1].last() >= next
+	})
+	return x.collect(p, func(e *entry) bool { return e.last() >= next }, dst)
+}
+
+// fromTime appends to dst the entries that hold records of that arrival or a
+// later one, until dst is full.
+func (x *index) fromTime(ms int64, dst []entry) []entry {
+	p := sort.Search(len(x.pages), func(i int) bool {
+		page := x.pages[i]
+		return page[len(page)-1].newest() >= ms
+	})
+	return x.collect(p, func(e *entry) bool { return e.newest() >= ms }, dst)
+}
+
+// collect appends entries to dst until it is full, beginning with the first
+// one of page p that is wanted.
+func (x *index) collect(p int, wanted func(*entry) bool, dst []entry) []entry {
+	skip := 0
+	for first := true; p < len(x.pages) && len(dst) < cap(dst); p++ {
+		page := x.pages[p]
+		if p == 0 {
+			skip = x.dropped
+		}
+		if first {
+			skip += sort.Search(len(page)-skip, func(i int) bool { return wanted(&page[skip+i]) })
+			first = false
+		}
+		n := min(len(page)-skip, cap(dst)-len(dst))
+		dst = append(dst, page[skip:skip+n]...)
+		skip = 0
+	}
+	return dst
+}
+
+// each calls f with every entry in order.
+func (x *index) each(f func(*entry)) {
+	for i, page := range x.pages {
+		skip := 0
+		if i == 0 {
+			skip = x.dropped
+		}
+		for j := range page[skip:] {
+			f(&page[skip+j])
+		}
+	}
+}
+
+// cut removes the entries that hold a counter of the range, and calls f with each.
+func (x *index) cut(r Range, f func(*entry)) {
+	var rest index
+	x.each(func(e *entry) {
+		if e.first <= r.Last && e.last() >= r.First {
+			f(e)
+		} else {
+			rest.append(*e)
+		}
+	})
+	*x = rest
+}

@@ -1,0 +1,390 @@
+package wal
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/millrace/millrace/engine/internal/vfs"
+	"github.com/millrace/millrace/stream"
+)
+
+// Options of a log. The zero value of every field but FS works.
+type Options struct {
+	FS vfs.FS
+	// SegmentBytes is the size of a segment file. Default: 64 MiB.
+	SegmentBytes int64
+	// CacheBytes is how much of what was written last stays in memory. Default: 64 MiB.
+	CacheBytes int
+	// PendingBytes holds back appends while as much is not yet committed.
+	// Default: 16 MiB.
+	PendingBytes int
+	// SyncEvery answers appends when they are written, and syncs at most that
+	// much later. Default: 0, answer when they are synced.
+	SyncEvery time.Duration
+	// IdleMark is how long after the last commit the log notes in itself what
+	// is durable. Default: 1 s.
+	IdleMark time.Duration
+	// Logger is told of what the log does by itself. Default: slog.Default().
+	Logger *slog.Logger
+}
+
+func (o Options) withDefaults() Options {
+	o.SegmentBytes = cmp.Or(o.SegmentBytes, 64<<20)
+	o.CacheBytes = cmp.Or(o.CacheBytes, 64<<20)
+	o.PendingBytes = cmp.Or(o.PendingBytes, 16<<20)
+	o.IdleMark = cmp.Or(o.IdleMark, time.Second)
+	o.Logger = cmp.Or(o.Logger, slog.Default())
+	return o
+}
+
+// MaxRecord returns how large a record may be in a log with segments of that
+// size, key included.
+func MaxRecord(segmentBytes int64) int {
+	return int(segmentBytes/2) - 2*headerSize - recordHead - hashSize - blocksStart/2
+}
+
+// ErrNoRoom says that nothing was stored because there is no room for another
+// segment. The log tries to make one again and again.
+var ErrNoRoom = errors.New("no room for another log segment")
+
+// Log is an open log. All methods may be called at the same time.
+type Log struct {
+	opt     Options
+	openGen uint64
+	segs    segments
+	cache   cache
+
+	// mu guards the end of the log. It is held for copying and never for I/O.
+	mu     sync.Mutex
+	shards map[uint64]*Shard
+	arena  *arena
+	open   openBlock
+	cur    *group // what is appended and not yet taken by a commit
+	last   *group // what was taken last; nil before the first
+	// written are the groups that are in the file and wait for a sync.
+	written []*group
+	// writing and syncing say that somebody does, and who sets them acts alone.
+	writing, syncing bool
+	pending          int // bytes appended and not settled
+	durable          Pos // everything before it is synced
+	settled          Pos // everything before it is answered
+	unsynced         []*segment
+	failed           error // set once, when nothing can be appended any more
+	closed           bool
+
+	next     *segment      // prepared, or nil
+	nextGen  uint64        // of the segment to prepare after next
+	nextErr  error         // why there is no next
+	waitRoom chan struct{} // closed when room or a segment may have come; nil while nobody waits
+
+	wantSegment chan struct{}
+	kickWriter  chan struct{}
+	kickSyncer  chan struct{}
+	kickMarker  chan struct{}
+	syncSlot    chan struct{} // held by who syncs in the background mode
+	stop        context.CancelCauseFunc
+	stopped     <-chan struct{}
+	wg          sync.WaitGroup
+}
+
+// openBlock is the block at the end of the arena that can still grow.
+type openBlock struct {
+	header
+	shard *Shard
+	at    int // of the header in the arena
+}
+
+// Run is the part of a put that falls into one shard.
+type Run struct {
+	Shard *Shard
+	// At is the caller's own.
+	At int
+	// Entries are indexes of the put's entries, in order.
+	Entries []int32
+	// First is set by Append: the counter of the first entry; the others follow
+	// without a gap.
+	First uint64
+	// Held is set by Append when the shard takes no records for now. Nothing of
+	// the run was appended: ask again, where to, when it is closed.
+	Held <-chan struct{}
+}
+
+// Commit is what an append waits for.
+type Commit struct{ g *group }
+
+// MaxAppend is how many bytes of records one Append should have at most; one
+// record may be larger.
+func (l *Log) MaxAppend() int { return min(arenaBytes, int(l.opt.SegmentBytes/4)) }
+
+// bound is the most that the runs can take in the file.
+func bound(entries []stream.Entry, runs []Run) int64 {
+	var n int64
+	for i := range runs {
+		// Two blocks more than needed: where an arena or a segment ends.
+		n += 3 * headerSize
+		payload := 0
+		for _, at := range runs[i].Entries {
+			payload += recordSize(&entries[at])
+		}
+		n += int64(payload) + int64(payload/(maxPayload/2)+1)*(headerSize+8)
+	}
+	return n
+}
+
+// Append adds the runs to the end of the log, in order, all or none (but for
+// runs that are held). It waits while there is too much that is not committed.
+// The records are durable, and seen, when [Log.Wait] has returned nil.
+func (l *Log) Append(ctx context.Context, entries []stream.Entry, runs []Run) (Commit, error) {
+	need := bound(entries, runs)
+	l.mu.Lock()
+	for {
+		if err := l.usableLocked(); err != nil {
+			l.mu.Unlock()
+			return Commit{}, err
+		}
+		fits := l.roomLocked() >= need
+		if fits && l.pending < l.opt.PendingBytes {
+			break
+		}
+		if !fits && l.nextErr != nil {
+			err := l.nextErr
+			l.kickLocked()
+			l.mu.Unlock()
+			return Commit{}, fmt.Errorf("%w: %w: %w", stream.ErrReadOnly, ErrNoRoom, err)
+		}
+		if l.waitRoom == nil {
+			l.waitRoom = make(chan struct{})
+		}
+		wait := l.waitRoom
+		l.kickLocked()
+		l.mu.Unlock()
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return Commit{}, context.Cause(ctx)
+		}
+		l.mu.Lock()
+	}
+	defer l.mu.Unlock()
+	now := time.Now().UnixMilli()
+	for i := range runs {
+		r := &runs[i]
+		sh := r.Shard
+		if r.Held = sh.sealed; r.Held != nil {
+			continue
+		}
+		sh.arrival = max(sh.arrival, now)
+		r.First = sh.next
+		for _, at := range r.Entries {
+			l.appendLocked(sh, &entries[at])
+		}
+	}
+	return Commit{l.cur}, nil
+}
+
+func (l *Log) usableLocked() error {
+	switch {
+	case l.failed != nil:
+		return l.failed
+	case l.closed:
+		return stream.ErrClosed
+	}
+	return nil
+}
+
+// end is where the next block goes.
+func (l *Log) endLocked() Pos { return makePos(l.arena.seg.gen, l.arena.start+int64(l.arena.n)) }
+
+// roomLocked is how much fits into this segment, or surely into the next.
+func (l *Log) roomLocked() int64 {
+	room := l.arena.seg.size - headerSize - l.endLocked().off()
+	if l.next != nil {
+		room = max(room, l.next.size-headerSize-blocksStart)
+	}
+	return room
+}
+
+// appendLocked gives one record its counter and copies it into the arena.
+func (l *Log) appendLocked(sh *Shard, e *stream.Entry) {
+	need := recordSize(e)
+	o := &l.open
+	if o.shard != sh || int(o.size)+need > maxPayload || sh.arrival-o.base > maxSpan ||
+		l.arena.n+need+7 > l.arena.limit() {
+		l.sealBlockLocked()
+		l.beginBlockLocked(sh, need)
+	}
+	a := l.arena
+	dst := a.buf[a.n : a.n+need]
+	o.span = uint16(sh.arrival - o.base)
+	encodeRecord(dst, e, o.span)
+	o.sum = crc32.Update(o.sum, castagnoli, dst)
+	o.size += uint32(need)
+	o.count++
+	a.n += need
+	sh.next++
+}
+
+// beginBlockLocked opens a block for a first record of that size.
+func (l *Log) beginBlockLocked(sh *Shard, need int) {
+	length := headerSize + pad8(need)
+	if l.endLocked().off()+int64(length)+headerSize > l.arena.seg.size {
+		l.rollLocked()
+	}
+	if l.arena.n+length > l.arena.limit() {
+		l.growLocked(length)
+	}
+	a := l.arena
+	l.open = openBlock{
+		header: header{
+			kind: kindData, shard: sh.handle, first: sh.next, prev: sh.tail, base: sh.arrival,
+			sum: a.seg.seedAt(a.start + int64(a.n)),
+		},
+		shard: sh,
+		at:    a.n,
+	}
+	a.n += headerSize
+}
+
+// sealBlockLocked closes the open block, if there is one: pads it, writes its
+// header, and gives it to the current group.
+func (l *Log) sealBlockLocked() {
+	o := &l.open
+	if o.shard == nil {
+		return
+	}
+	a := l.arena
+	pad := a.buf[a.n : a.n+pad8(int(o.size))-int(o.size)]
+	clear(pad)
+	o.sum = crc32.Update(o.sum, castagnoli, pad)
+	a.n += len(pad)
+	e := entry{
+		first: o.first, pos: makePos(a.seg.gen, a.start+int64(o.at)),
+		base: o.base, size: o.size, count: o.count, span: o.span,
+	}
+	a.seg.live.Add(1)
+	o.shard.tail = e.last()
+	l.putHeaderLocked(&o.header, o.at)
+	l.cur.blocks = append(l.cur.blocks, block{o.shard, e})
+	o.shard = nil
+}
+
+// putHeaderLocked writes a block's header at a place of the arena and makes
+// the arena, as far as it is used, part of the current group.
+func (l *Log) putHeaderLocked(h *header, at int) {
+	a := l.arena
+	h.synced = l.durable
+	h.encode(a.buf[at:], a.seg.seedAt(a.start+int64(at)))
+	l.cur.extend(a, at)
+	l.pending += a.n - at
+}
+
+// emptyBlockLocked adds a block without records.
+func (l *Log) emptyBlockLocked(k kind) {
+	a := l.arena
+	at := a.n
+	a.n += headerSize
+	h := header{kind: k, sum: a.seg.seedAt(a.start + int64(at)), base: time.Now().UnixMilli()}
+	l.putHeaderLocked(&h, at)
+}
+
+// rollLocked ends the segment and goes on in the next, which must be prepared.
+func (l *Log) rollLocked() {
+	l.emptyBlockLocked(kindEnd)
+	l.startLocked(l.next, blocksStart)
+	l.next = nil
+	signal(l.wantSegment)
+}
+
+// startLocked makes a place of a segment the end of the log.
+func (l *Log) startLocked(seg *segment, off int64) {
+	l.arena = l.cache.add(seg, off, arenaSize(seg, off, 0))
+}
+
+// growLocked goes on in a new arena with room for a block of that length.
+func (l *Log) growLocked(length int) {
+	end := l.endLocked().off()
+	l.arena = l.cache.add(l.arena.seg, end, arenaSize(l.arena.seg, end, length))
+}
+
+// arenaSize is the usual size, more for a large block, less at the end of a segment.
+func arenaSize(seg *segment, off int64, length int) int {
+	return int(min(max(arenaBytes, int64(length+headerSize)), seg.size-off))
+}
+
+// NewShard adds a shard. Its handle must be new, or its counters must begin
+// after those of its former life: the open generation sees to that.
+func (l *Log) NewShard(state ShardState) *Shard {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	sh := l.makeShard(state)
+	l.shards[state.Handle] = sh
+	return sh
+}
+
+func (l *Log) makeShard(state ShardState) *Shard {
+	sh := &Shard{
+		handle:  state.Handle,
+		base:    state.Base,
+		next:    max(state.Last+1, l.openGen<<openGenShift),
+		tail:    state.Last,
+		trimmed: state.Trimmed,
+		ended:   state.Ended,
+	}
+	if sh.ended {
+		sh.sealed = closedChan
+	}
+	return sh
+}
+
+// openGenShift leaves each opening of the log a trillion counters of every
+// shard for itself: what an earlier one gave away and lost is never given again.
+const openGenShift = 40
+
+// Shard returns the shard with that handle, or nil.
+func (l *Log) Shard(handle uint64) *Shard {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.shards[handle]
+}
+
+// Forget gives up the shard's handle. Cursors on it go on.
+func (l *Log) Forget(s *Shard) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.shards, s.handle)
+}
+
+// Durable returns a place before which everything is synced.
+func (l *Log) Durable() Pos {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.durable
+}
+
+// Fail stops the log for good, as a failed write does.
+func (l *Log) Fail(err error) {
+	l.mu.Lock()
+	finished := l.failLocked(err)
+	l.mu.Unlock()
+	wake(finished)
+}
+
+// Err returns why nothing can be appended any more, or nil.
+func (l *Log) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failed
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,144 @@
+package wal
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/millrace/millrace/stream"
+)
+
+// Known is what is known of a log apart from its own files.
+type Known struct {
+	// OpenGen counts the openings of the log, this one included. It is durable.
+	OpenGen uint64
+	// First is the generation of the oldest segment; 1 for a new log.
+	First uint64
+	// Durable is a place before which everything was durable once.
+	Durable Pos
+	// Shards are all shards that exist. Records of others are ignored.
+	Shards []ShardState
+}
+
+// Report is what opening a log found.
+type Report struct {
+	// Damage lists what was durable once and cannot be read.
+	Damage []Damage
+	// Cut tells where an unfinished end was cut off, and how many records of
+	// it, that nobody was told of, were whole.
+	Cut        string
+	CutRecords int
+	// Segments and Blocks count what was read.
+	Segments, Blocks int
+}
+
+// Damage is a part of a file that cannot be trusted.
+type Damage struct {
+	File           string
+	Offset, Length int64
+	Detail         string
+}
+
+func (d Damage) String() string {
+	return fmt.Sprintf("%s, offset %d, %d bytes: %s", d.File, d.Offset, d.Length, d.Detail)
+}
+
+// Open reads the log in the directory, or begins one, and makes it ready for
+// appends. What it lets readers see is durable. Close must be called.
+func Open(opt Options, known Known) (*Log, Report, error) {
+	l := &Log{
+		opt:         opt.withDefaults(),
+		openGen:     known.OpenGen,
+		shards:      make(map[uint64]*Shard, len(known.Shards)),
+		cur:         &group{},
+		wantSegment: make(chan struct{}, 1),
+		kickWriter:  make(chan struct{}, 1),
+		kickSyncer:  make(chan struct{}, 1),
+		kickMarker:  make(chan struct{}, 1),
+		syncSlot:    make(chan struct{}, 1),
+	}
+	l.segs = segments{byGen: map[uint64]*segment{}, first: max(1, known.First)}
+	l.cache.limit = l.opt.CacheBytes
+	for _, state := range known.Shards {
+		l.shards[state.Handle] = l.makeShard(state)
+	}
+	report, err := l.recover(known)
+	if err != nil {
+		l.closeFiles()
+		return nil, report, err
+	}
+	ctx, stop := context.WithCancelCause(context.Background())
+	l.stop, l.stopped = stop, ctx.Done()
+	l.wg.Go(l.runPreparer)
+	l.wg.Go(l.runWriter)
+	l.wg.Go(l.runSyncer)
+	l.wg.Go(l.runMarker)
+	signal(l.wantSegment)
+	return l, report, nil
+}
+
+// listFiles finds the generations of the log, in order, and fills the pool.
+func (l *Log) listFiles() (gens []uint64, err error) {
+	names, err := l.opt.FS.List()
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, poolPrefix) {
+			l.segs.pool = append(l.segs.pool, name)
+		}
+		gen, ok := parseSegmentName(name)
+		switch {
+		case !ok:
+		case gen < l.segs.first: // left from an interrupted Reclaim
+			if err := l.moveToPool(name, gen); err != nil {
+				return nil, err
+			}
+		default:
+			gens = append(gens, gen)
+		}
+	}
+	slices.SortFunc(gens, cmp.Compare)
+	return gens, nil
+}
+
+func (l *Log) moveToPool(name string, gen uint64) error {
+	to := poolName(gen, "old")
+	if err := l.opt.FS.Rename(name, to); err != nil {
+		return fmt.Errorf("take log segment %s out of use: %w", name, err)
+	}
+	l.segs.pool = append(l.segs.pool, to)
+	return nil
+}
+
+// Close refuses further appends, makes durable what was appended, and frees
+// everything. It returns why the log has failed, if it has.
+func (l *Log) Close() error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return nil
+	}
+	l.closed = true
+	waiting := l.waitRoom
+	l.waitRoom = nil
+	l.mu.Unlock()
+	if waiting != nil {
+		close(waiting)
+	}
+	err := l.Flush(context.Background())
+	l.stop(stream.ErrClosed)
+	l.wg.Wait()
+	l.closeFiles()
+	return err
+}
+
+func (l *Log) closeFiles() {
+	l.segs.mu.Lock()
+	defer l.segs.mu.Unlock()
+	for _, seg := range l.segs.byGen {
+		seg.file.Close()
+	}
+}

@@ -1,0 +1,239 @@
+package wal
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/millrace/millrace/engine/internal/vfs"
+)
+
+const (
+	// fillStep is written and synced at a time when a file is filled with
+	// zeros: one sync of a whole segment would hold up every commit meanwhile.
+	fillStep = 1 << 20
+	// retryPrepare is the pause before another try to make a segment.
+	retryPrepare = time.Second
+	// poolFiles is how many files without content are kept for another use.
+	poolFiles = 4
+	// shrinkStep is cut off at a time from a file that is not needed: to unlink
+	// a large file at once holds up the syncs of the whole file system.
+	shrinkStep = 4 << 20
+)
+
+// runPreparer has one segment ready before it is needed, so that no append
+// ever waits for a new file.
+func (l *Log) runPreparer() {
+	retry := time.NewTimer(time.Hour)
+	defer retry.Stop()
+	failing := false
+	for {
+		select {
+		case <-l.wantSegment:
+		case <-retry.C:
+		case <-l.stopped:
+			return
+		}
+		if err := l.prepareNext(); err != nil {
+			retry.Reset(retryPrepare)
+			if !failing {
+				l.opt.Logger.Error("cannot prepare a log segment; trying again", "err", err)
+			}
+			failing = true
+			continue
+		}
+		if failing {
+			l.opt.Logger.Info("log segments can be prepared again")
+		}
+		failing = false
+		l.shrinkPool()
+	}
+}
+
+// prepareNext makes the next segment, if there is none yet.
+func (l *Log) prepareNext() error {
+	l.mu.Lock()
+	gen, have := l.nextGen, l.next != nil
+	l.mu.Unlock()
+	if have {
+		return nil
+	}
+	seg, err := l.prepare(gen)
+	l.mu.Lock()
+	l.next, l.nextErr = seg, err
+	if err == nil {
+		l.nextGen++
+	}
+	waiting := l.waitRoom
+	l.waitRoom = nil
+	l.mu.Unlock()
+	if waiting != nil {
+		close(waiting)
+	}
+	return err
+}
+
+// prepare makes an empty segment of a pooled or a new file. The file gets its
+// name as the last step, so that a segment file without a header is always damage.
+func (l *Log) prepare(gen uint64) (*segment, error) {
+	fs, name := l.opt.FS, l.segs.takePooled()
+	made := name == ""
+	if made {
+		name = poolName(gen, "new")
+	}
+	seg, err := l.fill(name, made, gen)
+	if err != nil {
+		// The file stays for another try, as long as it is.
+		l.segs.mu.Lock()
+		l.segs.pool = append(l.segs.pool, name)
+		l.segs.mu.Unlock()
+		return nil, fmt.Errorf("prepare log segment: %w", err)
+	}
+	if err := rename(fs, name, seg.name); err != nil {
+		seg.file.Close()
+		return nil, fmt.Errorf("prepare log segment: %w", err)
+	}
+	l.segs.add(seg)
+	return seg, nil
+}
+
+func rename(fs vfs.FS, from, to string) error {
+	if err := fs.Rename(from, to); err != nil {
+		return err
+	}
+	return fs.SyncDir()
+}
+
+func poolName(gen uint64, why string) string { return fmt.Sprintf("%s%016x-%s", poolPrefix, gen, why) }
+
+// fill brings a file to its size, filled with zeros where it was never
+// written, and writes the header.
+func (l *Log) fill(name string, made bool, gen uint64) (seg *segment, err error) {
+	open := l.opt.FS.Open
+	if made {
+		open = l.opt.FS.Create
+	}
+	f, err := open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+		}
+	}()
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	want := l.opt.SegmentBytes
+	if size > want {
+		if err := f.Truncate(want); err != nil {
+			return nil, err
+		}
+	}
+	zeros := make([]byte, min(fillStep, max(0, want-size)))
+	for off := size; off < want; {
+		n := min(int64(len(zeros)), want-off)
+		if _, err := f.WriteAt(zeros[:n], off); err != nil {
+			return nil, err
+		}
+		if err := f.Sync(); err != nil {
+			return nil, err
+		}
+		off += n
+	}
+	var salt [8]byte
+	rand.Read(salt[:])
+	h := segmentHeader{gen: gen, salt: binary.LittleEndian.Uint64(salt[:]), size: want}
+	b := h.encode()
+	for _, off := range []int64{0, headerCopy} {
+		if _, err := f.WriteAt(b[:], off); err != nil {
+			return nil, err
+		}
+	}
+	if err := f.Sync(); err != nil {
+		return nil, err
+	}
+	return &segment{gen: gen, size: want, seed: h.seed(), name: segmentName(gen), file: f}, nil
+}
+
+// shrinkPool removes the files that nobody will need soon, in steps.
+func (l *Log) shrinkPool() {
+	for {
+		l.segs.mu.Lock()
+		surplus := len(l.segs.pool) > poolFiles
+		l.segs.mu.Unlock()
+		if !surplus {
+			return
+		}
+		name := l.segs.takePooled()
+		if err := shrink(l.opt.FS, name); err != nil {
+			l.opt.Logger.Warn("cannot remove a log segment that is not needed", "file", name, "err", err)
+			return
+		}
+	}
+}
+
+func shrink(fs vfs.FS, name string) error {
+	f, err := fs.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return err
+	}
+	for size > 0 {
+		size = max(0, size-shrinkStep)
+		if err := f.Truncate(size); err != nil {
+			return err
+		}
+	}
+	return fs.Remove(name)
+}
+
+// Reclaimable returns the generation of the oldest segment that has to stay:
+// in all before it nothing is left that anybody may read.
+func (l *Log) Reclaimable() (first uint64) {
+	l.mu.Lock()
+	current := l.arena.seg.gen
+	l.mu.Unlock()
+	l.segs.mu.Lock()
+	defer l.segs.mu.Unlock()
+	for first = l.segs.first; first < current; first++ {
+		if seg := l.segs.byGen[first]; seg != nil && seg.live.Load() > 0 {
+			break
+		}
+	}
+	return first
+}
+
+// Reclaim gives the files of all segments before a generation another use.
+// That nothing before it is wanted must be durable, where the next Open learns
+// of it.
+func (l *Log) Reclaim(first uint64) error {
+	for {
+		l.segs.mu.Lock()
+		gen := l.segs.first
+		seg := l.segs.byGen[gen]
+		if gen < first {
+			l.segs.first++
+		}
+		l.segs.mu.Unlock()
+		if gen >= first {
+			signal(l.wantSegment) // and with it, the pool's surplus goes
+			return nil
+		}
+		if seg == nil {
+			continue
+		}
+		to := poolName(gen, "old")
+		if err := l.opt.FS.Rename(seg.name, to); err != nil {
+			return fmt.Errorf("reclaim log segment %s: %w", seg.name, err)
+		}
+		l.segs.retire(seg, to)
+	}
+}

@@ -1,0 +1,189 @@
+package wal
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/millrace/millrace/engine/internal/vfs"
+)
+
+const (
+	// blocksStart is where blocks begin: the page before it holds two copies of
+	// the segment's header.
+	blocksStart = 4096
+	headerCopy  = 2048
+	segHeadSize = 48
+	segMagic    = 0x474553_5243524d // "MRCRSEG"
+	// FormatVersion is the version of the segment format that is written, and
+	// the only one that is read.
+	FormatVersion = 1
+
+	logSuffix  = ".log"
+	poolPrefix = "pool-"
+)
+
+// segmentHeader opens a segment file.
+type segmentHeader struct {
+	gen  uint64
+	salt uint64
+	size int64 // of the file
+}
+
+func (h segmentHeader) encode() [segHeadSize]byte {
+	var b [segHeadSize]byte
+	le := binary.LittleEndian
+	le.PutUint64(b[0:], segMagic)
+	le.PutUint32(b[8:], FormatVersion)
+	le.PutUint64(b[16:], h.gen)
+	le.PutUint64(b[24:], h.salt)
+	le.PutUint64(b[32:], uint64(h.size))
+	le.PutUint32(b[40:], crc32.Checksum(b[:40], castagnoli))
+	return b
+}
+
+var (
+	errSegmentHeader = errors.New("both copies of the segment header are damaged")
+	// ErrVersion says that the files were written by a newer version of the program.
+	ErrVersion = errors.New("unknown format version")
+)
+
+func decodeSegmentHeader(b []byte) (segmentHeader, error) {
+	le := binary.LittleEndian
+	if len(b) < segHeadSize || le.Uint64(b) != segMagic || le.Uint32(b[40:]) != crc32.Checksum(b[:40], castagnoli) {
+		return segmentHeader{}, errSegmentHeader
+	}
+	if v := le.Uint32(b[8:]); v != FormatVersion {
+		return segmentHeader{}, fmt.Errorf("segment: %w %d: this program reads version %d", ErrVersion, v, FormatVersion)
+	}
+	return segmentHeader{gen: le.Uint64(b[16:]), salt: le.Uint64(b[24:]), size: int64(le.Uint64(b[32:]))}, nil
+}
+
+// seed is the checksum state from which the blocks of the segment start: it
+// makes a block of an earlier use of the file, or one in another place, fail
+// its checksum. The block's offset is added by [seedAt].
+func (h segmentHeader) seed() uint32 {
+	var b [16]byte
+	binary.LittleEndian.PutUint64(b[0:], h.salt)
+	binary.LittleEndian.PutUint64(b[8:], h.gen)
+	return crc32.Checksum(b[:], castagnoli)
+}
+
+func seedAt(seed uint32, off int64) uint32 {
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], uint64(off))
+	return crc32.Update(seed, castagnoli, b[:])
+}
+
+func segmentName(gen uint64) string { return fmt.Sprintf("%016x%s", gen, logSuffix) }
+
+// parseSegmentName reads what [segmentName] writes.
+func parseSegmentName(name string) (gen uint64, ok bool) {
+	hex, isLog := strings.CutSuffix(name, logSuffix)
+	if !isLog || len(hex) != 16 {
+		return 0, false
+	}
+	gen, err := strconv.ParseUint(hex, 16, 64)
+	return gen, err == nil && gen > 0 && gen < 1<<32
+}
+
+// IsSegment reports whether a file of that name is a segment of a log.
+func IsSegment(name string) bool {
+	_, ok := parseSegmentName(name)
+	return ok
+}
+
+// segment is one file of the log, open.
+type segment struct {
+	gen  uint64
+	size int64
+	seed uint32
+	name string
+	file vfs.File
+	// live counts the blocks that somebody may still want to read.
+	live atomic.Int64
+
+	pins    int  // readers at work; guarded by segments.mu
+	retired bool // out of the log: recycle when pins is 0; guarded by segments.mu
+}
+
+func (s *segment) seedAt(off int64) uint32 { return seedAt(s.seed, off) }
+
+// segments are the files of the log by generation, and the pool of files that
+// wait for another use.
+type segments struct {
+	mu    sync.Mutex
+	byGen map[uint64]*segment
+	first uint64   // generation of the oldest segment of the log
+	pool  []string // names of files without content
+}
+
+func (s *segments) add(seg *segment) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.byGen[seg.gen] = seg
+}
+
+func (s *segments) get(gen uint64) *segment {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.byGen[gen]
+}
+
+// pin returns the segment and keeps its file from being used again until
+// unpin; nil when the segment has left the log.
+func (s *segments) pin(gen uint64) *segment {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seg := s.byGen[gen]
+	if seg != nil {
+		seg.pins++
+	}
+	return seg
+}
+
+// unpin gives the file to the pool when the last reader of a retired segment leaves.
+func (s *segments) unpin(seg *segment) {
+	s.mu.Lock()
+	seg.pins--
+	free := seg.retired && seg.pins == 0
+	if free {
+		s.pool = append(s.pool, seg.name)
+	}
+	s.mu.Unlock()
+	if free {
+		seg.file.Close()
+	}
+}
+
+// retire takes a segment out of the log. Its file must have its new name by now.
+func (s *segments) retire(seg *segment, poolName string) {
+	s.mu.Lock()
+	delete(s.byGen, seg.gen)
+	seg.retired, seg.name = true, poolName
+	free := seg.pins == 0
+	if free {
+		s.pool = append(s.pool, poolName)
+	}
+	s.mu.Unlock()
+	if free {
+		seg.file.Close()
+	}
+}
+
+// takePooled returns a file to use again, or "".
+func (s *segments) takePooled() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.pool) == 0 {
+		return ""
+	}
+	name := s.pool[len(s.pool)-1]
+	s.pool = s.pool[:len(s.pool)-1]
+	return name
+}

@@ -1,0 +1,235 @@
+package wal
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+
+	"github.com/millrace/millrace/stream"
+)
+
+// Shard is one shard's part of the log.
+type Shard struct {
+	handle uint64
+	base   stream.Sequence
+
+	// What follows belongs to the end of the log and is guarded by Log.mu.
+
+	next    uint64        // counter of the next record
+	tail    uint64        // last counter of the last block, for the chain
+	arrival int64         // of the last record appended, Unix ms: arrivals never go back
+	sealed  chan struct{} // not nil while appends are held back; closed when they may go on
+
+	// mu guards what readers see.
+	mu sync.Mutex
+	// index holds the blocks that are durable and not dropped.
+	index index
+	// committed is the counter of the last record that readers may see,
+	// newest its arrival.
+	committed uint64
+	newest    int64
+	// trimmed is the counter of the last record that retention has dropped.
+	trimmed uint64
+	// gaps are the runs of counters that are lost to damage and not accepted as
+	// lost, in order.
+	gaps []Gap
+	// ended says that nothing will follow committed; gone, that the shard was
+	// deleted.
+	ended, gone bool
+	// wake is closed when any of the above changes; nil while nobody waits.
+	wake chan struct{}
+}
+
+// ShardState is what is known of a shard apart from the log.
+type ShardState struct {
+	// Handle identifies the shard in the log, for ever.
+	Handle uint64
+	// Base is the sequence number of counter 0.
+	Base stream.Sequence
+	// Last is a counter up to which all the shard's records were durable once;
+	// with Ended, the last one there will ever be.
+	Last  uint64
+	Ended bool
+	// Trimmed is the counter of the last record that retention has dropped.
+	Trimmed uint64
+	// Accepted are the losses that somebody has accepted.
+	Accepted []Range
+}
+
+// Range is a run of counters, both ends included.
+type Range struct{ First, Last uint64 }
+
+// Gap is a run of counters of one shard whose records cannot be read.
+type Gap struct {
+	Range
+	// File, Offset and Detail say what is damaged.
+	File   string
+	Offset int64
+	Detail string
+	// before is a time at which nothing of what is lost can have arrived yet,
+	// Unix ms: the gap leaves with retention.
+	before int64
+}
+
+// Handle returns the number that identifies the shard in the log.
+func (s *Shard) Handle() uint64 { return s.handle }
+
+// Base returns the sequence number of counter 0.
+func (s *Shard) Base() stream.Sequence { return s.base }
+
+// Status is a moment in the life of a shard.
+type Status struct {
+	// Committed is the counter of the last record that readers see, Trimmed of
+	// the last that retention has dropped; 0 for none.
+	Committed, Trimmed uint64
+	// Newest is the arrival of the committed record, Unix ms.
+	Newest int64
+	// Blocks counts the blocks that can be read.
+	Blocks int
+	// Gaps are the losses that nobody has accepted yet.
+	Gaps []Gap
+}
+
+// Status returns how the shard is now.
+func (s *Shard) Status() Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := -s.index.dropped
+	for _, p := range s.index.pages {
+		n += len(p)
+	}
+	return Status{s.committed, s.trimmed, s.newest, n, slices.Clone(s.gaps)}
+}
+
+// Counters returns the counter of the last record that readers see, and of the
+// last one that retention has dropped; 0 for none.
+func (s *Shard) Counters() (committed, trimmed uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.committed, s.trimmed
+}
+
+// publish lets readers see a block.
+func (s *Shard) publish(e entry) {
+	s.mu.Lock()
+	s.committed, s.newest = e.last(), e.newest()
+	if !s.gone {
+		s.index.append(e)
+	}
+	s.wakeLocked()
+	s.mu.Unlock()
+}
+
+func (s *Shard) wakeLocked() {
+	if s.wake != nil {
+		close(s.wake)
+		s.wake = nil
+	}
+}
+
+func (s *Shard) waiterLocked() <-chan struct{} {
+	if s.wake == nil {
+		s.wake = make(chan struct{})
+	}
+	return s.wake
+}
+
+// End says that no record will follow the last one. The shard must be sealed
+// for good, and what it has durable.
+func (l *Log) End(s *Shard) {
+	s.mu.Lock()
+	s.ended = true
+	s.wakeLocked()
+	s.mu.Unlock()
+	l.Resume(s, false)
+}
+
+// Expire drops the blocks all of whose records arrived before a time.
+func (l *Log) Expire(s *Shard, cutoff int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.expireLocked(s, cutoff)
+}
+
+func (l *Log) expireLocked(s *Shard, cutoff int64) {
+	for !s.index.empty() && s.index.oldest().newest() < cutoff {
+		e := s.index.oldest()
+		s.trimmed = e.last()
+		l.release(e.pos)
+		s.index.dropOldest()
+	}
+	for len(s.gaps) > 0 && s.gaps[0].before < cutoff {
+		s.trimmed = max(s.trimmed, s.gaps[0].Last)
+		s.gaps = s.gaps[1:]
+	}
+}
+
+// release says that one block is no longer wanted.
+func (l *Log) release(p Pos) {
+	if seg := l.segs.get(p.gen()); seg != nil {
+		seg.live.Add(-1)
+	}
+}
+
+// Drop forgets everything of a deleted shard, and lets its readers know.
+func (l *Log) Drop(s *Shard) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gone = true
+	s.index.each(func(e *entry) { l.release(e.pos) })
+	s.index, s.gaps = index{}, nil
+	s.wakeLocked()
+}
+
+// Accept gives up what is damaged: readers go on behind those gaps.
+func (l *Log) Accept(s *Shard, gaps []Gap) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range gaps {
+		s.gaps = slices.DeleteFunc(s.gaps, func(open Gap) bool { return open.Range == g.Range })
+		s.index.cut(g.Range, func(e *entry) { l.release(e.pos) })
+	}
+	s.wakeLocked()
+}
+
+// addGapLocked keeps the gaps in order and apart from one another.
+func (s *Shard) addGapLocked(g Gap) {
+	for _, old := range s.gaps {
+		if g.First >= old.First && g.Last <= old.Last {
+			return
+		}
+	}
+	s.gaps = append(s.gaps, g)
+	slices.SortFunc(s.gaps, func(a, b Gap) int { return cmp.Compare(a.First, b.First) })
+}
+
+// Seal holds back appends to the shard from now on, until Resume.
+func (l *Log) Seal(s *Shard) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s.sealed == nil {
+		s.sealed = make(chan struct{})
+	}
+}
+
+// Resume lets those who were held back try again: they find the shard open
+// again, or its children in its place.
+func (l *Log) Resume(s *Shard, open bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	held := s.sealed
+	if open {
+		s.sealed = nil
+	} else {
+		s.sealed = closedChan
+	}
+	if held != nil && held != closedChan {
+		close(held)
+	}
+}
+
+var closedChan = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()

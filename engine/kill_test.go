@@ -1,0 +1,5 @@
+package engine
+
+const childVariable = "MILLRACE_ENGINE_TEST_CHILD"
+
+func putUntilKilled() {}

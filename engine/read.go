@@ -1,0 +1,182 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/millrace/millrace/engine/internal/wal"
+	"github.com/millrace/millrace/stream"
+)
+
+// cutoff is the arrival, Unix ms, from which on records are visible.
+func (s *Stream) cutoff() int64 {
+	set := s.settings.Load()
+	return max(set.floor, time.Now().UnixMilli()-set.retention.Milliseconds())
+}
+
+// Pin returns the position after the newest durable record.
+func (s *Stream) Pin(_ context.Context, shardID string) (stream.Position, error) {
+	m, err := s.find(shardID)
+	if err != nil {
+		return stream.Position{}, fmt.Errorf("pin: %w", err)
+	}
+	committed, _ := m.log.Counters()
+	return stream.At(m.log.Base().Add(committed + 1)), nil
+}
+
+// Open starts reading a shard at a position: see [stream.Stream]. A sequence
+// number of another shard, or of another incarnation of the stream, gives
+// [ErrForeignPosition].
+func (s *Stream) Open(_ context.Context, shardID string, from stream.Position) (stream.Reader, error) {
+	r, err := s.reader(shardID, from)
+	if err != nil {
+		return nil, fmt.Errorf("open a reader: %w", err)
+	}
+	return r, nil
+}
+
+func (s *Stream) reader(shardID string, from stream.Position) (*reader, error) {
+	m, err := s.find(shardID)
+	if err != nil {
+		return nil, err
+	}
+	r := &reader{s: s, sh: m.shard, closed: make(chan struct{})}
+	var start wal.Start
+	seq, after, isSequence := from.Sequence()
+	since, isTime := from.Time()
+	switch {
+	case isSequence:
+		n, ok := m.counterOf(seq)
+		if !ok {
+			return nil, fmt.Errorf("%s of stream %s: position %v: %w: %s", m.id, s.name, from, ErrForeignPosition, describeOwner(seq))
+		}
+		if after {
+			n++
+		}
+		start.Counter = n
+	case isTime:
+		start.Oldest, start.Since = true, since.UnixMilli()
+	case from == stream.TrimHorizon:
+		start.Oldest = true
+	case from == stream.Latest:
+		committed, _ := m.log.Counters()
+		start.Counter = committed + 1
+	case from == stream.ShardEnd:
+		r.ended = true
+	default:
+		return nil, invalid("position", from.String(), "use TRIM_HORIZON, LATEST, a time, a sequence number or SHARD_END")
+	}
+	r.cursor = s.e.log.NewCursor(m.log, start)
+	return r, nil
+}
+
+// reader reads one shard: see [stream.Reader].
+type reader struct {
+	s      *Stream
+	sh     *shard
+	cursor *wal.Cursor
+	ended  bool // opened at the shard's end
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (r *reader) Close() error {
+	r.once.Do(func() { close(r.closed) })
+	return nil
+}
+
+func (r *reader) Next(ctx context.Context, b *stream.Batch) error {
+	b.Reset()
+	for {
+		if err := r.usable(ctx); err != nil {
+			return err
+		}
+		if r.ended {
+			return r.end()
+		}
+		if out := r.sh.out; out != nil {
+			out.await(ctx, r.closed)
+			if err := r.usable(ctx); err != nil {
+				return err
+			}
+		}
+		wait, err := r.cursor.Read(b, r.s.cutoff())
+		if err != nil {
+			return r.explain(err)
+		}
+		if wait == nil {
+			if out := r.sh.out; out != nil {
+				out.spend(b.Bytes)
+			}
+			return nil
+		}
+		select {
+		case <-wait:
+		case <-ctx.Done():
+		case <-r.closed:
+		case <-r.s.e.done:
+		}
+	}
+}
+
+// usable returns why reading is over.
+func (r *reader) usable(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	select {
+	case <-r.closed:
+		return fmt.Errorf("read %s of stream %s: %w", r.sh.id, r.s.name, stream.ErrClosed)
+	default:
+	}
+	if err := r.s.usable(); err != nil {
+		return fmt.Errorf("read %s: %w", r.sh.id, err)
+	}
+	return nil
+}
+
+func (r *reader) end() error {
+	return &stream.ShardEndError{Shard: r.sh.id, Children: r.s.topology.Load().children(r.sh.index)}
+}
+
+// explain says in the words of package stream why there are no records.
+func (r *reader) explain(err error) error {
+	var trimmed *wal.Trimmed
+	var lost *wal.Lost
+	base := r.sh.log.Base()
+	switch {
+	case errors.Is(err, wal.ErrEnd):
+		return r.end()
+	case errors.Is(err, wal.ErrGone):
+		return fmt.Errorf("read %s of stream %s: %w", r.sh.id, r.s.name, stream.ErrStreamNotFound)
+	case errors.As(err, &trimmed):
+		return &stream.TrimmedError{
+			Shard: r.sh.id, From: stream.At(base.Add(trimmed.From)), Horizon: base.Add(trimmed.Horizon),
+		}
+	case errors.As(err, &lost):
+		return &stream.CorruptError{Shard: r.sh.id, File: lost.File, Offset: lost.Offset, Detail: lost.Detail}
+	}
+	return fmt.Errorf("read %s of stream %s: %w", r.sh.id, r.s.name, err)
+}
+
+// Subscribe pushes the records of a shard to handle, the moment they are
+// durable: see [stream.Subscriber].
+func (s *Stream) Subscribe(ctx context.Context, shardID string, from stream.Position, limits stream.Batch, handle func(*stream.Batch) error) error {
+	r, err := s.reader(shardID, from)
+	if err != nil {
+		return fmt.Errorf("subscribe: %w", err)
+	}
+	defer r.Close()
+	b := stream.Batch{MaxRecords: limits.MaxRecords, MaxBytes: limits.MaxBytes}
+	for {
+		if err := r.Next(ctx, &b); err != nil {
+			return err
+		}
+		if err := handle(&b); err != nil {
+			return err
+		}
+	}
+}
