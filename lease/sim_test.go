@@ -1,0 +1,347 @@
+package lease_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/millrace/millrace/checkpoint"
+	"github.com/millrace/millrace/internal/check"
+	"github.com/millrace/millrace/lease"
+	"github.com/millrace/millrace/lease/leasetest"
+	"github.com/millrace/millrace/stream"
+)
+
+// sim is a fleet of coordinators in virtual time, with everything that goes
+// wrong. Its holds do nothing but count; the checker watches.
+type sim struct {
+	seed   uint64
+	hooks  lease.Hooks
+	log    *slog.Logger
+	stream *script
+	store  *observed
+	check  *check.Checker
+
+	failover, handoff time.Duration
+
+	mu    sync.Mutex // guards what follows
+	procs map[int]*proc
+	lives sync.WaitGroup
+	stat  struct{ lives, crashes, stops, freezes, cuts, outages, reshards int }
+}
+
+func newSim(seed uint64, shards int) *sim {
+	s := &sim{
+		seed: seed, log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		stream: newScript("sim", shards), check: check.New(),
+		failover: 4 * time.Second, handoff: 6 * time.Second,
+		procs: map[int]*proc{},
+	}
+	s.store = &observed{Memory: lease.NewMemory(), check: s.check}
+	return s
+}
+
+// actor returns the randomness of one actor, so that none depends on the order
+// in which others draw.
+func (s *sim) actor(name string, i int) *rand.Rand {
+	h := s.seed
+	for _, c := range []byte(fmt.Sprint(name, i)) {
+		h = (h ^ uint64(c)) * 1099511628211
+	}
+	return rand.New(rand.NewPCG(s.seed, h))
+}
+
+// between draws a time to the nanosecond, so that no two actors wake at once.
+func between(r *rand.Rand, least, most time.Duration) time.Duration {
+	return least + time.Duration(r.Int64N(int64(most-least)))
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// observed is the store as it truly is, and tells the checker of each change
+// at the moment at which it takes place.
+type observed struct {
+	*lease.Memory
+	check *check.Checker
+	mu    sync.Mutex // holds the order of changes and events together
+	moves int        // changes of owner
+}
+
+// as returns the store as it is seen by one worker.
+func (o *observed) as(worker string) lease.Store { return &writer{o, worker} }
+
+type writer struct {
+	*observed
+	worker string
+}
+
+func nameOf(incarnation string) string {
+	name, _, _ := strings.Cut(incarnation, "#")
+	return name
+}
+
+func (w *writer) Create(ctx context.Context, rows ...lease.Lease) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, l := range rows {
+		var parents []string
+		for _, p := range l.Parents {
+			key := lease.Key(l.StreamID, p)
+			if there, _ := w.Memory.Read(ctx, key); len(there) > 0 {
+				parents = append(parents, key)
+			}
+		}
+		if there, _ := w.Memory.Read(ctx, l.Key); len(there) == 0 {
+			w.check.Shard(l.Key, parents...)
+		}
+	}
+	return w.Memory.Create(ctx, rows...)
+}
+
+func (w *writer) Swap(ctx context.Context, old, next lease.Lease) (lease.Lease, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	row, err := w.Memory.Swap(ctx, old, next)
+	if err != nil {
+		if errors.Is(err, lease.ErrConflict) {
+			w.check.Refused(old.Key)
+		}
+		return row, err
+	}
+	if row.Owner != old.Owner && row.Owner != "" {
+		w.moves++
+	}
+	if row.Term != old.Term {
+		w.check.Took(row.Key, nameOf(row.Owner), row.Term, row.Checkpoint.Position)
+		return row, nil
+	}
+	if row.Checkpoint.Position != old.Checkpoint.Position {
+		w.check.Stored(row.Key, w.worker, row.Checkpoint.Position)
+	}
+	holder := func(l lease.Lease) string {
+		if l.CheckpointOwner != "" {
+			return nameOf(l.CheckpointOwner)
+		}
+		return nameOf(l.Owner)
+	}
+	if holder(old) == w.worker && (holder(row) != w.worker || row.Finished()) {
+		w.check.Released(row.Key)
+	}
+	return row, nil
+}
+
+func (w *writer) Delete(ctx context.Context, old lease.Lease) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	err := w.Memory.Delete(ctx, old)
+	if err == nil {
+		w.check.Retired(old.Key)
+	}
+	return err
+}
+
+// proc is one life of a worker's process.
+type proc struct {
+	*sim
+	name string
+	link *leasetest.Faulty
+	stop context.CancelFunc
+	done chan struct{}
+
+	mu     sync.Mutex // guards what follows
+	rng    *rand.Rand
+	dead   bool
+	frozen chan struct{} // closed by the thaw
+	terms  map[string]int64
+}
+
+func (p *proc) draw(least, most time.Duration) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return between(p.rng, least, most)
+}
+
+func (p *proc) chance(x float64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.rng.Float64() < x
+}
+
+// start begins a life.
+func (s *sim) start(r *rand.Rand, slot, life int, faults leasetest.Faults) *proc {
+	name := fmt.Sprintf("w%d-%d", slot, life)
+	faults.Seed = r.Uint64()
+	p := &proc{
+		sim: s, name: name, done: make(chan struct{}), terms: map[string]int64{},
+		link: leasetest.NewFaulty(s.store.as(name), faults),
+		rng:  rand.New(rand.NewPCG(faults.Seed, 1)),
+	}
+	c, err := lease.NewCoordinator(lease.WithHooks(lease.Config{
+		Worker: name, Store: p.link, Streams: []stream.Stream{s.stream},
+		FailoverTime: s.failover, HandoffTimeout: s.handoff, Drain: s.handoff,
+		Logger: s.log, Seed: faults.Seed | 1,
+	}, s.hooks))
+	if err != nil {
+		panic(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	p.stop = stop
+	s.mu.Lock()
+	s.procs[slot] = p
+	s.stat.lives++
+	s.mu.Unlock()
+	s.lives.Go(func() {
+		defer close(p.done)
+		defer p.link.Wait()
+		if err := c.Run(ctx, p.hold); err != nil {
+			panic(err)
+		}
+	})
+	return p
+}
+
+// crash is kill -9: nothing of the process reaches anybody any more.
+func (p *proc) crash() {
+	p.link.SetLink(leasetest.RequestsLost)
+	p.mu.Lock()
+	p.dead = true
+	for key, term := range p.terms {
+		p.check.Cancelled(key, term)
+	}
+	p.mu.Unlock()
+	p.stop()
+}
+
+// freeze stops callbacks and requests, as SIGSTOP does; timers go on, as if
+// they fired at the moment of waking.
+func (p *proc) freeze() (thaw func()) {
+	p.link.SetLink(leasetest.RequestsLost)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	gate := make(chan struct{})
+	p.frozen = gate
+	return func() {
+		p.link.SetLink(leasetest.Up)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.frozen = nil
+		close(gate)
+	}
+}
+
+// pass waits while the process is frozen.
+func (p *proc) pass() {
+	p.mu.Lock()
+	gate := p.frozen
+	p.mu.Unlock()
+	if gate != nil {
+		<-gate
+	}
+}
+
+// event feeds the checker, unless the process or the term is gone.
+func (p *proc) event(ctx context.Context, f func()) bool {
+	p.pass()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.dead || ctx.Err() != nil {
+		return false
+	}
+	f()
+	return true
+}
+
+var errWhim = errors.New("the callback fails on a whim")
+
+// hold counts the records of a shard.
+func (p *proc) hold(ctx context.Context, h lease.Hold) (err error) {
+	row, term := h.Lease(), h.Term()
+	if !p.event(ctx, func() { p.terms[row.Key] = term; p.check.Began(row.Key, term) }) {
+		return nil
+	}
+	clean := false
+	watched := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(watched)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if !p.dead {
+			p.check.Cancelled(row.Key, term)
+		}
+	})
+	defer func() {
+		if !stop() {
+			<-watched
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.terms, row.Key)
+		if !p.dead {
+			p.check.Returned(row.Key, term, clean)
+		}
+	}()
+	at := number(row.Checkpoint.Position)
+	state := func() checkpoint.State {
+		if at == 0 {
+			return checkpoint.State{Position: row.Checkpoint.Position}
+		}
+		return checkpoint.State{Position: stream.After(sequence(at))}
+	}
+	for turn := 0; ; turn++ {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-h.Draining():
+			if p.chance(0.02) { // a callback that ignores it
+				sleep(ctx, p.draw(time.Second, 2*p.handoff))
+			}
+			err := h.Release(context.Background(), state())
+			clean = err == nil
+			return err
+		default:
+		}
+		count, closed := p.stream.read(row.Shard)
+		for batch := 0; at < count && batch < 10; batch++ {
+			if !p.event(ctx, func() { p.check.Delivered(row.Key, term, sequence(at+1)) }) {
+				return context.Cause(ctx)
+			}
+			if !sleep(ctx, p.draw(time.Millisecond, 300*time.Millisecond)) {
+				return context.Cause(ctx)
+			}
+			if !p.event(ctx, func() { p.check.Done(row.Key, term, sequence(at+1)) }) {
+				return context.Cause(ctx)
+			}
+			at++
+		}
+		switch {
+		case closed && at == count:
+			err := h.End(context.Background(), p.stream.children(row.Shard))
+			clean = err == nil
+			return err
+		case p.chance(0.002):
+			return errWhim
+		case p.chance(0.3):
+			if err := h.Save(context.Background(), state()); errors.Is(err, checkpoint.ErrLeaseLost) {
+				return err
+			}
+		}
+		if !sleep(ctx, p.draw(50*time.Millisecond, time.Second)) {
+			return context.Cause(ctx)
+		}
+	}
+}
