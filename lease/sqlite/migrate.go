@@ -47,10 +47,16 @@ const (
 	recordMigration = `INSERT INTO millrace_migration (version, name) VALUES (?1, ?2)`
 )
 
+// querier is a database or a transaction of it.
+type querier interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
 // migrate brings the tables up to the last step, all missing ones in one
 // transaction. Many processes may do so at once: one of them does it.
 func migrate(ctx context.Context, db *sql.DB, steps []migration) error {
-	if done, err := migrated(ctx, db, steps); done || err != nil {
+	missing, err := missingOf(ctx, db, steps)
+	if err != nil || len(missing) == 0 {
 		return err // without having asked for the write lock
 	}
 	tx, err := db.BeginTx(ctx, nil)
@@ -58,15 +64,13 @@ func migrate(ctx context.Context, db *sql.DB, steps []migration) error {
 		return err
 	}
 	defer tx.Rollback()
+	if missing, err = missingOf(ctx, tx, steps); err != nil { // others may have been faster
+		return err
+	}
 	if _, err := tx.ExecContext(ctx, createMigrations); err != nil {
 		return err
 	}
-	// Others may have been faster.
-	var version int
-	if err := tx.QueryRowContext(ctx, lastMigration).Scan(&version); err != nil {
-		return err
-	}
-	for _, step := range steps[min(version, len(steps)):] {
+	for _, step := range missing {
 		if _, err := tx.ExecContext(ctx, step.sql); err != nil {
 			return fmt.Errorf("%s: %w", step.name, err)
 		}
@@ -77,18 +81,18 @@ func migrate(ctx context.Context, db *sql.DB, steps []migration) error {
 	return tx.Commit()
 }
 
-// migrated reports whether nothing is left to do, and refuses tables that
-// this program does not know.
-func migrated(ctx context.Context, db *sql.DB, steps []migration) (bool, error) {
+// missingOf returns the steps that have not taken place yet, and refuses
+// tables that this program does not know.
+func missingOf(ctx context.Context, db querier, steps []migration) ([]migration, error) {
 	var tables, version int
 	if err := db.QueryRowContext(ctx, hasMigrations).Scan(&tables); err != nil || tables == 0 {
-		return false, err
+		return steps, err
 	}
 	if err := db.QueryRowContext(ctx, lastMigration).Scan(&version); err != nil {
-		return false, err
+		return nil, err
 	}
 	if version > len(steps) {
-		return false, fmt.Errorf("schema version %d, this program knows %d: %w", version, len(steps), ErrNewerSchema)
+		return nil, fmt.Errorf("schema version %d, this program knows %d: %w", version, len(steps), ErrNewerSchema)
 	}
-	return version == len(steps), nil
+	return steps[version:], nil
 }
