@@ -63,7 +63,7 @@ func (s *Stream) AcceptLoss(ctx context.Context, shardID string) ([]Loss, error)
 		return nil, fmt.Errorf("accept loss in %s of stream %s: %w", clip(shardID), s.name, err)
 	}
 	defer end()
-	m, err := s.find(shardID)
+	m, err := s.find(ctx, shardID)
 	if err != nil {
 		return nil, fmt.Errorf("accept loss: %w", err)
 	}

@@ -91,7 +91,7 @@ func number(from, n int) []stream.Entry {
 // readNow reads what is there, from a position, until there is no more; the
 // error is the one that ended it, nil for "nothing more yet".
 func readNow(s *Stream, shard string, from stream.Position) ([]stream.Record, error) {
-	r, err := s.reader(shard, from)
+	r, err := s.reader(context.Background(), shard, from)
 	if err != nil {
 		return nil, err
 	}

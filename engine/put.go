@@ -33,6 +33,9 @@ func (s *Stream) Put(ctx context.Context, entries ...stream.Entry) ([]stream.Put
 		clear(p.runs[:cap(p.runs)])
 		puts.Put(p)
 	}()
+	if err := s.usable(ctx); err != nil {
+		return nil, fmt.Errorf("put: %w", err)
+	}
 	results := make([]stream.PutResult, len(entries))
 	most := s.settings.Load().maxRecord
 	p.todo = p.todo[:0]
@@ -46,7 +49,7 @@ func (s *Stream) Put(ctx context.Context, entries ...stream.Entry) ([]stream.Put
 	var last wal.Commit
 	stored := false
 	for first := true; len(p.todo) > 0; first = false {
-		if err := s.usable(); err != nil {
+		if err := s.usable(ctx); err != nil {
 			return nil, fmt.Errorf("put: %w", err)
 		}
 		t := s.topology.Load()

@@ -18,8 +18,8 @@ func (s *Stream) cutoff() int64 {
 }
 
 // Pin returns the position after the newest durable record.
-func (s *Stream) Pin(_ context.Context, shardID string) (stream.Position, error) {
-	m, err := s.find(shardID)
+func (s *Stream) Pin(ctx context.Context, shardID string) (stream.Position, error) {
+	m, err := s.find(ctx, shardID)
 	if err != nil {
 		return stream.Position{}, fmt.Errorf("pin: %w", err)
 	}
@@ -30,28 +30,31 @@ func (s *Stream) Pin(_ context.Context, shardID string) (stream.Position, error)
 // Open starts reading a shard at a position: see [stream.Stream]. A sequence
 // number of another shard, or of another incarnation of the stream, gives
 // [ErrForeignPosition].
-func (s *Stream) Open(_ context.Context, shardID string, from stream.Position) (stream.Reader, error) {
-	r, err := s.reader(shardID, from)
+func (s *Stream) Open(ctx context.Context, shardID string, from stream.Position) (stream.Reader, error) {
+	r, err := s.reader(ctx, shardID, from)
 	if err != nil {
 		return nil, fmt.Errorf("open a reader: %w", err)
 	}
 	return r, nil
 }
 
-func (s *Stream) reader(shardID string, from stream.Position) (*reader, error) {
-	m, err := s.find(shardID)
+func (s *Stream) reader(ctx context.Context, shardID string, from stream.Position) (*reader, error) {
+	m, err := s.find(ctx, shardID)
 	if err != nil {
 		return nil, err
 	}
-	r := &reader{s: s, sh: m.shard, closed: make(chan struct{})}
+	r := &reader{s: s, sh: m.shard, at: from, closed: make(chan struct{})}
 	var start wal.Start
 	seq, after, isSequence := from.Sequence()
 	since, isTime := from.Time()
 	switch {
 	case isSequence:
 		n, ok := m.counterOf(seq)
-		if !ok {
+		if !ok && !before(seq, m.log.Base()) {
 			return nil, fmt.Errorf("%s of stream %s: position %v: %w: %s", m.id, s.name, from, ErrForeignPosition, describeOwner(seq))
+		}
+		if !ok {
+			n = 0
 		}
 		if after {
 			n++
@@ -78,7 +81,8 @@ type reader struct {
 	s      *Stream
 	sh     *shard
 	cursor *wal.Cursor
-	ended  bool // opened at the shard's end
+	at     stream.Position // where the next record is looked for
+	ended  bool            // opened at the shard's end
 	closed chan struct{}
 	once   sync.Once
 }
@@ -111,6 +115,7 @@ func (r *reader) Next(ctx context.Context, b *stream.Batch) error {
 			if out := r.sh.out; out != nil {
 				out.spend(b.Bytes)
 			}
+			r.at = stream.After(b.Records[len(b.Records)-1].Sequence)
 			return nil
 		}
 		select {
@@ -124,15 +129,12 @@ func (r *reader) Next(ctx context.Context, b *stream.Batch) error {
 
 // usable returns why reading is over.
 func (r *reader) usable(ctx context.Context) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
 	select {
 	case <-r.closed:
 		return fmt.Errorf("read %s of stream %s: %w", r.sh.id, r.s.name, stream.ErrClosed)
 	default:
 	}
-	if err := r.s.usable(); err != nil {
+	if err := r.s.usable(ctx); err != nil {
 		return fmt.Errorf("read %s: %w", r.sh.id, err)
 	}
 	return nil
@@ -153,9 +155,7 @@ func (r *reader) explain(err error) error {
 	case errors.Is(err, wal.ErrGone):
 		return fmt.Errorf("read %s of stream %s: %w", r.sh.id, r.s.name, stream.ErrStreamNotFound)
 	case errors.As(err, &trimmed):
-		return &stream.TrimmedError{
-			Shard: r.sh.id, From: stream.At(base.Add(trimmed.From)), Horizon: base.Add(trimmed.Horizon),
-		}
+		return &stream.TrimmedError{Shard: r.sh.id, From: r.at, Horizon: base.Add(trimmed.Horizon)}
 	case errors.As(err, &lost):
 		return &stream.CorruptError{Shard: r.sh.id, File: lost.File, Offset: lost.Offset, Detail: lost.Detail}
 	}
@@ -165,7 +165,7 @@ func (r *reader) explain(err error) error {
 // Subscribe pushes the records of a shard to handle, the moment they are
 // durable: see [stream.Subscriber].
 func (s *Stream) Subscribe(ctx context.Context, shardID string, from stream.Position, limits stream.Batch, handle func(*stream.Batch) error) error {
-	r, err := s.reader(shardID, from)
+	r, err := s.reader(ctx, shardID, from)
 	if err != nil {
 		return fmt.Errorf("subscribe: %w", err)
 	}

@@ -23,7 +23,7 @@ func (s *Stream) reshard(ctx context.Context, plan func(*topology) (*plan, error
 		return err
 	}
 	defer end()
-	if err := s.usable(); err != nil {
+	if err := s.usable(ctx); err != nil {
 		return err
 	}
 	t := s.topology.Load()

@@ -131,12 +131,23 @@ func (sh *shard) counterOf(s stream.Sequence) (uint64, bool) {
 	return n, ok && n < counters
 }
 
+// ours reports whether a sequence number has the form of this engine's.
+func ours(s stream.Sequence) bool {
+	var buf [64]byte
+	d := s.AppendDecimal(buf[:0])
+	return len(d) == digitsAll && string(d[:2]) == "49"
+}
+
+// before reports whether a sequence number is no shard's and smaller than all
+// of one: such a position, 0 perhaps, is the shard's beginning.
+func before(s, base stream.Sequence) bool { return !ours(s) && s.Less(base) }
+
 // describeOwner tells which shard of which incarnation gave a sequence number.
 func describeOwner(s stream.Sequence) string {
-	d := s.AppendDecimal(nil)
-	if len(d) != digitsAll || string(d[:2]) != "49" {
+	if !ours(s) {
 		return "it has not the form of this engine's sequence numbers"
 	}
+	d := s.AppendDecimal(nil)
 	created, _ := strconv.ParseInt(string(d[2:2+digitsCreated]), 10, 64)
 	index, _ := strconv.ParseUint(string(d[2+digitsCreated:2+digitsCreated+digitsIndex]), 10, 64)
 	return fmt.Sprintf("it is of %s of the stream that was created at Unix ms %d", shardID(index), created)

@@ -106,7 +106,10 @@ func (s *Stream) saved(t *topology, set *settings) manifest.Stream {
 func cmpStrings(a, b string) int { return cmp.Compare(a, b) }
 
 // usable returns why the stream cannot be used, or nil.
-func (s *Stream) usable() error {
+func (s *Stream) usable(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if s.deleted.Load() {
 		return fmt.Errorf("stream %s: %w", s.name, stream.ErrStreamNotFound)
 	}
@@ -120,16 +123,16 @@ func (s *Stream) usable() error {
 
 // Identity returns the name and the time of creation. Creation times of one
 // engine differ and grow, even for streams created in the same millisecond.
-func (s *Stream) Identity(context.Context) (stream.Identity, error) {
-	if err := s.usable(); err != nil {
+func (s *Stream) Identity(ctx context.Context) (stream.Identity, error) {
+	if err := s.usable(ctx); err != nil {
 		return stream.Identity{}, err
 	}
 	return stream.Identity{Name: s.name, Created: time.UnixMilli(s.created)}, nil
 }
 
 // Shards returns all shards that are open, or were closed within retention.
-func (s *Stream) Shards(context.Context) ([]stream.Shard, error) {
-	if err := s.usable(); err != nil {
+func (s *Stream) Shards(ctx context.Context) ([]stream.Shard, error) {
+	if err := s.usable(ctx); err != nil {
 		return nil, err
 	}
 	t := s.topology.Load()
@@ -144,8 +147,8 @@ func (s *Stream) Shards(context.Context) ([]stream.Shard, error) {
 }
 
 // find returns a shard that can be read.
-func (s *Stream) find(shardID string) (member, error) {
-	if err := s.usable(); err != nil {
+func (s *Stream) find(ctx context.Context, shardID string) (member, error) {
+	if err := s.usable(ctx); err != nil {
 		return member{}, err
 	}
 	m, ok := s.topology.Load().byID(shardID)
@@ -170,11 +173,15 @@ type Description struct {
 
 // Describe returns the stream as it is now.
 func (s *Stream) Describe() (Description, error) {
-	if err := s.usable(); err != nil {
+	ctx := context.Background()
+	id, err := s.Identity(ctx)
+	if err != nil {
 		return Description{}, err
 	}
-	id, _ := s.Identity(context.Background())
-	shards, _ := s.Shards(context.Background())
+	shards, err := s.Shards(ctx)
+	if err != nil {
+		return Description{}, err
+	}
 	set := s.settings.Load()
 	return Description{
 		Identity: id, OpenShards: len(s.topology.Load().open), Shards: len(shards),
@@ -190,7 +197,7 @@ func (s *Stream) change(ctx context.Context, what string, f func(*settings) erro
 		return fmt.Errorf("%s of stream %s: %w", what, s.name, err)
 	}
 	defer end()
-	if err := s.usable(); err != nil {
+	if err := s.usable(ctx); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	next := *s.settings.Load()

@@ -70,7 +70,7 @@ var (
 
 // Trimmed says that retention has dropped records that the cursor had not
 // read: those before the counter Horizon, from which it goes on.
-type Trimmed struct{ From, Horizon uint64 }
+type Trimmed struct{ Horizon uint64 }
 
 func (t *Trimmed) Error() string {
 	return fmt.Sprintf("records before %d were dropped unread", t.Horizon)
@@ -220,7 +220,6 @@ func (f *filling) take(v *view) (full bool, err error) {
 // skipExpired reports that a part of a block has left retention unread, and
 // goes on behind that part.
 func (c *Cursor) skipExpired(v *view, cutoff int64) error {
-	t := &Trimmed{From: c.next}
 	var r recordView
 	for ; v.read < int(v.count); v.read++ {
 		if err := decodeRecord(v.payload[v.done:], &r); err != nil {
@@ -232,8 +231,7 @@ func (c *Cursor) skipExpired(v *view, cutoff int64) error {
 		v.done += r.size
 	}
 	c.next = v.first + uint64(v.read)
-	t.Horizon = c.next
-	return t
+	return &Trimmed{c.next}
 }
 
 func (c *Cursor) malformed(v *view, err error) error {
@@ -268,7 +266,7 @@ func (c *Cursor) refill(cutoff int64, maxBytes int, empty bool) (wait <-chan str
 			sh.mu.Unlock()
 			return nil, nil
 		}
-		t := &Trimmed{c.next, sh.trimmed + 1}
+		t := &Trimmed{sh.trimmed + 1}
 		c.next = t.Horizon
 		if !c.fresh {
 			sh.mu.Unlock()
