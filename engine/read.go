@@ -56,7 +56,7 @@ func (s *Stream) reader(ctx context.Context, shardID string, from stream.Positio
 		if !ok {
 			n = 0
 		}
-		if after {
+		if after || ok && seq.Sub() > 0 {
 			n++
 		}
 		start.Counter = n
