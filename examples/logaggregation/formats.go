@@ -45,10 +45,10 @@ func Parse(text []byte, now time.Time) Line {
 	return Line{Format: Unknown, Key: "unknown-" + strconv.Itoa(int(h.Sum32()%64)), Label: "unknown"}
 }
 
-// clipKey keeps a key within what streams take.
+// clipKey keeps a key within what streams take: valid UTF-8, and not too long.
 func clipKey(key string) string {
 	const most = 128
-	return key[:min(len(key), most)]
+	return strings.ToValidUTF8(key[:min(len(key), most)], "?")
 }
 
 // wallMinute is the minute that the clock on the wall showed.

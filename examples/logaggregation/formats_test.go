@@ -3,6 +3,7 @@ package main
 import (
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 var now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
@@ -77,7 +78,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		line := Parse(text, now)
-		if line.Key == "" || len(line.Key) > 128 {
+		if line.Key == "" || len(line.Key) > 128 || !utf8.ValidString(line.Key) {
 			t.Fatalf("%q has the key %q", text, line.Key)
 		}
 		if line.Label == "" || len(line.Label) > 10 {
