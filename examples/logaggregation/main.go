@@ -119,7 +119,7 @@ func aggregate(ctx context.Context, f *fleet, sources []*source, to stream.Putte
 	}
 	var left int64
 	for _, s := range sources {
-		p.say("%s: %s", s.name, s.tell())
+		p.say("%s", s.tell())
 		left += max(s.left, 0)
 	}
 

@@ -288,13 +288,13 @@ func (s *source) close() error {
 // tell says how much there is to do.
 func (s *source) tell() string {
 	switch {
-	case s.left < 0:
-		return "reading until it ends"
+	case s.spool != nil:
+		return "standard input: reading until it ends"
 	case s.lines == 0:
-		return grouped(s.left) + " lines"
+		return fmt.Sprintf("%s: %s lines", s.name, grouped(s.left))
 	case s.left == 0:
-		return "nothing new; " + grouped(s.lines) + " lines were read by a former run"
+		return fmt.Sprintf("%s: nothing new; %s lines were read by a former run", s.name, grouped(s.lines))
 	default:
-		return grouped(s.left) + " lines, after " + grouped(s.lines) + " that a former run has read"
+		return fmt.Sprintf("%s: %s lines, after %s that a former run has read", s.name, grouped(s.left), grouped(s.lines))
 	}
 }
