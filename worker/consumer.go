@@ -41,7 +41,7 @@ type consumer struct {
 var errDraining = errors.New("the shard is being handed over")
 
 // run is the life of a term: initialize, process, and one of three ends.
-func (c *consumer) run(ctx context.Context, reader stream.Reader, limits func() (int, int)) error {
+func (c *consumer) run(ctx context.Context, reader stream.Reader, limits func() limits) error {
 	start := processors.Start{Shard: c.shard, Checkpoint: c.hold.Lease().Checkpoint}
 	err := c.retry(ctx, "initialize", func(int) error { return c.processor.Initialize(ctx, start) })
 	if err != nil {
@@ -64,7 +64,7 @@ func (c *consumer) run(ctx context.Context, reader stream.Reader, limits func() 
 
 // work processes batches until the shard ends (end is not nil), is to be handed
 // over (both nil), cannot be read any more (err), or ctx is done.
-func (c *consumer) work(ctx context.Context, reader stream.Reader, limits func() (int, int)) (end *stream.ShardEndError, err error) {
+func (c *consumer) work(ctx context.Context, reader stream.Reader, limits func() limits) (end *stream.ShardEndError, err error) {
 	f := newFetcher(reader, limits, c.log, c.cfg.random(c.shard, "fetcher"), c.tel.trimmedGap)
 	helpers, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup

@@ -16,7 +16,7 @@ import (
 // is bounded and a slow processor slows its reader.
 type fetcher struct {
 	reader  stream.Reader
-	limits  func() (records, bytes int)
+	limits  func() limits
 	log     *slog.Logger
 	trimmed func(*stream.TrimmedError)
 	backoff processors.Backoff
@@ -32,7 +32,7 @@ type fetched struct {
 	err   error
 }
 
-func newFetcher(reader stream.Reader, limits func() (int, int), log *slog.Logger, random *rand.Rand, trimmed func(*stream.TrimmedError)) *fetcher {
+func newFetcher(reader stream.Reader, limits func() limits, log *slog.Logger, random *rand.Rand, trimmed func(*stream.TrimmedError)) *fetcher {
 	f := &fetcher{
 		reader: reader, limits: limits, log: log, random: random, trimmed: trimmed,
 		ready: make(chan fetched),
@@ -70,12 +70,13 @@ func (f *fetcher) run(ctx context.Context) {
 func (f *fetcher) read(ctx context.Context, b *stream.Batch) error {
 	var wait time.Duration
 	for {
-		b.MaxRecords, b.MaxBytes = f.limits()
+		l := f.limits()
+		b.MaxRecords, b.MaxBytes = l.records, l.bytes
 		err := f.reader.Next(ctx, b)
 		if err == nil {
-			// Views of larger blocks would keep more memory alive than the
-			// batch may use: then its records get memory of their own.
-			if b.Footprint > max(b.MaxBytes, b.Bytes) {
+			// Views of larger blocks can keep more memory alive than the shard
+			// may have: then the records get memory of their own.
+			if b.Footprint > max(l.memory, b.Bytes) {
 				b.Compact()
 			}
 			return nil

@@ -141,9 +141,15 @@ func (w *Worker) processor(shard processors.Shard) (p processors.RecordProcessor
 	return processors.Recover(p), nil
 }
 
-// limits returns the size of the next batch: the shards in hand share the
-// memory evenly, each with one batch in work and one read ahead.
-func (w *Worker) limits() (records, bytes int) {
-	share := w.cfg.Memory / (2 * max(1, int(w.held.Load())))
-	return w.cfg.BatchRecords, min(w.cfg.BatchBytes, max(share, leastBatch))
+// limits bound one batch.
+type limits struct {
+	records, bytes int
+	memory         int // that the batch may keep alive
+}
+
+// limits returns those of the next batch: the shards in hand share the memory
+// evenly, each with one batch in work and one read ahead.
+func (w *Worker) limits() limits {
+	share := max(leastBatch, w.cfg.Memory/(2*max(1, int(w.held.Load()))))
+	return limits{w.cfg.BatchRecords, min(w.cfg.BatchBytes, share), share}
 }
