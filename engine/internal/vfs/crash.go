@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -16,21 +17,19 @@ const SectorSize = 512
 // [Replay] can show what a power cut would have left after any of them. It is
 // for tests.
 type Crash struct {
-	// Fault, if not nil, is asked before every change whether it fails. It is
-	// called with the directory's lock held. Set it before use.
-	Fault func(Op) error
-
 	mu     sync.Mutex
+	fault  func(Op) error
 	ops    []Op
 	inodes []*content
 	names  map[string]int // index of an inode
+	called []string       // the last name of each inode
 	locked bool
 }
 
 // Op is one change of a [Crash].
 type Op struct {
 	Kind OpKind
-	Name string // of the file, as it was opened or renamed from
+	Name string // of the file at that moment; Rename: before
 	To   string // Rename
 	Off  int64  // Write, Truncate: the new size
 	Data []byte // Write
@@ -62,6 +61,10 @@ func (o Op) String() string {
 	return fmt.Sprintf("%s %s %s %d+%d", o.Kind, o.Name, o.To, o.Off, len(o.Data))
 }
 
+// ErrKilled is for fault hooks that play the death of the process: what was
+// written stays in the page cache, synced or not.
+var ErrKilled = errors.New("the process was killed")
+
 var _ FS = (*Crash)(nil)
 
 // NewCrash returns an empty directory.
@@ -74,13 +77,24 @@ func (c *Crash) Ops() int {
 	return len(c.ops)
 }
 
+// Fail sets a hook that is asked before every change whether it fails; nil for
+// none. It is called with the directory's lock held.
+func (c *Crash) Fail(fault func(Op) error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fault = fault
+}
+
 // do records a change that the fault hook allows.
 func (c *Crash) do(op Op, apply func(op *Op)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.Fault != nil {
-		if err := c.Fault(op); err != nil {
-			if op.Kind == Sync {
+	if op.Name == "" && op.Kind != SyncDir {
+		op.Name = c.called[op.inode]
+	}
+	if c.fault != nil {
+		if err := c.fault(op); err != nil {
+			if op.Kind == Sync && !errors.Is(err, ErrKilled) {
 				op.Kind = SyncFailed
 				c.ops = append(c.ops, op)
 			}
@@ -101,7 +115,7 @@ func (c *Crash) Open(name string) (File, error) {
 	if !ok {
 		return nil, notExist("open", name)
 	}
-	return &crashFile{c, name, inode}, nil
+	return &crashFile{c, inode}, nil
 }
 
 func (c *Crash) Create(name string) (File, error) {
@@ -109,19 +123,20 @@ func (c *Crash) Create(name string) (File, error) {
 	inode, exists := c.names[name]
 	c.mu.Unlock()
 	if exists {
-		f := &crashFile{c, name, inode}
+		f := &crashFile{c, inode}
 		return f, f.Truncate(0)
 	}
 	err := c.do(Op{Kind: Create, Name: name}, func(op *Op) {
 		op.inode = len(c.inodes)
 		c.inodes = append(c.inodes, &content{})
+		c.called = append(c.called, name)
 		c.names[name] = op.inode
 		inode = op.inode
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &crashFile{c, name, inode}, nil
+	return &crashFile{c, inode}, nil
 }
 
 func (c *Crash) Rename(from, to string) error {
@@ -134,6 +149,7 @@ func (c *Crash) Rename(from, to string) error {
 	return c.do(Op{Kind: Rename, Name: from, To: to, inode: inode}, func(*Op) {
 		delete(c.names, from)
 		c.names[to] = inode
+		c.called[inode] = to
 	})
 }
 
@@ -171,7 +187,6 @@ func (c *Crash) Lock() (io.Closer, error) {
 
 type crashFile struct {
 	c     *Crash
-	name  string
 	inode int
 }
 
@@ -182,7 +197,7 @@ func (f *crashFile) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func (f *crashFile) WriteAt(p []byte, off int64) (int, error) {
-	op := Op{Kind: Write, Name: f.name, Off: off, Data: slices.Clone(p), inode: f.inode}
+	op := Op{Kind: Write, Off: off, Data: slices.Clone(p), inode: f.inode}
 	if err := f.c.do(op, func(*Op) { f.c.inodes[f.inode].writeAt(p, off) }); err != nil {
 		return 0, err
 	}
@@ -190,12 +205,12 @@ func (f *crashFile) WriteAt(p []byte, off int64) (int, error) {
 }
 
 func (f *crashFile) Truncate(size int64) error {
-	op := Op{Kind: Truncate, Name: f.name, Off: size, inode: f.inode}
+	op := Op{Kind: Truncate, Off: size, inode: f.inode}
 	return f.c.do(op, func(*Op) { f.c.inodes[f.inode].truncate(size) })
 }
 
 func (f *crashFile) Sync() error {
-	return f.c.do(Op{Kind: Sync, Name: f.name, inode: f.inode}, func(*Op) {})
+	return f.c.do(Op{Kind: Sync, inode: f.inode}, func(*Op) {})
 }
 
 func (f *crashFile) Size() (int64, error) {
@@ -322,7 +337,7 @@ func (r *Replay) Image(seed uint64) *Crash {
 	return image
 }
 
-// Now returns the directory as it is now, as after a crash of the process alone.
+// Now returns the directory as it is now, all of it durable.
 func (c *Crash) Now() *Crash {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -337,6 +352,7 @@ func (c *Crash) Now() *Crash {
 func (c *Crash) add(name string, data content) {
 	inode := len(c.inodes)
 	c.inodes = append(c.inodes, &data)
+	c.called = append(c.called, name)
 	c.names[name] = inode
 	c.ops = append(c.ops, Op{Kind: Create, Name: name, inode: inode})
 	if data.size > 0 {

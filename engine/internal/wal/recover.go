@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/millrace/millrace/engine/internal/vfs"
 )
@@ -219,7 +220,6 @@ func (r *recovery) scanBlocks(seg *segment) error {
 // apply takes a valid block into the index of its shard.
 func (r *recovery) apply(seg *segment, off int64, h *header) {
 	r.report.Blocks++
-	r.newest = max(r.newest, h.base+int64(h.span))
 	if h.kind != kindData {
 		return
 	}
@@ -457,7 +457,7 @@ func (r *recovery) settleShard(s *shardScan, state ShardState) {
 	for _, g := range s.hidden {
 		add(g)
 	}
-	before := r.newest + 1
+	before := time.Now().UnixMilli() + 1 // no later block bounds it
 	if s.last < state.Last {
 		g := Gap{Range: Range{s.last + 1, state.Last}, before: before}
 		r.blame(&g, s.since)

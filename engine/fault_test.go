@@ -1,0 +1,353 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/millrace/millrace/engine/internal/vfs"
+	"github.com/millrace/millrace/stream"
+)
+
+// onCrash opens an engine on a disk that can be cut and can fail.
+func onCrash(t testing.TB, fs *vfs.Crash) *Engine {
+	t.Helper()
+	cfg := small()
+	cfg.fs = fs
+	e, err := Open("", cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { e.Close() })
+	return e
+}
+
+// kill ends an engine as kill -9 would: the disk sees nothing of it any more.
+func kill(e *Engine, fs *vfs.Crash) {
+	fs.Fail(func(vfs.Op) error { return vfs.ErrKilled })
+	e.Close()
+	fs.Fail(nil)
+}
+
+func TestAFailedSyncStopsPutsAndKeepsWhatWasAcknowledged(t *testing.T) {
+	for _, kind := range []vfs.OpKind{vfs.Sync, vfs.Write} {
+		t.Run(kind.String(), func(t *testing.T) {
+			fs := vfs.NewCrash()
+			e := onCrash(t, fs)
+			s := ensure(t, e, "orders", StreamConfig{})
+			acked := mustPut(t, s, number(0, 10)...)
+			fs.Fail(func(op vfs.Op) error {
+				if op.Kind == kind && strings.HasSuffix(op.Name, ".log") {
+					return syscall.EIO
+				}
+				return nil
+			})
+			_, err := s.Put(t.Context(), number(10, 1)...)
+			if !errors.Is(err, stream.ErrReadOnly) || !errors.Is(err, syscall.EIO) {
+				t.Fatalf("put on a failing disk: %v, want ErrReadOnly with the cause", err)
+			}
+			// The disk is well again; what it did meanwhile nobody knows.
+			fs.Fail(nil)
+			if _, err := s.Put(t.Context(), number(11, 1)...); !errors.Is(err, stream.ErrReadOnly) {
+				t.Fatalf("put afterwards: %v, want ErrReadOnly", err)
+			}
+			if err := s.Split(t.Context(), shardID(0), stream.FullRange.Middle()); !errors.Is(err, stream.ErrReadOnly) {
+				t.Fatalf("split afterwards: %v, want ErrReadOnly", err)
+			}
+			if got := mustRead(t, s, shardID(0), stream.TrimHorizon); len(got) != len(acked) {
+				t.Fatalf("read %d records, want the %d that were acknowledged", len(got), len(acked))
+			}
+			if err := e.Close(); !errors.Is(err, stream.ErrReadOnly) {
+				t.Fatalf("close: %v, want to be told", err)
+			}
+			s = ensure(t, onCrash(t, fs), "orders", StreamConfig{})
+			got := mustRead(t, s, shardID(0), stream.TrimHorizon)
+			if len(got) < len(acked) {
+				t.Fatalf("read %d records after reopening, want at least %d", len(got), len(acked))
+			}
+			if r := mustPut(t, s, number(12, 1)...); !got[len(got)-1].Sequence.Less(r[0].Sequence) {
+				t.Fatal("a sequence number was given twice")
+			}
+		})
+	}
+}
+
+func TestAFullDiskRefusesPutsUntilThereIsRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := vfs.NewCrash()
+		e := onCrash(t, fs)
+		s := ensure(t, e, "orders", StreamConfig{})
+		var full atomic.Bool
+		synctest.Wait() // the spare segment is there
+		fs.Fail(func(op vfs.Op) error {
+			if full.Load() && op.Kind == vfs.Write && strings.HasPrefix(op.Name, "pool-") {
+				return syscall.ENOSPC
+			}
+			return nil
+		})
+		full.Store(true)
+		acked := 0
+		var err error
+		for err == nil {
+			if _, err = s.Put(t.Context(), entry("k", strings.Repeat("x", 5000))); err == nil {
+				acked++
+			}
+			synctest.Wait()
+		}
+		if !errors.Is(err, stream.ErrReadOnly) || !errors.Is(err, syscall.ENOSPC) {
+			t.Fatalf("put on a full disk: %v, want ErrReadOnly with the cause", err)
+		}
+		if got := mustRead(t, s, shardID(0), stream.TrimHorizon); len(got) != acked {
+			t.Fatalf("read %d records, want %d", len(got), acked)
+		}
+		if err := s.Tag(t.Context(), map[string]string{"a": "b"}); err != nil {
+			t.Fatalf("the rest goes on: %v", err)
+		}
+		full.Store(false)
+		time.Sleep(2 * time.Second) // virtual
+		mustPut(t, s, entry("k", strings.Repeat("x", 5000)))
+		e.Close()
+	})
+}
+
+func TestWhatWasReadAfterAKillIsDurable(t *testing.T) {
+	fs := vfs.NewCrash()
+	e := onCrash(t, fs)
+	s := ensure(t, e, "orders", StreamConfig{})
+	// The put is written, and the process dies before the sync.
+	fs.Fail(func(op vfs.Op) error {
+		if op.Kind == vfs.Sync && strings.HasSuffix(op.Name, ".log") {
+			return vfs.ErrKilled
+		}
+		return nil
+	})
+	if _, err := s.Put(t.Context(), number(0, 5)...); err == nil {
+		t.Fatal("acknowledged without a sync")
+	}
+	kill(e, fs)
+	s = ensure(t, onCrash(t, fs), "orders", StreamConfig{})
+	seen := mustRead(t, s, shardID(0), stream.TrimHorizon)
+	if len(seen) != 5 {
+		t.Fatalf("read %d records, want those that were written", len(seen))
+	}
+	r := fs.Replay()
+	for r.Step() {
+	}
+	for seed := range uint64(20) {
+		s := ensure(t, onCrash(t, r.Image(seed)), "orders", StreamConfig{})
+		if got := mustRead(t, s, shardID(0), stream.TrimHorizon); len(got) != len(seen) {
+			t.Fatalf("image %d: %d records are left of %d that were read", seed, len(got), len(seen))
+		}
+	}
+}
+
+func TestWhatWasCutOffDoesNotComeBack(t *testing.T) {
+	fs := vfs.NewCrash()
+	e := onCrash(t, fs)
+	s := ensure(t, e, "orders", StreamConfig{Shards: 2})
+	at := func(shard int, data string) stream.Entry {
+		sh := s.topology.Load().open[shard]
+		return stream.Entry{PartitionKey: "k", Data: []byte(data), HashKey: sh.hash.Start, HasHashKey: true}
+	}
+	end := int64(e.log.Durable()) & 0xffffffff
+	// One group of two blocks, the first of which the crash has torn.
+	mustPut(t, s, at(0, "torn"), at(1, "behind"))
+	kill(e, fs)
+	fs.Flip(firstLog, end+70, 0xff)
+
+	e = onCrash(t, fs)
+	s = ensure(t, e, "orders", StreamConfig{})
+	if d := e.Damage(); len(d) > 0 {
+		t.Fatalf("the torn end was taken for damage: %v", d)
+	}
+	mustPut(t, s, at(0, "next")) // as long as the torn one
+	kill(e, fs)
+
+	e = onCrash(t, fs)
+	s = ensure(t, e, "orders", StreamConfig{})
+	if got := mustRead(t, s, shardID(1), stream.TrimHorizon); len(got) > 0 {
+		t.Fatalf("%q came back", got[0].Data)
+	}
+	if got := mustRead(t, s, shardID(0), stream.TrimHorizon); len(got) != 1 || string(got[0].Data) != "next" {
+		t.Fatalf("shard 0 has %d records, want one", len(got))
+	}
+}
+
+const firstLog = "0000000000000001.log"
+
+// closedLog returns the disk of an engine that was closed, and what it holds:
+// records by shard.
+func closedLog(t testing.TB) (*vfs.Crash, map[string][]stream.Record) {
+	fs := vfs.NewCrash()
+	e := onCrash(t, fs)
+	s := ensure(t, e, "orders", StreamConfig{Shards: 3})
+	for i := range 12 {
+		mustPut(t, s, number(i*3, 3)...)
+	}
+	if err := s.Split(t.Context(), shardID(0), s.topology.Load().open[0].hash.Middle()); err != nil {
+		t.Fatal(err)
+	}
+	mustPut(t, s, number(100, 20)...)
+	all := map[string][]stream.Record{}
+	for _, m := range s.topology.Load().all {
+		all[m.id] = mustRead(t, s, m.id, stream.TrimHorizon)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return fs, all
+}
+
+// missing opens a damaged disk and reads everything. Every record that is not
+// given must be covered by an error to its reader; none may be given wrongly.
+func missing(t testing.TB, fs *vfs.Crash, all map[string][]stream.Record) (lost int, refused error) {
+	cfg := small()
+	cfg.fs = fs
+	e, err := Open("", cfg)
+	if err != nil {
+		return 0, err
+	}
+	defer e.Close()
+	s, err := e.Stream("orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for shard, want := range all {
+		i := 0
+		for {
+			got, err := readNow(s, shard, stream.TrimHorizon)
+			for _, r := range got {
+				for i < len(want) && want[i].Sequence != r.Sequence {
+					i++
+				}
+				if i == len(want) || string(want[i].Data) != string(r.Data) {
+					t.Fatalf("%s: a record that was never put, or twice", shard)
+				}
+				i++
+			}
+			var corrupt *stream.CorruptError
+			if !errors.As(err, &corrupt) {
+				var end *stream.ShardEndError
+				if err != nil && !errors.As(err, &end) {
+					t.Fatal(err)
+				}
+				if len(got) < len(want) && lost == 0 {
+					t.Fatalf("%s: %d records of %d are missing, and nobody was told", shard, len(want)-len(got), len(want))
+				}
+				break
+			}
+			losses, err := s.AcceptLoss(t.Context(), shard)
+			if err != nil || len(losses) == 0 {
+				t.Fatalf("accept %v: %v, %d losses", corrupt, err, len(losses))
+			}
+			lost++
+			i = 0
+		}
+	}
+	return lost, nil
+}
+
+func TestEveryFlippedByteIsNoticedOrHarmless(t *testing.T) {
+	disk, all := closedLog(t)
+	names, _ := disk.List()
+	noticed, harmless, refused := 0, 0, 0
+	for _, name := range names {
+		size := disk.SizeOf(name)
+		for off := int64(0); off < size; off++ {
+			written := name == "MANIFEST" || off < 96 || off >= 2048 && off < 2144 || name == firstLog && off >= 4096 && off < 8000
+			if !written && off%512 != 0 || testing.Short() && off%7 != 0 {
+				continue
+			}
+			fs := disk.Now()
+			fs.Flip(name, off, 0x40)
+			lost, err := missing(t, fs, all)
+			switch {
+			case err != nil:
+				refused++
+				t.Fatalf("flip in %s at %d: refused: %v", name, off, err)
+			case lost > 0:
+				noticed++
+			default:
+				harmless++
+			}
+		}
+	}
+	t.Logf("%d flips noticed by readers, %d harmless, %d refused", noticed, harmless, refused)
+	if noticed == 0 {
+		t.Fatal("nothing was noticed")
+	}
+}
+
+func TestEveryShortenedFileIsNoticedOrHarmless(t *testing.T) {
+	disk, all := closedLog(t)
+	names, _ := disk.List()
+	noticed, harmless, refused := 0, 0, 0
+	for _, name := range names {
+		step := int64(1)
+		if disk.SizeOf(name) > 10_000 {
+			step = 61
+		}
+		for size := int64(0); size < disk.SizeOf(name); size += step {
+			fs := disk.Now()
+			fs.Cut(name, size)
+			lost, err := missing(t, fs, all)
+			switch {
+			case err != nil && name == "MANIFEST":
+				refused++
+			case err != nil:
+				t.Fatalf("%s cut to %d: refused: %v", name, size, err)
+			case lost > 0:
+				noticed++
+			default:
+				harmless++
+			}
+		}
+	}
+	t.Logf("%d cuts noticed by readers, %d harmless, %d refused", noticed, harmless, refused)
+}
+
+func TestAnAcceptedLossStaysAccepted(t *testing.T) {
+	disk, all := closedLog(t)
+	disk.Flip(firstLog, 4096+200, 1)
+	lost, err := missing(t, disk, all)
+	if err != nil || lost == 0 {
+		t.Fatalf("lost %d, %v: want to be told once", lost, err)
+	}
+	for range 3 {
+		e := onCrash(t, disk)
+		s, err := e.Stream("orders")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l := s.Losses(); len(l) > 0 {
+			t.Fatalf("told again: %+v", l)
+		}
+		for shard := range all {
+			mustRead(t, s, shard, stream.TrimHorizon)
+		}
+		mustPut(t, s, number(1000, 5)...)
+		e.Close()
+	}
+}
+
+func TestALogWithoutItsManifestIsRefused(t *testing.T) {
+	disk, _ := closedLog(t)
+	if err := disk.Remove("MANIFEST"); err != nil {
+		t.Fatal(err)
+	}
+	before, _ := disk.List()
+	cfg := small()
+	cfg.fs = disk
+	if _, err := Open("", cfg); err == nil || !strings.Contains(err.Error(), "MANIFEST") {
+		t.Fatalf("open: %v, want a refusal that names the manifest", err)
+	}
+	after, _ := disk.List()
+	if fmt.Sprint(before) != fmt.Sprint(after) {
+		t.Fatalf("files were %v and are %v", before, after)
+	}
+}
