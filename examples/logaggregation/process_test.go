@@ -119,7 +119,7 @@ func TestFilesAndStandardInputAreCounted(t *testing.T) {
 // TestAKilledRunIsFinishedByTheNext kills the whole program, with -9, several
 // times while it works.
 func TestAKilledRunIsFinishedByTheNext(t *testing.T) {
-	const lines, kills = 60_000, 3
+	const lines, kills = 60_000, 4
 	data, dir := t.TempDir(), t.TempDir()
 	file := filepath.Join(dir, "access.log")
 	f, err := os.Create(file)
@@ -136,33 +136,58 @@ func TestAKilledRunIsFinishedByTheNext(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
+	halfWay := 0
 	for i := range kills {
-		killHalfWay(t, data, file, i)
+		if counted := killHalfWay(t, data, file, i); counted > 0 && counted < lines {
+			halfWay++
+		}
+	}
+	if halfWay == 0 {
+		t.Error("no kill came half-way")
 	}
 	runProgram(t, nil, data, lines, file)
 }
 
-// killHalfWay runs the example until lines arrive, a little longer each time,
-// and kills it.
-func killHalfWay(t *testing.T, data, file string, round int) {
+// killHalfWay runs the example until more lines are counted than before, a
+// little longer each round, kills it, and returns how many lines are counted.
+func killHalfWay(t *testing.T, data, file string, round int) (counted int64) {
 	t.Helper()
-	c := newCommand(t, data, file)
-	stderr, err := c.StderrPipe()
+	tl, err := openTally(t.Context(), filepath.Join(data, "tally.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer tl.close()
+	_, before, err := tl.totals(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newCommand(t, data, file)
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	progress := regexp.MustCompile(`^([0-9,]+) of [0-9,]+ lines counted`)
-	for s := bufio.NewScanner(stderr); s.Scan(); {
-		if m := progress.FindStringSubmatch(s.Text()); m != nil && m[1] != "0" {
-			break
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for more := 0; more <= 3*round; {
+		select {
+		case <-tick.C:
+		case err := <-ended:
+			t.Logf("round %d ended before it was killed: %v", round, err)
+			return 0
+		}
+		if _, counted, err = tl.totals(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if counted > before {
+			more++
 		}
 	}
-	timer := time.NewTimer(time.Duration(round) * 30 * time.Millisecond)
-	<-timer.C
 	c.Process.Kill()
-	io.Copy(io.Discard, stderr)
-	c.Wait()
+	<-ended
+	if _, counted, err = tl.totals(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("round %d: killed when %d lines were counted", round, counted)
+	return counted
 }
