@@ -150,7 +150,7 @@ func aggregate(ctx context.Context, f *fleet, sources []*source, to stream.Putte
 	defer p.end()
 	for allIn, mourned := false, false; ; {
 		counted := before + f.counted.Load()
-		if allIn && counted == in+put.Load() {
+		if allIn && counted >= in+put.Load() { // more would be a fault, which the report finds
 			p.show(describe(f, in+put.Load(), counted))
 			stop(errDone)
 			wg.Wait()
