@@ -77,6 +77,11 @@ func (c *consumer) work(ctx context.Context, reader stream.Reader, limits func()
 
 	batch := processors.Batch{Shard: &c.shard, Checkpointer: c.keeper}
 	for {
+		// Among several that are ready a select draws lots; the end of the term
+		// goes before the next batch.
+		if over(ctx, c.hold) {
+			return nil, nil
+		}
 		select {
 		case <-ctx.Done():
 			return nil, nil
@@ -94,6 +99,16 @@ func (c *consumer) work(ctx context.Context, reader stream.Reader, limits func()
 			}
 			f.recycle(got.batch)
 		}
+	}
+}
+
+// over reports whether the shard is lost or to be handed over.
+func over(ctx context.Context, h lease.Hold) bool {
+	select {
+	case <-h.Draining():
+		return true
+	default:
+		return ctx.Err() != nil
 	}
 }
 

@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/millrace/millrace/internal/check"
 	"github.com/millrace/millrace/lease"
 	"github.com/millrace/millrace/lease/leasetest"
 	"github.com/millrace/millrace/processors"
@@ -37,8 +38,12 @@ type Options struct {
 type Report struct {
 	Workers, Crashes, Stops, Freezes, Cuts, Outages, Reshards int
 
-	Put, Deliveries, Repeats int
-	Terms, Refused           int
+	// Checked is what the checker saw, EffectsRefused how often the sink turned
+	// a former term away.
+	Checked        check.Stats
+	EffectsRefused int
+	// Hash tells two courses apart.
+	Hash uint64
 	// Rest is how long the fleet took from the last fault until everything was
 	// processed and evenly shared out.
 	Rest time.Duration
@@ -58,15 +63,18 @@ const (
 type fleet struct {
 	Options
 	stream *streamtest.Memory
-	rows   *observedStore
-	checks *checks
+	id     string // of the stream
+	check  *check.Checker
+	rows   *check.Store
+	sink   *sink
 
-	faults   context.Context // done when faults are over
-	produced context.Context // done when producing is over
+	faults context.Context // done when faults are over
 
 	mu     sync.Mutex
 	report Report
-	views  map[int]*leasetest.Faulty // the connection of each slot's present worker
+	views  map[int]*leasetest.Faulty  // the connection of each slot's present worker
+	last   map[string]stream.Sequence // the last record put into each shard, by lease key
+	faulty []error                    // what the checker cannot see
 
 	lives sync.WaitGroup // of all that was ever started, dead or alive
 }
@@ -109,21 +117,30 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
-	f := &fleet{Options: o, stream: streamtest.NewMemory("sim", o.Shards), views: map[int]*leasetest.Faulty{}}
-	f.checks = newChecks()
-	f.rows = &observedStore{Store: lease.NewMemory(), checks: f.checks}
+	f := &fleet{
+		Options: o,
+		stream:  streamtest.NewMemory("sim", o.Shards),
+		check:   check.New(),
+		views:   map[int]*leasetest.Faulty{},
+		last:    map[string]stream.Sequence{},
+	}
+	f.rows = check.NewStore(f.check)
+	f.sink = &sink{fleet: f, terms: map[string]int64{}}
+	id, err := f.stream.Identity(ctx)
+	if err != nil {
+		return Report{}, err
+	}
+	f.id = id.ID()
 
-	var faultsOver, producingOver context.CancelFunc
+	var faultsOver context.CancelFunc
 	f.faults, faultsOver = context.WithTimeout(ctx, o.Time)
 	defer faultsOver()
-	f.produced, producingOver = context.WithCancel(ctx)
-	defer producingOver()
 	alive, stopAll := context.WithCancel(ctx)
 	defer stopAll()
 
 	var actors sync.WaitGroup
 	for i := range 3 {
-		actors.Go(func() { f.produce(i) })
+		actors.Go(func() { f.produce(ctx, i) })
 	}
 	actors.Go(func() { f.reshard() })
 	actors.Go(func() { f.outages() })
@@ -132,31 +149,84 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		slots.Go(func() { f.slot(alive, i) })
 	}
 
-	<-f.faults.Done()
-	began := time.Now()
-	producingOver()
 	actors.Wait()
-	err := f.rest(ctx)
+	began := time.Now()
+	err = f.rest(ctx)
 	f.report.Rest = time.Since(began)
-	f.checks.cleanStops()
 	stopAll()
 	slots.Wait()
 	f.lives.Wait()
-
-	// A new fleet finds nothing left to do: what was done is checkpointed.
 	if err == nil {
-		f.checks.expectNothing()
-		last, stop := context.WithTimeout(ctx, time.Minute)
-		defer stop()
-		f.slot(last, o.Workers)
-		f.lives.Wait()
+		f.check.AtRest()
 	}
-	f.checks.fill(&f.report)
-	return f.report, errors.Join(err, f.checks.err())
+	f.report.Checked, f.report.Hash = f.check.Stats(), f.check.Hash()
+	f.report.EffectsRefused = f.sink.refused
+	return f.report, errors.Join(append(f.faulty, err, f.check.Err())...)
+}
+
+// fault records what the checker cannot see.
+func (f *fleet) fault(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.faulty = append(f.faulty, err)
+}
+
+// rest waits until everything is processed and covered by checkpoints, every
+// open shard has an owner, and nothing moves any more.
+func (f *fleet) rest(ctx context.Context) error {
+	const patience, quiet = 100, 15 // in failover times
+	var why string
+	for range patience {
+		sleep(ctx, failover)
+		if why = f.unrest(ctx); why != "" {
+			continue
+		}
+		before := f.rows.Moves()
+		sleep(ctx, quiet*failover)
+		if moved := f.rows.Moves() - before; moved > 0 {
+			why = fmt.Sprintf("%d leases moved while everything was at rest", moved)
+		} else if why = f.unrest(ctx); why == "" {
+			return nil
+		}
+	}
+	return fmt.Errorf("L2 violated: no rest after the last fault: %s", why)
+}
+
+// unrest says what keeps the fleet from being at rest.
+func (f *fleet) unrest(ctx context.Context) string {
+	f.mu.Lock()
+	last := maps.Clone(f.last)
+	f.mu.Unlock()
+	for key, s := range last {
+		if p, _ := f.check.Checkpoint(key); !p.Includes(s) {
+			return fmt.Sprintf("%s is at %v, its last record at %v", key, p, s)
+		}
+	}
+	shards, err := f.stream.Shards(ctx)
+	if err != nil {
+		return err.Error()
+	}
+	rows := map[string]lease.Lease{}
+	for l, err := range f.rows.Leases(ctx) {
+		if err != nil {
+			return err.Error()
+		}
+		rows[l.Shard] = l
+	}
+	for _, s := range shards {
+		l, there := rows[s.ID]
+		switch {
+		case s.Closed && there && !l.Finished():
+			return s.ID + " is closed and not finished"
+		case !s.Closed && (l.Owner == "" || l.CheckpointOwner != ""):
+			return fmt.Sprintf("%s is with %q, %q", s.ID, l.Owner, l.CheckpointOwner)
+		}
+	}
+	return ""
 }
 
 // produce puts numbered records over a few keys of its own until faults are over.
-func (f *fleet) produce(who int) {
+func (f *fleet) produce(ctx context.Context, who int) {
 	r := f.source("producer", who)
 	for n := who; sleep(f.faults, between(r, 10*time.Millisecond, 2*time.Second)); {
 		var entries []stream.Entry
@@ -165,19 +235,22 @@ func (f *fleet) produce(who int) {
 			entries = append(entries, stream.Entry{PartitionKey: key, Data: []byte(strconv.Itoa(n))})
 			n += 3
 		}
-		results, err := f.stream.Put(f.produced, entries...)
+		results, err := f.stream.Put(ctx, entries...)
 		if err != nil {
-			f.checks.fault(fmt.Errorf("put: %w", err))
+			f.fault(fmt.Errorf("put: %w", err))
 			return
 		}
-		for i, res := range results {
+		for _, res := range results {
 			if res.Err != nil {
-				f.checks.fault(fmt.Errorf("put: %w", res.Err))
+				f.fault(fmt.Errorf("put: %w", res.Err))
 				return
 			}
-			f.checks.put(res.Shard, res.Sequence, string(entries[i].Data))
+			key := lease.Key(f.id, res.Shard)
+			f.check.Put(key, res.Sequence)
+			f.mu.Lock()
+			f.last[key] = res.Sequence
+			f.mu.Unlock()
 		}
-		f.count(func(r *Report) { r.Put += len(entries) })
 	}
 }
 
@@ -187,7 +260,7 @@ func (f *fleet) reshard() {
 	r := f.source("resharder", 0)
 	for sleep(f.faults, between(r, time.Second, 8*time.Minute)) {
 		if err := f.stream.UpdateShardCount(f.faults, 1+r.IntN(2*f.Shards)); err != nil && f.faults.Err() == nil {
-			f.checks.fault(fmt.Errorf("reshard: %w", err))
+			f.fault(fmt.Errorf("reshard: %w", err))
 			return
 		}
 		f.count(func(r *Report) { r.Reshards++ })
@@ -228,16 +301,16 @@ func (f *fleet) slot(alive context.Context, i int) {
 func (f *fleet) live(alive context.Context, r *rand.Rand, slot, life int) {
 	name := fmt.Sprintf("w%d-%d", slot, life)
 	seed := r.Uint64()
-	view := leasetest.NewFaulty(f.rows, leasetest.Faults{
+	view := leasetest.NewFaulty(f.rows.As(name), leasetest.Faults{
 		Seed: seed, Latency: 40 * time.Millisecond,
 		FailBefore: 0.002, LoseAnswer: 0.004, Repeat: 0.002,
 		Late: 0.001, LateBy: 2 * failover,
 		OwnedLag: 2 * time.Second, Silent: r.IntN(2) == 0,
 	})
 	if f.faults.Err() != nil {
-		view = leasetest.NewFaulty(f.rows, leasetest.Faults{Seed: seed, Latency: 40 * time.Millisecond})
+		view = leasetest.NewFaulty(f.rows.As(name), leasetest.Faults{Seed: seed, Latency: 40 * time.Millisecond})
 	}
-	p := &process{fleet: f, name: name, gone: make(chan struct{})}
+	p := &process{fleet: f, name: name, gone: make(chan struct{}), terms: map[string]int64{}}
 	w, err := worker.New(worker.Config{
 		Application: "sim", Name: name,
 		Streams: []stream.Stream{f.stream}, Leases: view,
@@ -246,10 +319,10 @@ func (f *fleet) live(alive context.Context, r *rand.Rand, slot, life int) {
 		BatchRecords: 1 + r.IntN(50),
 		Logger:       f.Logger,
 		Seed:         seed | 1,
-		Processor:    p.processor,
+		Processor:    func(s processors.Shard) processors.RecordProcessor { return newProcessor(p, s) },
 	})
 	if err != nil {
-		f.checks.fault(err)
+		f.fault(err)
 		return
 	}
 	f.mu.Lock()
@@ -264,8 +337,8 @@ func (f *fleet) live(alive context.Context, r *rand.Rand, slot, life int) {
 		defer close(ended)
 		defer view.Wait()
 		err := w.Run(ctx)
-		if err != nil && !p.dead.Load() {
-			f.checks.fault(fmt.Errorf("%s: Run: %w", name, err))
+		if err != nil && !p.isDead() {
+			f.fault(fmt.Errorf("%s: Run: %w", name, err))
 		}
 		f.count(func(r *Report) { r.FleetTime += time.Since(born) })
 	})
@@ -304,55 +377,5 @@ func (f *fleet) live(alive context.Context, r *rand.Rand, slot, life int) {
 			sleep(alive, between(r, 100*time.Millisecond, 5*failover))
 			view.SetLink(leasetest.Up)
 		}
-	}
-}
-
-// process is what a simulated machine is to its processors.
-type process struct {
-	fleet *fleet
-	name  string
-	dead  atomic.Bool
-	gone  chan struct{} // closed at the crash
-
-	mu     sync.Mutex
-	frozen chan struct{} // closed at the thaw; nil when not frozen
-}
-
-func (p *process) crash() {
-	p.dead.Store(true)
-	close(p.gone)
-}
-
-func (p *process) freeze() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.frozen = make(chan struct{})
-}
-
-func (p *process) thaw() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	close(p.frozen)
-	p.frozen = nil
-}
-
-// stand is a point at which a process can be frozen: it stays there, whatever
-// its context says, until it is thawed or dead.
-func (p *process) stand() {
-	p.mu.Lock()
-	frozen := p.frozen
-	p.mu.Unlock()
-	if frozen != nil {
-		select {
-		case <-frozen:
-		case <-p.gone:
-		}
-	}
-}
-
-func (p *process) processor(s processors.Shard) processors.RecordProcessor {
-	return &processor{
-		process: p, shard: s, checks: p.fleet.checks,
-		random: p.fleet.source(p.name+s.ID, int(s.Term)),
 	}
 }
