@@ -292,7 +292,6 @@ func (l *Log) settle(err error, wrote, synced bool, groups ...*group) {
 		finished = l.failLocked(err)
 		finished = append(finished, l.finishLocked(l.failed, groups...)...)
 	} else {
-		finished = l.finishLocked(nil, groups...)
 		l.settled = end
 		if l.relaxed() {
 			for _, g := range groups {
@@ -305,6 +304,7 @@ func (l *Log) settle(err error, wrote, synced bool, groups ...*group) {
 				signal(l.kickSyncer)
 			}
 		}
+		finished = l.finishLocked(nil, groups...)
 		l.kickLocked()
 	}
 	l.mu.Unlock()
