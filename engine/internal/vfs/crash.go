@@ -209,6 +209,8 @@ func (f *crashFile) Truncate(size int64) error {
 	return f.c.do(op, func(*Op) { f.c.inodes[f.inode].truncate(size) })
 }
 
+func (f *crashFile) Allocate(size int64) error { return f.Truncate(size) }
+
 func (f *crashFile) Sync() error {
 	return f.c.do(Op{Kind: Sync, inode: f.inode}, func(*Op) {})
 }

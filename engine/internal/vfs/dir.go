@@ -79,6 +79,13 @@ func (f osFile) Sync() error {
 	return nil
 }
 
+func (f osFile) Allocate(size int64) error {
+	if err := allocate(f.File, size); err != nil {
+		return &os.PathError{Op: "allocate", Path: f.Name(), Err: err}
+	}
+	return nil
+}
+
 func (f osFile) Size() (int64, error) {
 	info, err := f.Stat()
 	if err != nil {

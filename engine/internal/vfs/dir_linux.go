@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"errors"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -14,5 +15,18 @@ func datasync(f *os.File) error {
 		if err != unix.EINTR {
 			return err
 		}
+	}
+}
+
+func allocate(f *os.File, size int64) error {
+	for {
+		err := unix.Fallocate(int(f.Fd()), 0, 0, size)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case errors.Is(err, unix.EOPNOTSUPP):
+			return f.Truncate(size)
+		}
+		return err
 	}
 }

@@ -130,6 +130,8 @@ func (f *memFile) Size() (int64, error) {
 	return f.data.size, nil
 }
 
+func (f *memFile) Allocate(size int64) error { return f.Truncate(size) }
+
 func (f *memFile) Sync() error  { return nil }
 func (f *memFile) Close() error { return nil }
 

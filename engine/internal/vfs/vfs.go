@@ -39,6 +39,9 @@ type File interface {
 	Sync() error
 	// Truncate sets the size.
 	Truncate(size int64) error
+	// Allocate makes the file that large, with zeros, and takes the room for it
+	// from the disk now, where the system can.
+	Allocate(size int64) error
 	// Size returns the size.
 	Size() (int64, error)
 	Close() error

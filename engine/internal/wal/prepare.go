@@ -13,6 +13,10 @@ const (
 	// fillStep is written and synced at a time when a file is filled with
 	// zeros: one sync of a whole segment would hold up every commit meanwhile.
 	fillStep = 1 << 20
+	// hurry is how soon after another a segment has to be wanted for the log to
+	// be short of bandwidth rather than of latency: writing zeros first would
+	// take half of it.
+	hurry = 2 * time.Second
 	// retryPrepare is the pause before another try to make a segment.
 	retryPrepare = time.Second
 	// poolFiles is how many files without content are kept for another use.
@@ -28,6 +32,7 @@ func (l *Log) runPreparer() {
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
 	failing := false
+	var prepared time.Time
 	for {
 		select {
 		case <-l.wantSegment:
@@ -35,7 +40,7 @@ func (l *Log) runPreparer() {
 		case <-l.stopped:
 			return
 		}
-		if err := l.prepareNext(); err != nil {
+		if err := l.prepareNext(&prepared); err != nil {
 			retry.Reset(retryPrepare)
 			if !failing {
 				l.opt.Logger.Error("cannot prepare a log segment; trying again", "err", err)
@@ -51,15 +56,18 @@ func (l *Log) runPreparer() {
 	}
 }
 
-// prepareNext makes the next segment, if there is none yet.
-func (l *Log) prepareNext() error {
+// prepareNext makes the next segment, if there is none yet; prepared is when
+// the last one was begun.
+func (l *Log) prepareNext(prepared *time.Time) error {
 	l.mu.Lock()
 	gen, have := l.nextGen, l.next != nil
 	l.mu.Unlock()
 	if have {
 		return nil
 	}
-	seg, err := l.prepare(gen)
+	fast := time.Since(*prepared) < hurry
+	*prepared = time.Now()
+	seg, err := l.prepare(gen, fast)
 	l.mu.Lock()
 	l.next, l.nextErr = seg, err
 	if err == nil {
@@ -76,13 +84,13 @@ func (l *Log) prepareNext() error {
 
 // prepare makes an empty segment of a pooled or a new file. The file gets its
 // name as the last step, so that a segment file without a header is always damage.
-func (l *Log) prepare(gen uint64) (*segment, error) {
+func (l *Log) prepare(gen uint64, fast bool) (*segment, error) {
 	fs, name := l.opt.FS, l.segs.takePooled()
 	made := name == ""
 	if made {
 		name = poolName(gen, "new")
 	}
-	seg, err := l.fill(name, made, gen)
+	seg, err := l.fill(name, made, fast, gen)
 	if err != nil {
 		// The file stays for another try, as long as it is.
 		l.segs.mu.Lock()
@@ -107,9 +115,26 @@ func rename(fs vfs.FS, from, to string) error {
 
 func poolName(gen uint64, why string) string { return fmt.Sprintf("%s%016x-%s", poolPrefix, gen, why) }
 
-// fill brings a file to its size, filled with zeros where it was never
-// written, and writes the header.
-func (l *Log) fill(name string, made bool, gen uint64) (seg *segment, err error) {
+// fillZeros writes zeros: to overwrite a block costs a sync half of what the
+// first write to an allocated one does.
+func fillZeros(f vfs.File, from, to int64) error {
+	zeros := make([]byte, fillStep)
+	for from < to {
+		n := min(int64(len(zeros)), to-from)
+		if _, err := f.WriteAt(zeros[:n], from); err != nil {
+			return err
+		}
+		if err := f.Sync(); err != nil {
+			return err
+		}
+		from += n
+	}
+	return nil
+}
+
+// fill brings a file to its size and writes the header. When it has to be
+// fast, what was never written is allocated only.
+func (l *Log) fill(name string, made, fast bool, gen uint64) (seg *segment, err error) {
 	open := l.opt.FS.Open
 	if made {
 		open = l.opt.FS.Create
@@ -128,21 +153,16 @@ func (l *Log) fill(name string, made bool, gen uint64) (seg *segment, err error)
 		return nil, err
 	}
 	want := l.opt.SegmentBytes
-	if size > want {
-		if err := f.Truncate(want); err != nil {
-			return nil, err
-		}
+	switch {
+	case size > want:
+		err = f.Truncate(want)
+	case size < want && fast:
+		err = f.Allocate(want)
+	case size < want:
+		err = fillZeros(f, size, want)
 	}
-	zeros := make([]byte, min(fillStep, max(0, want-size)))
-	for off := size; off < want; {
-		n := min(int64(len(zeros)), want-off)
-		if _, err := f.WriteAt(zeros[:n], off); err != nil {
-			return nil, err
-		}
-		if err := f.Sync(); err != nil {
-			return nil, err
-		}
-		off += n
+	if err != nil {
+		return nil, err
 	}
 	var salt [8]byte
 	rand.Read(salt[:])

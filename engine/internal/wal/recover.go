@@ -434,7 +434,7 @@ func (r *recovery) finish() error {
 	} else {
 		// The end is damaged, or this is the beginning.
 		gen := max(l.segs.first, r.end.gen()+1)
-		seg, err := l.prepare(gen)
+		seg, err := l.prepare(gen, false)
 		if err != nil {
 			return err
 		}
