@@ -28,6 +28,7 @@ var walks = []clause{
 				"member": w.swapMember,
 				"":       w.agree,
 			})
+			w.leave(t)
 		})
 	}},
 }
@@ -236,6 +237,21 @@ func (w *walker) agree(t *rapid.T) {
 	}
 	if !maps.Equal(members, w.members) {
 		t.Fatalf("members: got %+v, want %+v", members, w.members)
+	}
+}
+
+// leave takes away what the walk left, so that the next ones have less to look
+// at.
+func (w *walker) leave(t *rapid.T) {
+	for _, l := range w.leases {
+		if err := w.store.Delete(w.ctx, l); err != nil {
+			t.Fatalf("delete: %v", err)
+		}
+	}
+	for _, m := range w.members {
+		if _, err := w.store.SwapMember(w.ctx, m, nobody); err != nil {
+			t.Fatalf("end of a member: %v", err)
+		}
 	}
 }
 

@@ -24,6 +24,8 @@ func TestChangesHearsOfOtherHandlesAndKeepsQuietOtherwise(t *testing.T) {
 			}
 		})
 	}
+	defer wg.Wait()
+	defer cancel(stopped)
 	heard := func() {
 		t.Helper()
 		all := map[int]bool{}
@@ -69,6 +71,4 @@ func TestChangesHearsOfOtherHandlesAndKeepsQuietOtherwise(t *testing.T) {
 		t.Error("somebody was woken by a read or a refused write")
 	case <-time.After(100 * time.Millisecond):
 	}
-	cancel(stopped)
-	wg.Wait()
 }

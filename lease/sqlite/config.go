@@ -12,8 +12,8 @@ type Config struct {
 	// nothing of them. Default "default".
 	Application string
 
-	// MayForgetOnPowerCut makes writes about eight times faster, because they
-	// no longer wait for the disk. The price: a power cut or a crash of the
+	// MayForgetOnPowerCut makes writes several times faster, because they no
+	// longer wait for the disk. The price: a power cut or a crash of the
 	// operating system may take back the last writes, so that records are
 	// processed again and a term (a fencing token) can be given out a second
 	// time. The file stays whole, and the end of a process takes nothing back.

@@ -4,9 +4,11 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/millrace/millrace/lease"
+	"github.com/millrace/millrace/stream"
 )
 
 // stateValues returns the values of the columns from term on.
@@ -43,32 +45,43 @@ func list(ids []string) string {
 
 // scanLease reads the columns of leaseColumns.
 func scanLease(rows *sql.Rows) (l lease.Lease, err error) {
-	var checkpoint, pending, parents, children, start, end []byte
+	var position, pending, parents, children, start, end string
 	if err := rows.Scan(
 		&l.Key, &l.Stream, &l.StreamID, &l.Shard, &l.Owner, &l.CheckpointOwner, &l.Counter, &l.Term,
-		&checkpoint, &pending, &l.Checkpoint.Pending.Data, &l.Checkpoint.Progress,
+		&position, &pending, &l.Checkpoint.Pending.Data, &l.Checkpoint.Progress,
 		&parents, &children, &start, &end,
 		&l.Load.BytesPerSecond, &l.Load.RecordsPerSecond,
 	); err != nil {
 		return lease.Lease{}, err
 	}
-	for _, column := range []struct {
-		name  string
-		parse func([]byte) error
-		text  []byte
-	}{
-		{"checkpoint", l.Checkpoint.Position.UnmarshalText, checkpoint},
-		{"pending", l.Checkpoint.Pending.Position.UnmarshalText, pending},
-		{"hash_start", l.Hash.Start.UnmarshalText, start},
-		{"hash_end", l.Hash.End.UnmarshalText, end},
-		{"parents", func(text []byte) error { return json.Unmarshal(text, &l.Parents) }, parents},
-		{"children", func(text []byte) error { return json.Unmarshal(text, &l.Children) }, children},
-	} {
-		if err := column.parse(column.text); err != nil {
-			return lease.Lease{}, fmt.Errorf("lease %s: column %s: %w", l.Key, column.name, err)
-		}
+	if err := errors.Join(
+		parse("checkpoint", position, &l.Checkpoint.Position, stream.ParsePosition),
+		parse("pending", pending, &l.Checkpoint.Pending.Position, stream.ParsePosition),
+		parse("parents", parents, &l.Parents, parseList),
+		parse("children", children, &l.Children, parseList),
+		parse("hash_start", start, &l.Hash.Start, stream.ParseHash),
+		parse("hash_end", end, &l.Hash.End, stream.ParseHash),
+	); err != nil {
+		return lease.Lease{}, fmt.Errorf("lease %s: %w", l.Key, err)
 	}
 	return l, nil
+}
+
+// parse reads the text of a column.
+func parse[T any](column, text string, into *T, read func(string) (T, error)) (err error) {
+	if *into, err = read(text); err != nil {
+		return fmt.Errorf("column %s: %w", column, err)
+	}
+	return nil
+}
+
+// parseList reads what list returns.
+func parseList(text string) (ids []string, err error) {
+	if text == "[]" {
+		return nil, nil
+	}
+	err = json.Unmarshal([]byte(text), &ids)
+	return ids, err
 }
 
 // memberValues returns the arguments that joinMember and swapMember share.

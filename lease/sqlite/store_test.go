@@ -38,32 +38,26 @@ func pathOf(t testing.TB, s *Store) (path string) {
 }
 
 func TestTheSQLiteStoreKeepsTheContract(t *testing.T) {
-	for name, config := range map[string]Config{
-		"durable":   {PollInterval: 5 * time.Millisecond},
-		"forgetful": {PollInterval: 5 * time.Millisecond, MayForgetOnPowerCut: true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			leasetest.Run(t,
-				func(t testing.TB) lease.Store { return open(t, file(t), config) },
-				leasetest.Options{
-					Second: func(t testing.TB, store lease.Store) lease.Store {
-						return open(t, pathOf(t, store.(*Store)), config)
-					},
-					Other: func(t testing.TB, store lease.Store) lease.Store {
-						other := config
-						other.Application = "Default" // but for its case the same
-						return open(t, pathOf(t, store.(*Store)), other)
-					},
-					Reopen: func(t testing.TB, store lease.Store) lease.Store {
-						path := pathOf(t, store.(*Store))
-						if err := store.(*Store).Close(); err != nil {
-							t.Fatal(err)
-						}
-						return open(t, path, config)
-					},
-				})
+	config := Config{PollInterval: 5 * time.Millisecond}
+	leasetest.Run(t,
+		func(t testing.TB) lease.Store { return open(t, file(t), config) },
+		leasetest.Options{
+			Second: func(t testing.TB, store lease.Store) lease.Store {
+				return open(t, pathOf(t, store.(*Store)), config)
+			},
+			Other: func(t testing.TB, store lease.Store) lease.Store {
+				other := config
+				other.Application = "Default" // but for its case the same
+				return open(t, pathOf(t, store.(*Store)), other)
+			},
+			Reopen: func(t testing.TB, store lease.Store) lease.Store {
+				path := pathOf(t, store.(*Store))
+				if err := store.(*Store).Close(); err != nil {
+					t.Fatal(err)
+				}
+				return open(t, path, config)
+			},
 		})
-	}
 }
 
 func TestPathsMayHoldAnyCharacter(t *testing.T) {
@@ -111,6 +105,7 @@ func TestWritersWaitForTheirTurnUntilTheirContextIsDone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer lock.Rollback()
 
 	short, cancel := context.WithTimeout(t.Context(), 3*busyTimeout)
 	defer cancel()
@@ -122,11 +117,11 @@ func TestWritersWaitForTheirTurnUntilTheirContextIsDone(t *testing.T) {
 		t.Errorf("read beside a writer: %v", err)
 	}
 
-	ended := make(chan error)
-	go func() { ended <- s.Create(context.WithoutCancel(t.Context()), lease.Lease{Key: "a"}) }()
+	ended := make(chan error, 1)
+	go func() { ended <- s.Create(t.Context(), lease.Lease{Key: "a"}) }()
 	select {
 	case err := <-ended:
-		t.Errorf("create did not wait for the other writer: %v", err)
+		t.Fatalf("create did not wait for the other writer: %v", err)
 	case <-time.After(2 * busyTimeout): // SQLite itself has given up by now
 	}
 	if err := lock.Rollback(); err != nil {
