@@ -91,14 +91,14 @@ func (h *held) write(ctx context.Context, what string, last bool, change func(Le
 	select {
 	case h.writing <- struct{}{}:
 		defer func() { <-h.writing }()
-	case <-h.ctx.Done():
-		return context.Cause(h.ctx)
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(h.ctx, func() { cancel(context.Cause(h.ctx)) })()
+	if !h.s.cfg.hooks.unguarded {
+		defer context.AfterFunc(h.ctx, func() { cancel(context.Cause(h.ctx)) })()
+	}
 	for pause := h.s.retry(); ; {
 		base, err := h.base()
 		if err != nil {
@@ -209,12 +209,13 @@ func (h *held) wrote(row Lease, last bool) error {
 func (h *held) learn(row Lease) {
 	h.s.mu.Lock()
 	defer h.s.mu.Unlock()
-	if h.s.cfg.hooks.unguarded {
-		h.row = row
+	if row.Key == "" {
+		h.done = true
+		h.lose()
 		return
 	}
-	if row.Key == "" {
-		h.lose()
+	if h.s.cfg.hooks.unguarded {
+		h.row = row
 		return
 	}
 	h.observe(row)

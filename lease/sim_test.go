@@ -30,10 +30,11 @@ type sim struct {
 
 	failover, handoff time.Duration
 
-	mu    sync.Mutex // guards what follows
-	procs map[int]*proc
-	lives sync.WaitGroup
-	stat  struct{ lives, crashes, stops, freezes, cuts, outages, reshards int }
+	mu     sync.Mutex // guards what follows
+	procs  map[int]*proc
+	faulty []error
+	lives  sync.WaitGroup
+	stat   struct{ lives, crashes, stops, freezes, cuts, outages, reshards int }
 }
 
 func newSim(seed uint64, shards int) *sim {
@@ -153,6 +154,20 @@ func (w *writer) Delete(ctx context.Context, old lease.Lease) error {
 		w.check.Retired(old.Key)
 	}
 	return err
+}
+
+// fault records what the checker cannot see.
+func (s *sim) fault(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faulty = append(s.faulty, err)
+}
+
+// err returns all that was violated.
+func (s *sim) err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return errors.Join(append(s.faulty, s.check.Err())...)
 }
 
 // proc is one life of a worker's process.
@@ -275,6 +290,8 @@ func (p *proc) hold(ctx context.Context, h lease.Hold) (err error) {
 		return nil
 	}
 	clean := false
+	stubborn := p.chance(0.15) // goes on until it is cancelled
+	zombie := p.chance(0.3)    // tries to store something even after that
 	watched := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(watched)
@@ -302,15 +319,34 @@ func (p *proc) hold(ctx context.Context, h lease.Hold) (err error) {
 		}
 		return checkpoint.State{Position: stream.After(sequence(at))}
 	}
-	for turn := 0; ; turn++ {
+	patience := func() context.Context {
+		ctx, cancel := context.WithTimeout(context.Background(), 3*p.handoff)
+		context.AfterFunc(ctx, cancel)
+		return ctx
+	}
+	save := func() error { return h.Save(patience(), state()) }
+	if zombie {
+		defer func() {
+			if ctx.Err() != nil {
+				time.Sleep(p.draw(time.Millisecond, 2*p.failover))
+				p.pass()
+				if err := save(); !errors.Is(err, checkpoint.ErrLeaseLost) {
+					p.fault(fmt.Errorf("a cancelled hold of %s was not refused to store %v: %v", row.Key, state(), err))
+				}
+			}
+		}()
+	}
+	draining := h.Draining()
+	for {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-h.Draining():
-			if p.chance(0.02) { // a callback that ignores it
-				sleep(ctx, p.draw(time.Second, 2*p.handoff))
+		case <-draining:
+			if stubborn {
+				draining = nil
+				continue
 			}
-			err := h.Release(context.Background(), state())
+			err := h.Release(patience(), state())
 			clean = err == nil
 			return err
 		default:
@@ -330,13 +366,13 @@ func (p *proc) hold(ctx context.Context, h lease.Hold) (err error) {
 		}
 		switch {
 		case closed && at == count:
-			err := h.End(context.Background(), p.stream.children(row.Shard))
+			err := h.End(patience(), p.stream.children(row.Shard))
 			clean = err == nil
 			return err
 		case p.chance(0.002):
 			return errWhim
 		case p.chance(0.3):
-			if err := h.Save(context.Background(), state()); errors.Is(err, checkpoint.ErrLeaseLost) {
+			if err := save(); errors.Is(err, checkpoint.ErrLeaseLost) {
 				return err
 			}
 		}

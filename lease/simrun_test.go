@@ -7,13 +7,11 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/millrace/millrace/internal/check"
 	"github.com/millrace/millrace/lease"
 	"github.com/millrace/millrace/lease/leasetest"
 )
@@ -66,7 +64,7 @@ func (s *sim) run(workers int, hours time.Duration, rest bool) error {
 		actors.Go(func() { s.slot(faulty, i) })
 	}
 	actors.Wait()
-	err := s.check.Err()
+	err := s.err()
 	if rest && err == nil {
 		err = s.rest()
 	}
@@ -82,7 +80,7 @@ func (s *sim) run(workers int, hours time.Duration, rest bool) error {
 	s.lives.Wait()
 	if rest && err == nil {
 		s.check.AtRest()
-		err = s.check.Err()
+		err = s.err()
 	}
 	return err
 }
@@ -240,6 +238,3 @@ func TestAFleetWithFaultsBreaksNoInvariantAndComesToRest(t *testing.T) {
 		})
 	}
 }
-
-var _ = check.New
-var _ = strings.Cut
