@@ -7,11 +7,13 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 	"unsafe"
 
+	"github.com/millrace/millrace/engine/internal/vfs"
 	"github.com/millrace/millrace/stream"
 )
 
@@ -366,4 +368,113 @@ func TestASlowSubscriberKeepsLittleAndHindersNobody(t *testing.T) {
 	<-caughtUp
 	cancel(stop)
 	wg.Wait()
+}
+
+func TestRecordsStayAsTheyWereReadWhenTheirMemoryLeavesTheCache(t *testing.T) {
+	e := openMemory(t, Config{CacheBytes: 2 << 20, SegmentBytes: 8 << 20, Logger: quiet})
+	s := ensure(t, e, "orders", StreamConfig{})
+	r, _ := s.Open(t.Context(), shardID(0), stream.TrimHorizon)
+	var kept []stream.Record
+	for i := range 40 { // 20 MiB, and what is read is kept
+		mustPut(t, s, entry(fmt.Sprint("key-", i), strings.Repeat(string(rune('a'+i%26)), 512<<10)))
+		if i < 3 {
+			var b stream.Batch
+			next(t, r, &b)
+			kept = append(kept, b.Records...)
+		}
+	}
+	for i, rec := range kept {
+		if rec.PartitionKey != fmt.Sprint("key-", i) || strings.Trim(string(rec.Data), string(rune('a'+i%26))) != "" {
+			t.Fatalf("record %d has changed", i)
+		}
+	}
+}
+
+// heldFS holds back the syncs of log files.
+type heldFS struct {
+	vfs.FS
+	hold atomic.Pointer[chan struct{}]
+}
+
+type heldFile struct {
+	vfs.File
+	fs *heldFS
+}
+
+func (f *heldFS) Open(name string) (vfs.File, error) { return f.wrap(f.FS.Open(name)) }
+
+func (f *heldFS) Create(name string) (vfs.File, error) {
+	file, err := f.FS.Create(name)
+	if strings.HasPrefix(name, "MANIFEST") {
+		return file, err
+	}
+	return f.wrap(file, err)
+}
+
+func (f *heldFS) wrap(file vfs.File, err error) (vfs.File, error) {
+	if err != nil {
+		return nil, err
+	}
+	return heldFile{file, f}, nil
+}
+
+func (f heldFile) Sync() error {
+	if hold := f.fs.hold.Load(); hold != nil {
+		<-*hold
+	}
+	return f.File.Sync()
+}
+
+func TestAShardDoesNotEndBeforeItsLastRecordIsDurable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := &heldFS{FS: vfs.Memory()}
+		cfg := small()
+		cfg.fs = fs
+		e, err := Open("", cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := ensure(t, e, "orders", StreamConfig{})
+		synctest.Wait()
+		hold := make(chan struct{})
+		fs.hold.Store(&hold)
+		var put, split, late atomic.Bool
+		go func() {
+			mustPut(t, s, number(0, 1)...)
+			put.Store(true)
+		}()
+		synctest.Wait()
+		go func() {
+			if err := s.Split(t.Context(), shardID(0), stream.FullRange.Middle()); err != nil {
+				t.Error(err)
+			}
+			split.Store(true)
+		}()
+		synctest.Wait()
+		go func() { // finds the shard closing, and waits for the children
+			if r := mustPut(t, s, number(1, 1)...); r[0].Shard == shardID(0) {
+				t.Error("put into a shard that was closing")
+			}
+			late.Store(true)
+		}()
+		synctest.Wait()
+		if put.Load() || split.Load() || late.Load() {
+			t.Fatalf("answered before the sync: put %v, split %v, put during it %v", put.Load(), split.Load(), late.Load())
+		}
+		if records, err := readNow(s, shardID(0), stream.TrimHorizon); err != nil || len(records) > 0 {
+			t.Fatalf("read %d records, %v, before the sync", len(records), err)
+		}
+		fs.hold.Store(nil)
+		close(hold)
+		synctest.Wait()
+		var end *stream.ShardEndError
+		records, err := readNow(s, shardID(0), stream.TrimHorizon)
+		if len(records) != 1 || !errors.As(err, &end) || len(end.Children) != 2 {
+			t.Fatalf("read %d records, %v, want one and the end", len(records), err)
+		}
+		if !put.Load() || !split.Load() || !late.Load() {
+			t.Fatal("not answered after the sync")
+		}
+		e.Close()
+	})
 }
