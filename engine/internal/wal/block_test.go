@@ -1,0 +1,112 @@
+package wal
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/millrace/millrace/stream"
+)
+
+func TestARecordComesBackAsItWasWritten(t *testing.T) {
+	for _, e := range []stream.Entry{
+		{PartitionKey: "k"},
+		{PartitionKey: "key", Data: []byte("data")},
+		{PartitionKey: "key", Data: []byte("data"), HashKey: stream.Hash{Hi: 1, Lo: 2}, HasHashKey: true},
+		{PartitionKey: "key", Data: make([]byte, 100_000), HashKey: stream.MaxHash, HasHashKey: true},
+	} {
+		b := make([]byte, recordSize(&e))
+		encodeRecord(b, &e, 77)
+		var r recordView
+		if err := decodeRecord(b, &r); err != nil {
+			t.Fatal(err)
+		}
+		if r.key != e.PartitionKey || !bytes.Equal(r.data, e.Data) || r.hasHash != e.HasHashKey || r.hash != e.HashKey || r.delta != 77 || r.size != len(b) {
+			t.Errorf("%q came back as %+v", e.PartitionKey, r)
+		}
+	}
+}
+
+func TestABlockIsValidInItsOwnPlaceOnly(t *testing.T) {
+	h := header{kind: kindData, count: 3, span: 9, size: 100, sum: 5, shard: 6, first: 7, prev: 8, base: -9, synced: 10}
+	seg := segmentHeader{gen: 4, salt: 99}
+	var b [headerSize]byte
+	h.encode(b[:], seedAt(seg.seed(), 4096))
+	if got, ok := decodeHeader(b[:], seedAt(seg.seed(), 4096)); !ok || got != h {
+		t.Fatalf("came back as %+v, %v", got, ok)
+	}
+	for what, seed := range map[string]uint32{
+		"offset":     seedAt(seg.seed(), 4104),
+		"generation": seedAt(segmentHeader{gen: 5, salt: 99}.seed(), 4096),
+		"salt":       seedAt(segmentHeader{gen: 4, salt: 98}.seed(), 4096),
+	} {
+		if _, ok := decodeHeader(b[:], seed); ok {
+			t.Errorf("valid with another %s", what)
+		}
+	}
+	for i := range b {
+		b[i] ^= 1
+		if _, ok := decodeHeader(b[:], seedAt(seg.seed(), 4096)); ok {
+			t.Errorf("valid with byte %d changed", i)
+		}
+		b[i] ^= 1
+	}
+}
+
+func FuzzDecodeHeader(f *testing.F) {
+	h := header{kind: kindData, count: 1, size: 100}
+	var b [headerSize]byte
+	h.encode(b[:], 1)
+	f.Add(b[:], uint32(1))
+	f.Fuzz(func(t *testing.T, b []byte, seed uint32) {
+		h, ok := decodeHeader(b, seed)
+		if !ok {
+			return
+		}
+		var again [headerSize]byte
+		h.encode(again[:], seed)
+		if got, ok := decodeHeader(again[:], seed); !ok || got != h {
+			t.Fatalf("%+v came back as %+v, %v", h, got, ok)
+		}
+	})
+}
+
+func FuzzDecodeRecord(f *testing.F) {
+	e := stream.Entry{PartitionKey: "key", Data: []byte("data"), HasHashKey: true}
+	b := make([]byte, recordSize(&e))
+	encodeRecord(b, &e, 1)
+	f.Add(b)
+	f.Add(b[:9])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var r recordView
+		for len(b) > 0 {
+			if err := decodeRecord(b, &r); err != nil {
+				return
+			}
+			if r.size < recordHead || r.size > len(b) {
+				t.Fatalf("a record of %d bytes in %d", r.size, len(b))
+			}
+			e := stream.Entry{PartitionKey: r.key, Data: r.data, HashKey: r.hash, HasHashKey: r.hasHash}
+			again := make([]byte, recordSize(&e))
+			encodeRecord(again, &e, r.delta)
+			if !bytes.Equal(again, b[:r.size]) {
+				t.Fatalf("%x came back as %x", b[:r.size], again)
+			}
+			b = b[r.size:]
+		}
+	})
+}
+
+func FuzzDecodeSegmentHeader(f *testing.F) {
+	b := segmentHeader{gen: 1, salt: 2, size: 3}.encode()
+	f.Add(b[:])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h, err := decodeSegmentHeader(b)
+		if err != nil {
+			return
+		}
+		again := h.encode()
+		if got, err := decodeSegmentHeader(again[:]); err != nil || got != h {
+			t.Fatalf("%+v came back as %+v, %v", h, got, err)
+		}
+	})
+}
