@@ -146,13 +146,14 @@ func (h *held) unknown(ctx context.Context) error {
 func (h *held) base() (Lease, error) {
 	h.s.mu.Lock()
 	defer h.s.mu.Unlock()
+	cause := context.Cause(h.ctx)
 	switch {
-	case h.done:
-		return Lease{}, fmt.Errorf("it was given up before: %w", checkpoint.ErrLeaseLost)
-	case h.s.cfg.hooks.unguarded:
+	case h.s.cfg.hooks.unguarded && h.row.Key != "":
 		return h.row, nil
-	case h.ctx.Err() != nil:
-		return Lease{}, context.Cause(h.ctx)
+	case errors.Is(cause, checkpoint.ErrLeaseLost):
+		return Lease{}, cause
+	case h.done || cause != nil:
+		return Lease{}, fmt.Errorf("it was given up before: %w", checkpoint.ErrLeaseLost)
 	case !time.Now().Before(h.s.right.expires()) && !h.s.cfg.hooks.immortal:
 		// The fuse is about to burn; it must not be outrun.
 		return Lease{}, ErrExpired
@@ -165,14 +166,12 @@ func (h *held) base() (Lease, error) {
 }
 
 // landed reports whether the row shows that next was written over base. What
-// happened to the row afterwards does not matter, as long as the term lasts:
-// the holder alone writes checkpoints.
+// happened to the row afterwards does not matter: while the term lasts the
+// holder alone writes checkpoints, and whoever has the lease after a last write
+// goes on from that state.
 func (h *held) landed(base, next, row Lease) bool {
-	if row.Term != base.Term || row.Counter <= base.Counter || !sameState(row.Checkpoint, next.Checkpoint) {
+	if row.Counter <= base.Counter || !sameState(row.Checkpoint, next.Checkpoint) {
 		return false
-	}
-	if next.Finished() {
-		return true
 	}
 	gaveUp := StandingOf(next, h.s.me, base.Term) == Lost
 	return gaveUp == (StandingOf(row, h.s.me, base.Term) == Lost)
@@ -210,7 +209,7 @@ func (h *held) learn(row Lease) {
 	h.s.mu.Lock()
 	defer h.s.mu.Unlock()
 	if row.Key == "" {
-		h.done = true
+		h.row = row
 		h.lose()
 		return
 	}

@@ -30,8 +30,9 @@ type Lease struct {
 	// that counters, and with them terms, grow even across deletion and
 	// re-creation.
 	Counter int64
-	// Term is the Counter with which the present or last holder took the
-	// shard: the fencing token. It grows with every change of hands.
+	// Term is the Counter with which the present holder took the shard: the
+	// fencing token, which grows with every change of hands. 0 while nobody
+	// holds the shard.
 	Term int64
 
 	// Checkpoint is how far the shard has been processed.

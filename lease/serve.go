@@ -64,7 +64,7 @@ func (s *session) take(ctx context.Context, h *held) bool {
 	}
 	for pause := s.retry(); s.mayTake(h); wait(h.ctx, pause.delay(), nil) {
 		row, known, err := s.swap(ctx, base, Taken(base, s.me))
-		if err == nil || known && row.Term == base.Counter+1 {
+		if err == nil || known && StandingOf(row, s.me, base.Counter+1) != Lost {
 			s.mu.Lock()
 			h.observe(row)
 			s.mu.Unlock()

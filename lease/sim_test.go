@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"strings"
@@ -39,7 +38,7 @@ type sim struct {
 
 func newSim(seed uint64, shards int) *sim {
 	s := &sim{
-		seed: seed, log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		seed: seed, log: slog.New(slog.DiscardHandler),
 		stream: newScript("sim", shards), check: check.New(),
 		failover: 4 * time.Second, handoff: 6 * time.Second,
 		procs: map[int]*proc{},
@@ -127,7 +126,7 @@ func (w *writer) Swap(ctx context.Context, old, next lease.Lease) (lease.Lease, 
 	if row.Owner != old.Owner && row.Owner != "" {
 		w.moves++
 	}
-	if row.Term != old.Term {
+	if row.Term != old.Term && row.Term != 0 {
 		w.check.Took(row.Key, nameOf(row.Owner), row.Term, row.Checkpoint.Position)
 		return row, nil
 	}

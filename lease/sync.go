@@ -19,7 +19,10 @@ type Synced struct {
 	// checkpoint may be [stream.Latest]; the caller sets both to what is true now.
 	Create [][]Lease
 	// Retire are rows that have done their duty: finished, with all children
-	// begun; or of a former incarnation of the stream.
+	// begun; or of a former incarnation of the stream. And rows that should not
+	// be there: never held, though all children have begun, so that the shard was
+	// finished and retired before. A leader that was stopped for an hour between
+	// looking and creating leaves such a row.
 	Retire []Lease
 	// Gone are unfinished rows whose shard has left the stream: retention was
 	// faster than processing, or the listing is older than the row.
@@ -188,7 +191,8 @@ func (s *syncer) retire() []Lease {
 	children := s.children()
 	var done []Lease
 	for _, l := range s.rows {
-		if !l.Finished() {
+		revenant := l.Term == 0 && len(children[l.Shard]) > 0
+		if !l.Finished() && !revenant {
 			continue
 		}
 		begun := func(shard string) bool {

@@ -34,6 +34,7 @@ func HandedOff(l Lease, owner string) Lease {
 // asked long enough ago to have stopped by its own clock.
 func Forced(l Lease) Lease {
 	l.CheckpointOwner = ""
+	l.Term = 0
 	return l
 }
 
@@ -70,7 +71,9 @@ func Ended(l Lease, by string, children []string) Lease {
 }
 
 // Released gives up what that worker has in a lease: the handoff that waits
-// for it, else its ownership. A lease of others stays as it is.
+// for it, else its ownership, and with it the term: a row that comes back to
+// the same worker later must not look as if its former term went on. A lease of
+// others stays as it is.
 func Released(l Lease, by string) Lease {
 	switch {
 	case l.CheckpointOwner == by:
@@ -78,8 +81,10 @@ func Released(l Lease, by string) Lease {
 		if l.Owner == by {
 			l.Owner = "" // moved away, and back before it had stopped
 		}
+		l.Term = 0
 	case l.CheckpointOwner == "" && l.Owner == by:
 		l.Owner = ""
+		l.Term = 0
 	}
 	return l
 }
