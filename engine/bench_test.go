@@ -17,12 +17,35 @@ func benchEngine(b *testing.B, cfg Config, shards int) *Stream {
 	return ensure(b, e, "bench", StreamConfig{Shards: shards})
 }
 
+// benchRing opens an engine whose log goes round in files that were written
+// before, as it does when an engine has run for a while.
+func benchRing(b *testing.B, mode Durability, shards int) *Stream {
+	b.Helper()
+	e := openDir(b, b.TempDir(), Config{
+		Durability: mode, SegmentBytes: 16 << 20, CacheBytes: 16 << 20,
+		MinRetention: time.Millisecond, Logger: quiet,
+	})
+	s := ensure(b, e, "bench", StreamConfig{Shards: shards, Retention: 50 * time.Millisecond})
+	entries := make([]stream.Entry, 500)
+	for i := range entries {
+		entries[i] = stream.Entry{PartitionKey: fmt.Sprint(i), Data: make([]byte, 4<<10)}
+	}
+	for range 80 { // 160 MiB
+		mustPut(b, s, entries...)
+	}
+	time.Sleep(60 * time.Millisecond)
+	if err := e.sweep(); err != nil {
+		b.Fatal(err)
+	}
+	return s
+}
+
 // BenchmarkPut puts single records from many goroutines: group commit.
 func BenchmarkPut(b *testing.B) {
 	for _, mode := range []Durability{Durable, LoseOnPowerFailure} {
 		for _, writers := range []int{1, 16, 256} {
 			b.Run(fmt.Sprintf("%s/1KiB/writers=%d", modeName(mode), writers), func(b *testing.B) {
-				s := benchEngine(b, Config{Durability: mode}, 1)
+				s := benchRing(b, mode, 1)
 				data := make([]byte, 1024)
 				var left atomic.Int64
 				left.Store(int64(b.N))
@@ -54,7 +77,7 @@ func BenchmarkPutMany(b *testing.B) {
 		for _, size := range []int{100, 1024} {
 			for _, shards := range []int{1, 4096} {
 				b.Run(fmt.Sprintf("%s/%dB/shards=%d/callers=16", modeName(mode), size, shards), func(b *testing.B) {
-					s := benchEngine(b, Config{Durability: mode}, shards)
+					s := benchRing(b, mode, shards)
 					var left atomic.Int64
 					left.Store(int64(b.N))
 					b.SetBytes(int64(each * size))
@@ -131,7 +154,7 @@ func BenchmarkRead(b *testing.B) {
 func BenchmarkPutToReader(b *testing.B) {
 	for _, mode := range []Durability{Durable, LoseOnPowerFailure} {
 		b.Run(modeName(mode), func(b *testing.B) {
-			s := benchEngine(b, Config{Durability: mode}, 1)
+			s := benchRing(b, mode, 1)
 			r, err := s.Open(b.Context(), shardID(0), stream.Latest)
 			if err != nil {
 				b.Fatal(err)

@@ -311,8 +311,10 @@ func applyNames(names map[string]int, ops []Op, keep func() bool) {
 		case Create:
 			names[op.Name] = op.inode
 		case Rename:
-			delete(names, op.Name)
-			names[op.To] = op.inode
+			if inode, ok := names[op.Name]; ok && inode == op.inode {
+				delete(names, op.Name)
+				names[op.To] = op.inode
+			}
 		case Remove:
 			delete(names, op.Name)
 		}

@@ -276,7 +276,7 @@ func (l *Log) settle(err error, wrote, synced bool, groups ...*group) {
 		for _, g := range groups {
 			records = records || len(g.blocks) > 0
 			for i := range g.blocks {
-				g.blocks[i].shard.publish(g.blocks[i].entry)
+				l.publish(&g.blocks[i])
 			}
 		}
 	}

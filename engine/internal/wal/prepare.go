@@ -20,7 +20,7 @@ const (
 	// retryPrepare is the pause before another try to make a segment.
 	retryPrepare = time.Second
 	// poolFiles is how many files without content are kept for another use.
-	poolFiles = 4
+	poolFiles = 8
 	// shrinkStep is cut off at a time from a file that is not needed: to unlink
 	// a large file at once holds up the syncs of the whole file system.
 	shrinkStep = 4 << 20

@@ -110,14 +110,17 @@ func (s *Shard) Counters() (committed, trimmed uint64) {
 }
 
 // publish lets readers see a block.
-func (s *Shard) publish(e entry) {
+func (l *Log) publish(b *block) {
+	s, e := b.shard, b.entry
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.committed, s.newest = e.last(), e.newest()
-	if !s.gone {
+	if s.gone {
+		l.release(e.pos)
+	} else {
 		s.index.append(e)
 	}
 	s.wakeLocked()
-	s.mu.Unlock()
 }
 
 func (s *Shard) wakeLocked() {
