@@ -75,7 +75,7 @@ func (w *writer) Swap(ctx context.Context, old, next lease.Lease) (lease.Lease, 
 	if row.Owner != old.Owner && row.Owner != "" {
 		w.moves++
 	}
-	if row.Term != old.Term {
+	if row.Term != old.Term && row.Term != 0 {
 		w.check.Took(row.Key, WorkerOf(row.Owner), row.Term, row.Checkpoint.Position)
 		return row, nil
 	}
