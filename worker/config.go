@@ -48,7 +48,8 @@ type Config struct {
 	// Memory bounds the records that the worker holds for all its shards
 	// together, in bytes: with many shards, batches get smaller than
 	// BatchBytes, but not smaller than 64 KiB. Each shard has one batch in work
-	// and one read ahead. Default: 256 MiB.
+	// and one read ahead. When shards are added, what is in memory already stays
+	// until it is processed. Default: 256 MiB.
 	Memory int
 	// Retry says how long to wait before a batch is given again that ended in an
 	// error or a panic. It is given until it succeeds. Default: 100 ms to 30 s.

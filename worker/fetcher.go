@@ -24,6 +24,11 @@ type fetcher struct {
 
 	ready chan fetched
 	free  chan *stream.Batch
+
+	// size is how large the next batch may be. A read that waits at the end of
+	// its shard can wait for long, and by then the worker may hold a thousand
+	// shards: so it begins small, and doubles while there is more to read.
+	size int
 }
 
 // fetched is a batch, or the error that ends the reading.
@@ -37,6 +42,7 @@ func newFetcher(reader stream.Reader, limits func() limits, log *slog.Logger, ra
 		reader: reader, limits: limits, log: log, random: random, trimmed: trimmed,
 		ready: make(chan fetched),
 		free:  make(chan *stream.Batch, 2),
+		size:  leastBatch,
 	}
 	f.free <- &stream.Batch{}
 	f.free <- &stream.Batch{}
@@ -71,9 +77,13 @@ func (f *fetcher) read(ctx context.Context, b *stream.Batch) error {
 	var wait time.Duration
 	for {
 		l := f.limits()
-		b.MaxRecords, b.MaxBytes = l.records, l.bytes
+		b.MaxRecords, b.MaxBytes = l.records, min(l.bytes, f.size)
 		err := f.reader.Next(ctx, b)
 		if err == nil {
+			f.size = leastBatch
+			if b.Behind > 0 {
+				f.size = min(2*max(b.Bytes, leastBatch), l.bytes)
+			}
 			// Views of larger blocks can keep more memory alive than the shard
 			// may have: then the records get memory of their own.
 			if b.Footprint > max(l.memory, b.Bytes) {

@@ -46,13 +46,7 @@ func (w *weighing) Next(ctx context.Context, b *stream.Batch) error {
 func TestASlowProcessorSlowsItsReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := setup(t, 8)
-		payload := make([]byte, 10<<10)
-		const n = 2000 // 20 MiB
-		for i := range n {
-			if _, err := b.stream.Put(t.Context(), stream.Entry{PartitionKey: strconv.Itoa(i), Data: payload}); err != nil {
-				t.Fatal(err)
-			}
-		}
+		const n = 2000 // of 10 KiB: 20 MiB
 		weighed := &scales{Stream: b.stream}
 		cfg := b.config("a")
 		cfg.Streams = []stream.Stream{weighed}
@@ -60,7 +54,10 @@ func TestASlowProcessorSlowsItsReader(t *testing.T) {
 		var done int
 		var mu sync.Mutex
 		all := make(chan struct{})
+		var held sync.WaitGroup
+		held.Add(8)
 		cfg.Processor = func(processors.Shard) processors.RecordProcessor {
+			held.Done()
 			return processors.Func(func(_ context.Context, batch *processors.Batch) error {
 				time.Sleep(time.Second) // the slow processor
 				bytes := 0
@@ -77,11 +74,16 @@ func TestASlowProcessorSlowsItsReader(t *testing.T) {
 			})
 		}
 		w := b.start(cfg)
+		held.Wait()
+		payload := make([]byte, 10<<10)
+		for i := range n {
+			if _, err := b.stream.Put(t.Context(), stream.Entry{PartitionKey: strconv.Itoa(i), Data: payload}); err != nil {
+				t.Fatal(err)
+			}
+		}
 		<-all
 		w.stop()
-		// When the worker begins, the first shards do not know yet how many
-		// will share the memory: each may have taken batches of its share then.
-		if weighed.most > 2*cfg.Memory {
+		if weighed.most > cfg.Memory {
 			t.Errorf("%d bytes were held at once, the limit is %d", weighed.most, cfg.Memory)
 		}
 	})

@@ -27,7 +27,8 @@ func New(cfg Config) (*Worker, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	cfg.Logger = cfg.Logger.With("application", cfg.Application, "worker", cfg.Name)
+	log := cfg.Logger.With("application", cfg.Application)
+	cfg.Logger = log.With("worker", cfg.Name)
 	tel, err := newTelemetry(cfg.MeterProvider, cfg.TracerProvider)
 	if err != nil {
 		return nil, err
@@ -45,7 +46,7 @@ func New(cfg Config) (*Worker, error) {
 		Code:           cfg.Code,
 		Zone:           cfg.Zone,
 		Host:           cfg.Host,
-		Logger:         cfg.Logger,
+		Logger:         log, // it adds the worker by itself
 		Seed:           cfg.Seed,
 		MeterProvider:  cfg.MeterProvider,
 	})

@@ -466,9 +466,8 @@ func (s *scripted) LeaseLost(_ context.Context, cause error) {
 func TestLatestIsPinnedAtFirstContact(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := setup(t, 2)
-		old := b.put
 		b.puts(30) // before the first contact: not wanted
-		old = b.put
+		old := b.put
 		cfg := b.config("a")
 		cfg.From = stream.Latest
 		cfg.Processor = func(processors.Shard) processors.RecordProcessor {
