@@ -295,11 +295,11 @@ func (p *planner) balance() {
 		from.movable = slices.Delete(from.movable, at, at+1)
 		from.load -= p.weights[i]
 		from.count--
+		heaviest.fix(from) // one after the other: a heap mends one change at a time
+		lightest.fix(from)
 		p.move(i, to)
-		for _, b := range []*bin{from, to} {
-			heaviest.fix(b)
-			lightest.fix(b)
-		}
+		heaviest.fix(to)
+		lightest.fix(to)
 		if to.full() {
 			lightest.remove(to)
 		}
