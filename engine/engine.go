@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,7 +25,7 @@ import (
 type Engine struct {
 	cfg    Config
 	fs     vfs.FS
-	lock   interface{ Close() error }
+	lock   io.Closer
 	log    *wal.Log
 	logger *slog.Logger
 
@@ -243,7 +245,7 @@ func (e *Engine) save(ctx context.Context, c *change) error {
 	if c != nil && !slices.Contains(streams, c.stream) {
 		streams = append(streams, c.stream)
 	}
-	slices.SortFunc(streams, func(a, b *Stream) int { return cmpStrings(a.name, b.name) })
+	slices.SortFunc(streams, func(a, b *Stream) int { return strings.Compare(a.name, b.name) })
 	for _, s := range streams {
 		t, set := s.topology.Load(), s.settings.Load()
 		if c != nil && c.stream == s {

@@ -104,7 +104,7 @@ func readNow(s *Stream, shard string, from stream.Position) ([]stream.Record, er
 		}
 		wait, err := r.cursor.Read(&b, s.cutoff())
 		if err != nil {
-			return all, r.explain(err)
+			return all, r.explain(context.Background(), err)
 		}
 		if wait != nil {
 			return all, nil

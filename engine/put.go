@@ -37,7 +37,8 @@ func (s *Stream) Put(ctx context.Context, entries ...stream.Entry) ([]stream.Put
 		return nil, fmt.Errorf("put: %w", err)
 	}
 	results := make([]stream.PutResult, len(entries))
-	most := s.settings.Load().maxRecord
+	// Segments may have been larger when the stream was made.
+	most := min(s.settings.Load().maxRecord, wal.MaxRecord(s.e.cfg.SegmentBytes))
 	p.todo = p.todo[:0]
 	for i := range entries {
 		if err := checkEntry(&entries[i], most); err != nil {
@@ -140,7 +141,10 @@ func (p *put) piece(t *topology, entries []stream.Entry, next, most int) int {
 	shard := uint64(1 << 32)
 	for size := 0; next < len(p.keys); next++ {
 		key := p.keys[next]
-		size += entries[uint32(key)].Size()
+		size += wal.Footprint(&entries[uint32(key)])
+		if key>>32 != shard {
+			size += wal.RunFootprint
+		}
 		if size > most && len(p.list) > 0 {
 			break
 		}

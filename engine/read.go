@@ -109,7 +109,7 @@ func (r *reader) Next(ctx context.Context, b *stream.Batch) error {
 		}
 		wait, err := r.cursor.Read(b, r.s.cutoff())
 		if err != nil {
-			return r.explain(err)
+			return r.explain(ctx, err)
 		}
 		if wait == nil {
 			if out := r.sh.out; out != nil {
@@ -145,7 +145,7 @@ func (r *reader) end() error {
 }
 
 // explain says in the words of package stream why there are no records.
-func (r *reader) explain(err error) error {
+func (r *reader) explain(ctx context.Context, err error) error {
 	var trimmed *wal.Trimmed
 	var lost *wal.Lost
 	base := r.sh.log.Base()
@@ -158,6 +158,9 @@ func (r *reader) explain(err error) error {
 		return &stream.TrimmedError{Shard: r.sh.id, From: r.at, Horizon: base.Add(trimmed.Horizon)}
 	case errors.As(err, &lost):
 		return &stream.CorruptError{Shard: r.sh.id, File: lost.File, Offset: lost.Offset, Detail: lost.Detail}
+	}
+	if over := r.usable(ctx); over != nil {
+		return over // files were closed under the read
 	}
 	return fmt.Errorf("read %s of stream %s: %w", r.sh.id, r.s.name, err)
 }

@@ -65,9 +65,9 @@ func (s *Stream) reshard(ctx context.Context, plan func(*topology) (*plan, error
 // plan is a reshard that has not happened: which shards close, and what comes
 // of them. New shards have the indexes from the topology's next on.
 type plan struct {
-	next  uint64
-	close []*shard
-	steps []step // new shards, in order
+	first, next uint64 // indexes of the first new shard, and of the one after the last
+	close       []*shard
+	steps       []step // new shards, in order
 }
 
 // step is one new shard. Those that are closed at once are the ones in
@@ -79,7 +79,7 @@ type step struct {
 	closed  bool
 }
 
-func newPlan(t *topology) *plan { return &plan{next: t.next} }
+func newPlan(t *topology) *plan { return &plan{first: t.next, next: t.next} }
 
 func (p *plan) empty() bool { return len(p.steps) == 0 }
 
@@ -96,8 +96,7 @@ func (p *plan) end(x part) {
 		p.close = append(p.close, x.old)
 		return
 	}
-	i := slices.IndexFunc(p.steps, func(s step) bool { return s.index == x.index })
-	p.steps[i].closed = true
+	p.steps[x.index-p.first].closed = true
 }
 
 func (p *plan) open(hash stream.HashRange, parents ...uint64) part {
@@ -147,7 +146,7 @@ func (s *Stream) apply(t *topology, p *plan) *topology {
 }
 
 // openPart finds a shard that can be split or merged.
-func (t *topology) openPart(s *Stream, id string) (part, error) {
+func (t *topology) openPart(id string) (part, error) {
 	m, ok := t.byID(id)
 	if !ok {
 		return part{}, fmt.Errorf("shard %q: %w", clip(id), stream.ErrShardNotFound)
@@ -162,7 +161,7 @@ func (t *topology) openPart(s *Stream, id string) (part, error) {
 // key at. It is durable when the call returns.
 func (s *Stream) Split(ctx context.Context, shardID string, at stream.Hash) error {
 	err := s.reshard(ctx, func(t *topology) (*plan, error) {
-		x, err := t.openPart(s, shardID)
+		x, err := t.openPart(shardID)
 		if err != nil {
 			return nil, err
 		}
@@ -183,11 +182,11 @@ func (s *Stream) Split(ctx context.Context, shardID string, at stream.Hash) erro
 // order, and opens one. It is durable when the call returns.
 func (s *Stream) Merge(ctx context.Context, shardID, adjacentID string) error {
 	err := s.reshard(ctx, func(t *topology) (*plan, error) {
-		x, err := t.openPart(s, shardID)
+		x, err := t.openPart(shardID)
 		if err != nil {
 			return nil, err
 		}
-		y, err := t.openPart(s, adjacentID)
+		y, err := t.openPart(adjacentID)
 		if err != nil {
 			return nil, err
 		}

@@ -94,15 +94,15 @@ func (e *Engine) snapshot() []*Stream {
 // the moment of closing, has left retention. The caller has the control.
 func (s *Stream) retireShards() error {
 	t, cutoff := s.topology.Load(), s.cutoff()
-	var stay, go_ []member
+	var stay, leave []member
 	for _, m := range t.all {
 		if m.closed != 0 && m.closed < cutoff {
-			go_ = append(go_, m)
+			leave = append(leave, m)
 		} else {
 			stay = append(stay, m)
 		}
 	}
-	if len(go_) == 0 {
+	if len(leave) == 0 {
 		return nil
 	}
 	next := newTopology(t.next, stay)
@@ -110,7 +110,7 @@ func (s *Stream) retireShards() error {
 		return fmt.Errorf("retire closed shards of stream %s: %w", s.name, err)
 	}
 	s.topology.Store(next)
-	for _, m := range go_ {
+	for _, m := range leave {
 		s.e.log.Forget(m.log)
 	}
 	return nil

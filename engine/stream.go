@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -102,8 +101,6 @@ func (s *Stream) saved(t *topology, set *settings) manifest.Stream {
 	}
 	return m
 }
-
-func cmpStrings(a, b string) int { return cmp.Compare(a, b) }
 
 // usable returns why the stream cannot be used, or nil.
 func (s *Stream) usable(ctx context.Context) error {

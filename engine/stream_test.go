@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"unsafe"
 
 	"github.com/millrace/millrace/engine/internal/vfs"
+	"github.com/millrace/millrace/engine/internal/wal"
 	"github.com/millrace/millrace/stream"
 )
 
@@ -83,6 +85,44 @@ func TestBadValuesAreRefusedWithAFix(t *testing.T) {
 	}
 	if err := one(stream.Entry{PartitionKey: strings.Repeat("ä", 256)}); err != nil {
 		t.Errorf("256 characters of two bytes: %v", err)
+	}
+}
+
+func TestAPutMayBeLargerThanALogFile(t *testing.T) {
+	e := openMemory(t, small())
+	s := ensure(t, e, "orders", StreamConfig{Shards: 50})
+	entries := make([]stream.Entry, 50_000) // 64 KiB files; tiny records are mostly headers
+	for i := range entries {
+		entries[i] = stream.Entry{PartitionKey: string(rune('a' + i%26)), HashKey: stream.HashOf(fmt.Sprint(i)), HasHashKey: true}
+	}
+	mustPut(t, s, entries...)
+	n := 0
+	for _, m := range s.topology.Load().all {
+		n += len(mustRead(t, s, m.id, stream.TrimHorizon))
+	}
+	if n != len(entries) {
+		t.Fatalf("%d records, want %d", n, len(entries))
+	}
+}
+
+func TestARecordAsLargeAsTheStreamAllowsIsStored(t *testing.T) {
+	for _, segment := range []int64{64 << 10, 64 << 20} {
+		cfg := small()
+		cfg.SegmentBytes = segment
+		e := openDir(t, t.TempDir(), cfg)
+		most := min(10<<20, wal.MaxRecord(segment))
+		s := ensure(t, e, "orders", StreamConfig{MaxRecordBytes: most})
+		data := make([]byte, most-1)
+		for i := range data {
+			data[i] = byte(i * 7)
+		}
+		for range 5 {
+			mustPut(t, s, entry("k", "before"), stream.Entry{PartitionKey: "k", Data: data, HashKey: stream.MaxHash, HasHashKey: true}, entry("k", "after"))
+		}
+		records := mustRead(t, s, shardID(0), stream.TrimHorizon)
+		if len(records) != 15 || !bytes.Equal(records[1].Data, data) || records[1].HashKey != stream.MaxHash || string(records[2].Data) != "after" {
+			t.Fatalf("%d records", len(records))
+		}
 	}
 }
 

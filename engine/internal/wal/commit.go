@@ -90,7 +90,8 @@ func (l *Log) takeLocked() *group {
 	l.sealBlockLocked()
 	g := l.cur
 	g.end = l.endLocked()
-	l.cur, l.last = &group{}, g
+	l.cur, l.last = &group{extents: l.spareExtents, blocks: l.spareBlocks}, g
+	l.spareExtents, l.spareBlocks = nil, nil
 	return g
 }
 
@@ -326,6 +327,9 @@ func (l *Log) finishLocked(err error, groups ...*group) (waiting []chan struct{}
 		if g.done != nil {
 			waiting = append(waiting, g.done)
 		}
+		clear(g.extents)
+		clear(g.blocks)
+		l.spareExtents, l.spareBlocks = g.extents[:0], g.blocks[:0]
 		g.extents, g.blocks = nil, nil
 	}
 	if l.waitRoom != nil {

@@ -38,12 +38,6 @@ func (x *index) append(e entry) {
 // oldest returns the first entry; the index must not be empty.
 func (x *index) oldest() *entry { return &x.pages[0][x.dropped] }
 
-// newest returns the last entry; the index must not be empty.
-func (x *index) newest() *entry {
-	p := x.pages[len(x.pages)-1]
-	return &p[len(p)-1]
-}
-
 // dropOldest removes the first entry.
 func (x *index) dropOldest() {
 	x.dropped++

@@ -67,6 +67,9 @@ type Log struct {
 	open   openBlock
 	cur    *group // what is appended and not yet taken by a commit
 	last   *group // what was taken last; nil before the first
+	// The memory of a finished group, for another one.
+	spareExtents []extent
+	spareBlocks  []block
 	// written are the groups that are in the file and wait for a sync.
 	written []*group
 	// writing and syncing say that somebody does, and who sets them acts alone.
@@ -118,30 +121,41 @@ type Run struct {
 // Commit is what an append waits for.
 type Commit struct{ g *group }
 
-// MaxAppend is how many bytes of records one Append should have at most; one
+// MaxAppend is how much one Append should have at most, by [Footprint]; one
 // record may be larger.
 func (l *Log) MaxAppend() int { return min(arenaBytes, int(l.opt.SegmentBytes/4)) }
 
-// bound is the most that the runs can take in the file.
-func bound(entries []stream.Entry, runs []Run) int64 {
+// RunFootprint is what a run takes in the log beside its records: a block's
+// header where it begins, and where an arena or a segment ends in it.
+const RunFootprint = 3 * headerSize
+
+// Footprint is what an entry takes in the log, its share of the headers of full
+// blocks included.
+func Footprint(e *stream.Entry) int {
+	n := recordSize(e)
+	// Two blocks in a row hold more than maxPayload together.
+	return n + n/(maxPayload/2)*(headerSize+8) + 1
+}
+
+// footprint is the most that the runs can take in the file.
+func footprint(entries []stream.Entry, runs []Run) int64 {
 	var n int64
 	for i := range runs {
-		// Two blocks more than needed: where an arena or a segment ends.
-		n += 3 * headerSize
 		payload := 0
 		for _, at := range runs[i].Entries {
 			payload += recordSize(&entries[at])
 		}
-		n += int64(payload) + int64(payload/(maxPayload/2)+1)*(headerSize+8)
+		n += RunFootprint + int64(payload) + int64(payload/(maxPayload/2)+1)*(headerSize+8)
 	}
 	return n
 }
 
 // Append adds the runs to the end of the log, in order, all or none (but for
-// runs that are held). It waits while there is too much that is not committed.
+// runs that are held). All together must have a footprint of at most half a
+// segment. It waits while there is too much that is not committed.
 // The records are durable, and seen, when [Log.Wait] has returned nil.
 func (l *Log) Append(ctx context.Context, entries []stream.Entry, runs []Run) (Commit, error) {
-	need := bound(entries, runs)
+	need := footprint(entries, runs)
 	l.mu.Lock()
 	for {
 		if err := l.usableLocked(); err != nil {

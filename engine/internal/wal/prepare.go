@@ -219,11 +219,12 @@ func shrink(fs vfs.FS, name string) error {
 // in all before it nothing is left that anybody may read.
 func (l *Log) Reclaimable() (first uint64) {
 	l.mu.Lock()
-	current := l.arena.seg.gen
+	// What is not synced yet still needs its file, be it an empty block.
+	inUse := l.durable.gen()
 	l.mu.Unlock()
 	l.segs.mu.Lock()
 	defer l.segs.mu.Unlock()
-	for first = l.segs.first; first < current; first++ {
+	for first = l.segs.first; first < inUse; first++ {
 		if seg := l.segs.byGen[first]; seg != nil && seg.live.Load() > 0 {
 			break
 		}

@@ -34,7 +34,6 @@ type recovery struct {
 	// damageEnd is where the last damage ends.
 	damageEnd Pos
 	evident   Pos // what later blocks and the manifest call durable
-	newest    int64
 }
 
 // shardScan is what recovery knows of one shard on its way.

@@ -1,0 +1,46 @@
+package engine
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/millrace/millrace/stream"
+)
+
+// BenchmarkOpen reads back a log of 128 MiB, as after a kill -9: every
+// checksum, and the index of every shard.
+func BenchmarkOpen(b *testing.B) {
+	for _, kind := range []struct{ size, shards int }{{1024, 1}, {100, 4096}} {
+		b.Run(fmt.Sprintf("%dB/shards=%d", kind.size, kind.shards), func(b *testing.B) {
+			dir, total := b.TempDir(), 128<<20
+			cfg := Config{Durability: LoseOnPowerFailure, Logger: quiet}
+			e := openDir(b, dir, cfg)
+			s := ensure(b, e, "bench", StreamConfig{Shards: kind.shards})
+			entries := make([]stream.Entry, 500)
+			records := total / (kind.size + 20)
+			for n := 0; n < records; n += len(entries) {
+				for i := range entries {
+					entries[i] = stream.Entry{PartitionKey: fmt.Sprint(n + i), Data: make([]byte, kind.size)}
+				}
+				mustPut(b, s, entries...)
+			}
+			if err := e.Close(); err != nil {
+				b.Fatal(err)
+			}
+			b.SetBytes(int64(total))
+			b.ResetTimer()
+			for range b.N {
+				e, err := Open(dir, cfg)
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.StopTimer()
+				if err := e.Close(); err != nil {
+					b.Fatal(err)
+				}
+				b.StartTimer()
+			}
+			perSecond(b, b.N*records)
+		})
+	}
+}
