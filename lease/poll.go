@@ -134,7 +134,7 @@ func (s *session) sort(ctx context.Context, owned []Lease) (stray []Lease, await
 		case row.CheckpointOwner == s.me || row.CheckpointOwner == "" && s.leaving:
 			stray = append(stray, row)
 		case row.CheckpointOwner != "":
-			s.waiting[row.Key] = "waiting for " + row.CheckpointOwner + " to let go"
+			s.waiting[row.Key] = "for " + row.CheckpointOwner + " to let go"
 			awaiting = true
 		case !s.cfg.hooks.deafOwners:
 			s.occupy(ctx, row)

@@ -115,11 +115,11 @@ func (s *session) mustWait(ctx context.Context, l Lease) string {
 	defer cancel()
 	parents, err := s.store.Read(ctx, keys...)
 	if err != nil {
-		return "cannot read its parents: " + err.Error()
+		return "for its parents to be read: " + err.Error()
 	}
 	for _, p := range parents {
 		if !p.Finished() {
-			return "waiting for parent " + p.Shard
+			return "for parent " + p.Shard
 		}
 	}
 	return ""
