@@ -13,7 +13,7 @@ func (s *session) join(ctx context.Context) bool {
 		Incarnation: s.me, Worker: s.cfg.Worker, Beats: 1, MaxLeases: s.cfg.MaxLeases,
 		Code: s.cfg.Code, Zone: s.cfg.Zone, Host: s.cfg.Host,
 	}
-	for pause := s.retry(); ctx.Err() == nil; {
+	for pause := s.retry(s.diceOf("join " + s.me)); ctx.Err() == nil; {
 		sent := time.Now()
 		joined, err := s.joinOnce(ctx, row)
 		if err == nil {
@@ -48,8 +48,9 @@ var errOut = errors.New("the fleet took this worker for dead")
 // beat proves three times in FailoverTime that the worker lives, until ctx is
 // done or the worker is out.
 func (s *session) beat(ctx context.Context) {
-	pause := s.retry()
-	if !wait(ctx, s.dice.about(s.cfg.FailoverTime/3), s.beatNow) {
+	dice := s.diceOf("beat " + s.me)
+	pause := s.retry(dice)
+	if !wait(ctx, dice.about(s.cfg.FailoverTime/3), s.beatNow) {
 		return
 	}
 	for {
@@ -57,7 +58,7 @@ func (s *session) beat(ctx context.Context) {
 			return
 		}
 		err := s.beatOnce(ctx)
-		delay := s.dice.about(s.cfg.FailoverTime / 3)
+		delay := dice.about(s.cfg.FailoverTime / 3)
 		switch {
 		case err == nil:
 			pause.reset()
@@ -163,7 +164,7 @@ func (s *session) fencedOut() {
 	}
 	s.isOut = true
 	close(s.out)
-	for _, h := range s.slots {
+	for _, h := range s.inOrder() {
 		h.cancel(ErrExpired)
 	}
 	s.meters.fenced()
@@ -189,7 +190,7 @@ func (s *session) burn() time.Duration {
 		if len(s.slots) > 0 {
 			s.log.Warn("no beat was answered in time, stopping all shards", "leases", len(s.slots))
 		}
-		for _, h := range s.slots {
+		for _, h := range s.inOrder() {
 			h.cancel(ErrExpired)
 		}
 	}
@@ -197,7 +198,7 @@ func (s *session) burn() time.Duration {
 	if s.lapsed {
 		next = s.cfg.FailoverTime / 10
 	}
-	for _, h := range s.slots {
+	for _, h := range s.inOrder() {
 		if h.drainBy.IsZero() {
 			continue
 		}

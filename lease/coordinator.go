@@ -38,7 +38,7 @@ func NewCoordinator(cfg Config) (*Coordinator, error) {
 	return &Coordinator{
 		cfg:    cfg,
 		store:  cfg.Store,
-		dice:   newDice(cfg.Seed, 0),
+		dice:   newDice(cfg.Seed, ""),
 		log:    cfg.Logger.With("worker", cfg.Worker),
 		meters: meters,
 	}, nil
@@ -85,9 +85,13 @@ var (
 	errSlowStream = errors.New("stream: no answer in FailoverTime")
 )
 
+// diceOf returns the random numbers of one actor: a loop, or a lease. Each has
+// its own, so that none depends on the order in which others draw.
+func (c *Coordinator) diceOf(actor string) *dice { return newDice(c.cfg.Seed, actor) }
+
 // retry returns the pauses between attempts at a store that fails.
-func (c *Coordinator) retry() *backoff {
-	return &backoff{dice: c.dice, least: c.cfg.FailoverTime / 50, most: c.cfg.FailoverTime / 3}
+func (c *Coordinator) retry(dice *dice) *backoff {
+	return &backoff{dice: dice, least: c.cfg.FailoverTime / 50, most: c.cfg.FailoverTime / 3}
 }
 
 // now is the moment for a new row's Counter: Unix milliseconds, so that terms

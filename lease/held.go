@@ -19,6 +19,7 @@ type held struct {
 	ctx     context.Context // ends when the lease is lost; the HoldFunc's
 	cancel  context.CancelCauseFunc
 	leaving chan struct{} // closed when the shard is to be handed over
+	dice    *dice
 	writing chan struct{} // holds one token: writes of the row come one after the other
 
 	// Guarded by the session's mu:
@@ -99,7 +100,7 @@ func (h *held) write(ctx context.Context, what string, last bool, change func(Le
 	if !h.s.cfg.hooks.unguarded {
 		defer context.AfterFunc(h.ctx, func() { cancel(context.Cause(h.ctx)) })()
 	}
-	for pause := h.s.retry(); ; {
+	for pause := h.s.retry(h.dice); ; {
 		base, err := h.base()
 		if err != nil {
 			return err

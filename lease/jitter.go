@@ -2,20 +2,25 @@ package lease
 
 import (
 	"context"
+	"hash/fnv"
+	"io"
 	"math/rand/v2"
 	"strconv"
 	"sync"
 	"time"
 )
 
-// dice are the random numbers of one actor. They may be thrown by several
-// goroutines.
+// dice are the random numbers of one actor.
 type dice struct {
-	mu  sync.Mutex // guards rng
+	mu  sync.Mutex // guards rng; stores may wake from any goroutine
 	rng *rand.Rand
 }
 
-func newDice(seed, actor uint64) *dice { return &dice{rng: rand.New(rand.NewPCG(seed, actor))} }
+func newDice(seed uint64, actor string) *dice {
+	h := fnv.New64a()
+	_, _ = io.WriteString(h, actor) // a hash never fails
+	return &dice{rng: rand.New(rand.NewPCG(seed, h.Sum64()))}
+}
 
 // about returns a duration between nine and eleven tenths of d: no two workers
 // that started together stay in step.

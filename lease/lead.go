@@ -13,13 +13,14 @@ func (s *session) lead(ctx context.Context) {
 	// A follower looks at the leader's row alone. It begins to watch the others
 	// when the leader gets silent, so that it knows them when it takes over.
 	members := s.newWatch()
+	dice := s.diceOf("lead " + s.me)
 	for {
-		row, ok := s.campaign(ctx, members)
+		row, ok := s.campaign(ctx, members, dice)
 		if !ok {
 			return
 		}
-		s.reign(ctx, row, members)
-		if !wait(ctx, s.dice.about(s.cfg.FailoverTime), nil) {
+		s.reign(ctx, row, members, dice)
+		if !wait(ctx, dice.about(s.cfg.FailoverTime), nil) {
 			return
 		}
 	}
@@ -33,7 +34,7 @@ func (s *session) newWatch() *watch {
 
 // campaign waits until nobody leads, and takes the leader's row. The row is
 // looked at by trying to create it: that gives one row, not all members.
-func (s *session) campaign(ctx context.Context, members *watch) (Member, bool) {
+func (s *session) campaign(ctx context.Context, members *watch, dice *dice) (Member, bool) {
 	leader := s.newWatch()
 	for {
 		row, won := s.candidate(ctx, leader)
@@ -43,7 +44,7 @@ func (s *session) campaign(ctx context.Context, members *watch) (Member, bool) {
 		if leader.silence(leaderKey) > s.cfg.FailoverTime/2 {
 			s.look(ctx, members)
 		}
-		if !wait(ctx, s.dice.about(s.cfg.FailoverTime/2), nil) {
+		if !wait(ctx, dice.about(s.cfg.FailoverTime/2), nil) {
 			return Member{}, false
 		}
 	}
@@ -101,7 +102,7 @@ const giveUpAfter = 3
 
 // reign makes passes until the leadership is lost, given up, or ctx is done. A
 // worker that stops makes a last pass, which gives its leases to others.
-func (s *session) reign(ctx context.Context, row Member, members *watch) {
+func (s *session) reign(ctx context.Context, row Member, members *watch, dice *dice) {
 	s.log.InfoContext(ctx, "leading the fleet")
 	s.setLeads(true)
 	defer s.setLeads(false)
@@ -124,8 +125,8 @@ func (s *session) reign(ctx context.Context, row Member, members *watch) {
 			failed = 0
 		}
 		// However many ask for a pass at once, the next one does not follow at once.
-		if !wait(reigning, s.dice.about(s.cfg.PlanInterval/20), nil) ||
-			!wait(reigning, s.dice.about(s.cfg.PlanInterval*19/20), s.planNow) {
+		if !wait(reigning, dice.about(s.cfg.PlanInterval/20), nil) ||
+			!wait(reigning, dice.about(s.cfg.PlanInterval*19/20), s.planNow) {
 			break
 		}
 	}
@@ -154,15 +155,16 @@ func (s *session) reign(ctx context.Context, row Member, members *watch) {
 // has another leader, or has not been reached for too long. It returns the row
 // as last known.
 func (s *session) keepLeading(ctx context.Context, row Member) Member {
-	pause := s.retry()
+	dice := s.diceOf("leader " + s.me)
+	pause := s.retry(dice)
 	sent := time.Now()
-	delay := s.dice.about(s.cfg.FailoverTime / 3)
+	delay := dice.about(s.cfg.FailoverTime / 3)
 	for wait(ctx, delay, nil) {
 		began := time.Now()
 		next := row
 		next.Beats++
 		current, err := s.swapMember(ctx, row, next)
-		delay = s.dice.about(s.cfg.FailoverTime / 3)
+		delay = dice.about(s.cfg.FailoverTime / 3)
 		switch {
 		case err == nil:
 			row, sent = current, began

@@ -9,9 +9,18 @@ import (
 	"github.com/millrace/millrace/lease"
 )
 
-// Each safety mechanism is switched off in turn, and the simulation has to
-// notice. Those that it notices too rarely are proved by tests of their own;
-// see the table in mutation_test.go.
+// Safety mechanisms are switched off in turn, and the simulation has to notice.
+//
+//	switched off                                    noticed as
+//	unguarded      the guard of checkpoints         a former holder is not refused
+//	immortal       fencing oneself by the clock     F5: two hold a shard
+//	trustUnknown   reading back unknown writes      F2, F4, C5: terms that nobody issued
+//	orphan         waiting for parents              P1, C3
+//	skipHandoff    asking a live owner              F5
+//	deafOwners     polling without being told       L2: a shard stays idle
+//
+// TestRule has the others: bumpFirst, applyLate, forgetPending, forceEarly,
+// seizeUnfenced.
 func TestWithoutASafetyMechanismTheSimulationFails(t *testing.T) {
 	for name, hooks := range lease.Sabotage {
 		t.Run(name, func(t *testing.T) {

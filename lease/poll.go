@@ -11,10 +11,11 @@ import (
 // when a beat carried a new revision, and from time to time without being
 // told, since whoever changed the rows may have died before telling.
 func (s *session) poll(ctx context.Context) {
-	pause := s.retry()
+	dice := s.diceOf("poll " + s.me)
+	pause := s.retry(dice)
 	for {
 		awaiting, err := s.pollOnce(ctx)
-		delay := s.dice.about(s.cfg.PlanInterval)
+		delay := dice.about(s.cfg.PlanInterval)
 		switch {
 		case err != nil && ctx.Err() == nil:
 			s.log.WarnContext(ctx, "cannot read the worker's leases, trying again", "err", err)
@@ -163,12 +164,13 @@ func (s *session) listen(ctx context.Context) {
 	if !ok {
 		return
 	}
+	dice := s.diceOf("listen " + s.me)
 	wake := func() {
-		wait(ctx, s.dice.upTo(s.cfg.FailoverTime/10), nil)
+		wait(ctx, dice.upTo(s.cfg.FailoverTime/10), nil)
 		kick(s.pollNow)
 		kick(s.planNow)
 	}
-	for pause := s.retry(); ctx.Err() == nil; wait(ctx, pause.delay(), nil) {
+	for pause := s.retry(dice); ctx.Err() == nil; wait(ctx, pause.delay(), nil) {
 		began := time.Now()
 		if err := notifier.Changes(ctx, wake); err != nil && ctx.Err() == nil && !errors.Is(err, context.Canceled) {
 			s.log.WarnContext(ctx, "notifications stopped, trying again", "err", err)

@@ -17,6 +17,7 @@ func (s *session) occupy(ctx context.Context, row Lease) {
 	}
 	h := &held{
 		s: s, key: row.Key, row: row, load: row.Load,
+		dice:    s.diceOf(row.Key + " " + s.me),
 		takes:   row.Counter + 1,
 		leaving: make(chan struct{}),
 		writing: make(chan struct{}, 1),
@@ -62,7 +63,7 @@ func (s *session) take(ctx context.Context, h *held) bool {
 		s.mu.Unlock()
 		return false
 	}
-	for pause := s.retry(); s.mayTake(h); wait(h.ctx, pause.delay(), nil) {
+	for pause := s.retry(h.dice); s.mayTake(h); wait(h.ctx, pause.delay(), nil) {
 		row, known, err := s.swap(ctx, base, Taken(base, s.me))
 		if err == nil || known && StandingOf(row, s.me, base.Counter+1) != Lost {
 			s.mu.Lock()
@@ -163,7 +164,7 @@ func (s *session) finish(ctx context.Context, h *held, err error) {
 
 // linger keeps a lease whose callbacks failed for a while.
 func (s *session) linger(h *held) {
-	timer := time.NewTimer(s.dice.about(s.cfg.PlanInterval))
+	timer := time.NewTimer(h.dice.about(s.cfg.PlanInterval))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -178,7 +179,7 @@ func (s *session) linger(h *held) {
 func (s *session) giveUp(ctx context.Context, row Lease) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.FailoverTime)
 	defer cancel()
-	for pause := s.retry(); ctx.Err() == nil; {
+	for pause := s.retry(s.diceOf("give up " + row.Key)); ctx.Err() == nil; {
 		next := Released(row, s.me)
 		if row.Finished() || next.Owner == row.Owner && next.CheckpointOwner == row.CheckpointOwner {
 			return

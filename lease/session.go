@@ -1,9 +1,12 @@
 package lease
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -110,7 +113,7 @@ func (s *session) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.leaving = true
-	for _, h := range s.slots {
+	for _, h := range s.inOrder() {
 		h.drain()
 	}
 	kick(s.beatNow)
@@ -146,7 +149,7 @@ func (s *session) await(returned <-chan struct{}, silence func()) {
 func (s *session) cancelAll(cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, h := range s.slots {
+	for _, h := range s.inOrder() {
 		h.cancel(cause)
 	}
 }
@@ -163,7 +166,7 @@ func (s *session) end(ctx context.Context) {
 	s.mu.Lock()
 	row := s.member
 	s.mu.Unlock()
-	for pause := s.retry(); ctx.Err() == nil && !s.ended(ctx, &row); {
+	for pause := s.retry(s.diceOf("end " + s.me)); ctx.Err() == nil && !s.ended(ctx, &row); {
 		wait(ctx, pause.delay(), nil)
 	}
 }
@@ -183,6 +186,12 @@ func (s *session) ended(ctx context.Context, row *Member) bool {
 	default:
 		return false
 	}
+}
+
+// inOrder returns the slots in the order of their keys, so that a simulation
+// takes the same course each time. The caller holds mu.
+func (s *session) inOrder() []*held {
+	return slices.SortedFunc(maps.Values(s.slots), func(a, b *held) int { return cmp.Compare(a.key, b.key) })
 }
 
 // fresh reports whether the worker may begin anything at this moment. The

@@ -178,22 +178,9 @@ type proc struct {
 	done chan struct{}
 
 	mu     sync.Mutex // guards what follows
-	rng    *rand.Rand
 	dead   bool
 	frozen chan struct{} // closed by the thaw
 	terms  map[string]int64
-}
-
-func (p *proc) draw(least, most time.Duration) time.Duration {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return between(p.rng, least, most)
-}
-
-func (p *proc) chance(x float64) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.rng.Float64() < x
 }
 
 // start begins a life.
@@ -203,7 +190,6 @@ func (s *sim) start(r *rand.Rand, slot, life int, faults leasetest.Faults) *proc
 	p := &proc{
 		sim: s, name: name, done: make(chan struct{}), terms: map[string]int64{},
 		link: leasetest.NewFaulty(s.store.as(name), faults),
-		rng:  rand.New(rand.NewPCG(faults.Seed, 1)),
 	}
 	c, err := lease.NewCoordinator(lease.WithHooks(lease.Config{
 		Worker: name, Store: p.link, Streams: []stream.Stream{s.stream},
@@ -289,8 +275,10 @@ func (p *proc) hold(ctx context.Context, h lease.Hold) (err error) {
 		return nil
 	}
 	clean := false
-	stubborn := p.chance(0.15) // goes on until it is cancelled
-	zombie := p.chance(0.3)    // tries to store something even after that
+	r := p.actor(row.Key, int(term))
+	chance := func(x float64) bool { return r.Float64() < x }
+	stubborn := chance(0.15) // goes on until it is cancelled
+	zombie := chance(0.3)    // tries to store something even after that
 	watched := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(watched)
@@ -327,7 +315,7 @@ func (p *proc) hold(ctx context.Context, h lease.Hold) (err error) {
 	if zombie {
 		defer func() {
 			if ctx.Err() != nil {
-				time.Sleep(p.draw(time.Millisecond, 2*p.failover))
+				time.Sleep(between(r, time.Millisecond, 2*p.failover))
 				p.pass()
 				if err := save(); !errors.Is(err, checkpoint.ErrLeaseLost) {
 					p.fault(fmt.Errorf("a cancelled hold of %s was not refused to store %v: %v", row.Key, state(), err))
@@ -355,7 +343,7 @@ func (p *proc) hold(ctx context.Context, h lease.Hold) (err error) {
 			if !p.event(ctx, func() { p.check.Delivered(row.Key, term, sequence(at+1)) }) {
 				return context.Cause(ctx)
 			}
-			if !sleep(ctx, p.draw(time.Millisecond, 300*time.Millisecond)) {
+			if !sleep(ctx, between(r, time.Millisecond, 300*time.Millisecond)) {
 				return context.Cause(ctx)
 			}
 			if !p.event(ctx, func() { p.check.Done(row.Key, term, sequence(at+1)) }) {
@@ -368,14 +356,14 @@ func (p *proc) hold(ctx context.Context, h lease.Hold) (err error) {
 			err := h.End(patience(), p.stream.children(row.Shard))
 			clean = err == nil
 			return err
-		case p.chance(0.002):
+		case chance(0.002):
 			return errWhim
-		case p.chance(0.3):
+		case chance(0.3):
 			if err := save(); errors.Is(err, checkpoint.ErrLeaseLost) {
 				return err
 			}
 		}
-		if !sleep(ctx, p.draw(50*time.Millisecond, time.Second)) {
+		if !sleep(ctx, between(r, 50*time.Millisecond, time.Second)) {
 			return context.Cause(ctx)
 		}
 	}

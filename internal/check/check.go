@@ -19,7 +19,6 @@ type Checker struct {
 	stats      Stats
 	violations []error
 	more       int // violations that were not kept
-	hash       uint64
 }
 
 // over reports whether nothing may be processed under the term any more.
@@ -46,6 +45,7 @@ type shard struct {
 	ended       bool
 	clean       bool // the term before ended cleanly
 	effects     int64
+	hash        uint64                   // of its events in their order
 	outstanding sequences                // acknowledged and not covered by the checkpoint
 	done        map[stream.Sequence]bool // done, and not covered or not yet acknowledged
 }
@@ -64,7 +64,7 @@ type term struct {
 }
 
 // New returns a Checker that has seen nothing.
-func New() *Checker { return &Checker{shards: map[string]*shard{}, hash: 14695981039346656037} }
+func New() *Checker { return &Checker{shards: map[string]*shard{}} }
 
 // Shard makes a shard known, with those of its parents that are processed too.
 // It may be called again.
@@ -350,12 +350,15 @@ func (c *Checker) Stats() Stats {
 	return c.stats
 }
 
-// Hash returns a number that depends on all events and their order: two runs
-// with the same number took the same course.
-func (c *Checker) Hash() uint64 {
+// Hash returns a number that depends on all events, and on their order in each
+// shard: two runs with the same number took the same course.
+func (c *Checker) Hash() (sum uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.hash
+	for _, sh := range c.shards {
+		sum += sh.hash
+	}
+	return sum
 }
 
 // kept is how many violations are kept: the first ones tell the most.
@@ -381,11 +384,12 @@ func (c *Checker) violated(name string, sh *shard, format string, args ...any) {
 	c.violations = append(c.violations, fmt.Errorf("%s violated: %s: %s", name, sh.id, fmt.Sprintf(format, args...)))
 }
 
-// note mixes an event into the hash. The caller holds mu.
+// note mixes an event into the hash of its shard. The caller holds mu.
 func (c *Checker) note(what, shard, detail string, t int64) {
+	sh := c.shard(shard)
 	h := fnv.New64a()
-	fmt.Fprintf(h, "%x %s %s %s %d", c.hash, what, shard, detail, t)
-	c.hash = h.Sum64()
+	fmt.Fprintf(h, "%x %s %s %s %d", sh.hash, what, shard, detail, t)
+	sh.hash = h.Sum64()
 }
 
 func (c *Checker) shard(id string) *shard {
