@@ -109,11 +109,11 @@ func BenchmarkPutMany(b *testing.B) {
 // BenchmarkRead reads a shard from its beginning, from memory and from the
 // page cache with all checksums.
 func BenchmarkRead(b *testing.B) {
-	const records, each = 100_000, 500
+	const records, each = 200_000, 500
 	for _, size := range []int{100, 1024} {
-		for _, cache := range []int{1 << 20, 1 << 30} {
+		for _, cache := range []int{16 << 20, 1 << 30} {
 			name := "Disk"
-			if cache > 1<<20 {
+			if cache > 16<<20 {
 				name = "Memory"
 			}
 			b.Run(fmt.Sprintf("%s/%dB", name, size), func(b *testing.B) {

@@ -133,7 +133,9 @@ func (c Config) log(fs vfs.FS) wal.Options {
 type StreamConfig struct {
 	// Shards is how many equal shards the stream begins with, up to 10,000. Default: 1.
 	Shards int
-	// Retention is how long records can be read, up to 365 days. Default: 24 h.
+	// Retention is how long records can be read, up to 365 days. Room is given
+	// back by whole log files, the oldest first, so the streams of an engine
+	// take as much as the longest retention among them needs. Default: 24 h.
 	Retention time.Duration
 	// MaxRecordBytes bounds payload and partition key of a record together, up
 	// to 10 MiB. Default: 1 MiB, or what fits into a log file when that is less.

@@ -1,8 +1,10 @@
 package engine
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -348,5 +350,89 @@ func TestALogWithoutItsManifestIsRefused(t *testing.T) {
 	after, _ := disk.List()
 	if fmt.Sprint(before) != fmt.Sprint(after) {
 		t.Fatalf("files were %v and are %v", before, after)
+	}
+}
+
+func TestRotOnTheDiskIsFoundByWhoReadsIt(t *testing.T) {
+	fs := vfs.NewCrash()
+	cfg := small()
+	cfg.fs = fs
+	cfg.CacheBytes = 1
+	cfg.SegmentBytes = 1 << 20
+	e, err := Open("", cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	s := ensure(t, e, "orders", StreamConfig{Shards: 2})
+	open := s.topology.Load().open
+	at := func(shard, i int) stream.Entry {
+		return stream.Entry{PartitionKey: "k", Data: []byte(fmt.Sprint(i, strings.Repeat("x", 40_000))), HashKey: open[shard].hash.Start, HasHashKey: true}
+	}
+	var second int64
+	for i := range 10 { // in an arena each, so that the last one alone is in memory
+		if i == 5 {
+			second = int64(e.log.Durable()) & 0xffffffff
+		}
+		mustPut(t, s, at(0, i), at(1, i))
+	}
+	for range 20 {
+		mustPut(t, s, at(1, 99), at(1, 99))
+	}
+	fs.Flip(firstLog, second+1000, 1) // record 5 of the first shard
+	var corrupt *stream.CorruptError
+	for range 3 {
+		records, err := readNow(s, open[0].id, stream.TrimHorizon)
+		if !errors.As(err, &corrupt) || corrupt.File != firstLog || corrupt.Offset != second || corrupt.Shard != open[0].id {
+			t.Fatalf("read: %v, want a CorruptError at %d", err, second)
+		}
+		if len(records) != 5 {
+			t.Fatalf("%d records before the damage, want 5", len(records))
+		}
+	}
+	if got := mustRead(t, s, open[1].id, stream.TrimHorizon); len(got) != 50 {
+		t.Fatalf("the other shard has %d records, want 50", len(got))
+	}
+	losses, err := s.AcceptLoss(t.Context(), open[0].id)
+	if err != nil || len(losses) != 1 || losses[0].Offset != second {
+		t.Fatalf("accepted %+v, %v", losses, err)
+	}
+	if got := mustRead(t, s, open[0].id, stream.TrimHorizon); len(got) != 9 {
+		t.Fatalf("%d records after the loss was accepted, want 9", len(got))
+	}
+}
+
+func TestFilesOfAnotherVersionAreRefused(t *testing.T) {
+	for name, off := range map[string]int64{firstLog: 8, "MANIFEST": 8} {
+		disk, _ := closedLog(t)
+		file, err := disk.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size := disk.SizeOf(name)
+		b := make([]byte, size)
+		file.ReadAt(b, 0)
+		copies := []int64{0, size / 2}
+		if name == firstLog {
+			copies = []int64{0, 2048}
+		}
+		for _, at := range copies {
+			b[at+off] = 9
+			// With a checksum that is right.
+			crc := crc32.MakeTable(crc32.Castagnoli)
+			if name == firstLog {
+				binary.LittleEndian.PutUint32(b[at+40:], crc32.Checksum(b[at:at+40], crc))
+			} else {
+				binary.LittleEndian.PutUint32(b[at+20:], crc32.Update(crc32.Checksum(b[at:at+20], crc), crc, b[at+24:at+size/2]))
+			}
+		}
+		if _, err := file.WriteAt(b, 0); err != nil {
+			t.Fatal(err)
+		}
+		cfg := small()
+		cfg.fs = disk
+		if _, err := Open("", cfg); err == nil || !strings.Contains(err.Error(), "version 9") || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s of version 9: %v", name, err)
+		}
 	}
 }
