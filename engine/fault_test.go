@@ -79,6 +79,37 @@ func TestAFailedSyncStopsPutsAndKeepsWhatWasAcknowledged(t *testing.T) {
 	}
 }
 
+func TestAFailedSyncInTheBackgroundStopsPuts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := vfs.NewCrash()
+		cfg := small()
+		cfg.fs, cfg.Durability = fs, LoseOnPowerFailure
+		e, err := Open("", cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := ensure(t, e, "orders", StreamConfig{})
+		synctest.Wait()
+		fs.Fail(func(op vfs.Op) error {
+			if op.Kind == vfs.Sync {
+				return syscall.EIO
+			}
+			return nil
+		})
+		mustPut(t, s, number(0, 1)...) // answered before the sync
+		time.Sleep(time.Second)
+		if _, err := s.Put(t.Context(), number(1, 1)...); !errors.Is(err, stream.ErrReadOnly) || !errors.Is(err, syscall.EIO) {
+			t.Fatalf("put: %v, want ErrReadOnly with the cause", err)
+		}
+		if err := e.Err(); !errors.Is(err, syscall.EIO) {
+			t.Fatalf("the engine says %v", err)
+		}
+		if err := e.Close(); !errors.Is(err, syscall.EIO) {
+			t.Fatalf("close: %v", err)
+		}
+	})
+}
+
 func TestAFullDiskRefusesPutsUntilThereIsRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := vfs.NewCrash()

@@ -273,6 +273,9 @@ func syncSegments(segs []*segment) error {
 func (l *Log) settle(err error, wrote, synced bool, groups ...*group) {
 	end := groups[len(groups)-1].end
 	records := false
+	if err == nil && l.relaxed() {
+		err = l.Err() // a sync has failed meanwhile
+	}
 	if err == nil {
 		for _, g := range groups {
 			records = records || len(g.blocks) > 0
