@@ -37,7 +37,7 @@ func kill(e *Engine, fs *vfs.Crash) {
 }
 
 func TestAFailedSyncStopsPutsAndKeepsWhatWasAcknowledged(t *testing.T) {
-	for _, kind := range []vfs.OpKind{vfs.Sync, vfs.Write} {
+	for _, kind := range []vfs.OpKind{vfs.OpSync, vfs.OpWrite} {
 		t.Run(kind.String(), func(t *testing.T) {
 			fs := vfs.NewCrash()
 			e := onCrash(t, fs)
@@ -91,7 +91,7 @@ func TestAFailedSyncInTheBackgroundStopsPuts(t *testing.T) {
 		s := ensure(t, e, "orders", StreamConfig{})
 		synctest.Wait()
 		fs.Fail(func(op vfs.Op) error {
-			if op.Kind == vfs.Sync {
+			if op.Kind == vfs.OpSync {
 				return syscall.EIO
 			}
 			return nil
@@ -118,7 +118,7 @@ func TestAFullDiskRefusesPutsUntilThereIsRoom(t *testing.T) {
 		var full atomic.Bool
 		synctest.Wait() // the spare segment is there
 		fs.Fail(func(op vfs.Op) error {
-			if full.Load() && op.Kind == vfs.Write && strings.HasPrefix(op.Name, "pool-") {
+			if full.Load() && op.Kind == vfs.OpWrite && strings.HasPrefix(op.Name, "pool-") {
 				return syscall.ENOSPC
 			}
 			return nil
@@ -154,7 +154,7 @@ func TestWhatWasReadAfterAKillIsDurable(t *testing.T) {
 	s := ensure(t, e, "orders", StreamConfig{})
 	// The put is written, and the process dies before the sync.
 	fs.Fail(func(op vfs.Op) error {
-		if op.Kind == vfs.Sync && strings.HasSuffix(op.Name, ".log") {
+		if op.Kind == vfs.OpSync && strings.HasSuffix(op.Name, ".log") {
 			return vfs.ErrKilled
 		}
 		return nil

@@ -60,7 +60,7 @@ func TestOneDamagedCopyIsNoLoss(t *testing.T) {
 }
 
 func TestAFailedSaveLeavesTheOldManifest(t *testing.T) {
-	for kind := range vfs.SyncDir + 1 {
+	for kind := range vfs.OpSyncDir + 1 {
 		fs := vfs.NewCrash()
 		if err := Save(fs, example()); err != nil {
 			t.Fatal(err)

@@ -41,16 +41,16 @@ type Op struct {
 type OpKind uint8
 
 const (
-	Create OpKind = iota
-	Write
-	Truncate
-	Sync
-	// SyncFailed is a Sync that the fault hook let fail: the pages are clean
+	OpCreate OpKind = iota
+	OpWrite
+	OpTruncate
+	OpSync
+	// OpSyncFailed is a Sync that the fault hook let fail: the pages are clean
 	// from then on, without being on the disk.
-	SyncFailed
-	Rename
-	Remove
-	SyncDir
+	OpSyncFailed
+	OpRename
+	OpRemove
+	OpSyncDir
 )
 
 func (k OpKind) String() string {
@@ -89,13 +89,13 @@ func (c *Crash) Fail(fault func(Op) error) {
 func (c *Crash) do(op Op, apply func(op *Op)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if op.Name == "" && op.Kind != SyncDir {
+	if op.Name == "" && op.Kind != OpSyncDir {
 		op.Name = c.called[op.inode]
 	}
 	if c.fault != nil {
 		if err := c.fault(op); err != nil {
-			if op.Kind == Sync && !errors.Is(err, ErrKilled) {
-				op.Kind = SyncFailed
+			if op.Kind == OpSync && !errors.Is(err, ErrKilled) {
+				op.Kind = OpSyncFailed
 				c.ops = append(c.ops, op)
 			}
 			return err
@@ -126,7 +126,7 @@ func (c *Crash) Create(name string) (File, error) {
 		f := &crashFile{c, inode}
 		return f, f.Truncate(0)
 	}
-	err := c.do(Op{Kind: Create, Name: name}, func(op *Op) {
+	err := c.do(Op{Kind: OpCreate, Name: name}, func(op *Op) {
 		op.inode = len(c.inodes)
 		c.inodes = append(c.inodes, &content{})
 		c.called = append(c.called, name)
@@ -146,7 +146,7 @@ func (c *Crash) Rename(from, to string) error {
 	if !ok {
 		return notExist("rename", from)
 	}
-	return c.do(Op{Kind: Rename, Name: from, To: to, inode: inode}, func(*Op) {
+	return c.do(Op{Kind: OpRename, Name: from, To: to, inode: inode}, func(*Op) {
 		delete(c.names, from)
 		c.names[to] = inode
 		c.called[inode] = to
@@ -160,7 +160,7 @@ func (c *Crash) Remove(name string) error {
 	if !ok {
 		return notExist("remove", name)
 	}
-	return c.do(Op{Kind: Remove, Name: name}, func(*Op) { delete(c.names, name) })
+	return c.do(Op{Kind: OpRemove, Name: name}, func(*Op) { delete(c.names, name) })
 }
 
 func (c *Crash) List() ([]string, error) {
@@ -169,7 +169,7 @@ func (c *Crash) List() ([]string, error) {
 	return slices.Sorted(maps.Keys(c.names)), nil
 }
 
-func (c *Crash) SyncDir() error { return c.do(Op{Kind: SyncDir}, func(*Op) {}) }
+func (c *Crash) SyncDir() error { return c.do(Op{Kind: OpSyncDir}, func(*Op) {}) }
 
 func (c *Crash) Lock() (io.Closer, error) {
 	c.mu.Lock()
@@ -197,7 +197,7 @@ func (f *crashFile) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func (f *crashFile) WriteAt(p []byte, off int64) (int, error) {
-	op := Op{Kind: Write, Off: off, Data: slices.Clone(p), inode: f.inode}
+	op := Op{Kind: OpWrite, Off: off, Data: slices.Clone(p), inode: f.inode}
 	if err := f.c.do(op, func(*Op) { f.c.inodes[f.inode].writeAt(p, off) }); err != nil {
 		return 0, err
 	}
@@ -205,14 +205,14 @@ func (f *crashFile) WriteAt(p []byte, off int64) (int, error) {
 }
 
 func (f *crashFile) Truncate(size int64) error {
-	op := Op{Kind: Truncate, Off: size, inode: f.inode}
+	op := Op{Kind: OpTruncate, Off: size, inode: f.inode}
 	return f.c.do(op, func(*Op) { f.c.inodes[f.inode].truncate(size) })
 }
 
 func (f *crashFile) Allocate(size int64) error { return f.Truncate(size) }
 
 func (f *crashFile) Sync() error {
-	return f.c.do(Op{Kind: Sync, inode: f.inode}, func(*Op) {})
+	return f.c.do(Op{Kind: OpSync, inode: f.inode}, func(*Op) {})
 }
 
 func (f *crashFile) Size() (int64, error) {
@@ -257,26 +257,26 @@ func (r *Replay) Step() bool {
 	op := r.ops[r.at]
 	r.at++
 	switch op.Kind {
-	case Create:
+	case OpCreate:
 		for len(r.inodes) <= op.inode {
 			r.inodes = append(r.inodes, replayed{})
 		}
 		r.dir = append(r.dir, op)
-	case Rename, Remove:
+	case OpRename, OpRemove:
 		r.dir = append(r.dir, op)
-	case Write, Truncate:
+	case OpWrite, OpTruncate:
 		r.inodes[op.inode].pending = append(r.inodes[op.inode].pending, op)
-	case Sync:
+	case OpSync:
 		x := &r.inodes[op.inode]
 		x.apply(&x.durable, func() bool { return true })
 		x.pending = nil
-	case SyncFailed:
+	case OpSyncFailed:
 		// What reached the disk reached it; the rest never will.
 		x := &r.inodes[op.inode]
 		rng := rand.New(rand.NewPCG(uint64(r.at), 0))
 		x.apply(&x.durable, func() bool { return rng.IntN(2) == 0 })
 		x.pending = nil
-	case SyncDir:
+	case OpSyncDir:
 		applyNames(r.names, r.dir, func() bool { return true })
 		r.dir = nil
 	}
@@ -286,7 +286,7 @@ func (r *Replay) Step() bool {
 // apply writes the pending changes, sector by sector, where keep says so.
 func (x *replayed) apply(to *content, keep func() bool) {
 	for _, op := range x.pending {
-		if op.Kind == Truncate {
+		if op.Kind == OpTruncate {
 			if keep() {
 				to.truncate(op.Off)
 			}
@@ -308,14 +308,14 @@ func applyNames(names map[string]int, ops []Op, keep func() bool) {
 			continue
 		}
 		switch op.Kind {
-		case Create:
+		case OpCreate:
 			names[op.Name] = op.inode
-		case Rename:
+		case OpRename:
 			if inode, ok := names[op.Name]; ok && inode == op.inode {
 				delete(names, op.Name)
 				names[op.To] = op.inode
 			}
-		case Remove:
+		case OpRemove:
 			delete(names, op.Name)
 		}
 	}
@@ -358,17 +358,17 @@ func (c *Crash) add(name string, data content) {
 	c.inodes = append(c.inodes, &data)
 	c.called = append(c.called, name)
 	c.names[name] = inode
-	c.ops = append(c.ops, Op{Kind: Create, Name: name, inode: inode})
+	c.ops = append(c.ops, Op{Kind: OpCreate, Name: name, inode: inode})
 	if data.size > 0 {
-		c.ops = append(c.ops, Op{Kind: Truncate, Name: name, Off: data.size, inode: inode})
+		c.ops = append(c.ops, Op{Kind: OpTruncate, Name: name, Off: data.size, inode: inode})
 	}
 	for i, page := range data.pages {
 		if page != nil {
 			n := min(int64(len(page)), data.size-int64(i)*pageSize)
-			c.ops = append(c.ops, Op{Kind: Write, Name: name, Off: int64(i) * pageSize, Data: slices.Clone(page[:n]), inode: inode})
+			c.ops = append(c.ops, Op{Kind: OpWrite, Name: name, Off: int64(i) * pageSize, Data: slices.Clone(page[:n]), inode: inode})
 		}
 	}
-	c.ops = append(c.ops, Op{Kind: Sync, Name: name, inode: inode}, Op{Kind: SyncDir})
+	c.ops = append(c.ops, Op{Kind: OpSync, Name: name, inode: inode}, Op{Kind: OpSyncDir})
 }
 
 // Flip inverts bits of one byte of a file, behind the back of whoever uses it.
