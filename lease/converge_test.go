@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/checkpoint"
+	"github.com/millrace/millrace/internal/check"
 	"github.com/millrace/millrace/lease"
 	"github.com/millrace/millrace/lease/leasetest"
 	"github.com/millrace/millrace/stream"
@@ -24,7 +25,7 @@ type idler struct {
 func (s *sim) join(t *testing.T, name string, seed uint64) *idler {
 	t.Helper()
 	w := &idler{
-		link: leasetest.NewFaulty(s.store.as(name), leasetest.Faults{Seed: seed, Latency: 5 * time.Millisecond}),
+		link: leasetest.NewFaulty(s.store.As(name), leasetest.Faults{Seed: seed, Latency: 5 * time.Millisecond}),
 		done: make(chan struct{}),
 	}
 	c, err := lease.NewCoordinator(lease.Config{
@@ -64,16 +65,10 @@ func (s *sim) spread() (held map[string]int, free int) {
 		if l.Owner == "" || l.CheckpointOwner != "" || l.Term == 0 {
 			free++
 		} else {
-			held[nameOf(l.Owner)]++
+			held[check.WorkerOf(l.Owner)]++
 		}
 	}
 	return held, free
-}
-
-func (s *sim) moved() int {
-	s.store.mu.Lock()
-	defer s.store.mu.Unlock()
-	return s.store.moves
 }
 
 // settle waits until all leases are held and shared out evenly among n
@@ -103,31 +98,31 @@ func TestTenWorkersShareAThousandShardsAndAnEleventhGetsItsPart(t *testing.T) {
 			workers = append(workers, s.join(t, fmt.Sprintf("w%02d", i), uint64(100+i)))
 		}
 		took := s.settle(t, 10)
-		t.Logf("10 workers, 1,000 shards, all started at once: even after %v with %d moves", took, s.moved())
+		t.Logf("10 workers, 1,000 shards, all started at once: even after %v with %d moves", took, s.store.Moves())
 		time.Sleep(2 * time.Minute)
 
-		before := s.moved()
+		before := s.store.Moves()
 		workers = append(workers, s.join(t, "w10", 110))
 		took = s.settle(t, 11)
-		t.Logf("an eleventh worker: even after %v with %d moves", took, s.moved()-before)
-		if moves := s.moved() - before; moves > 91 {
+		t.Logf("an eleventh worker: even after %v with %d moves", took, s.store.Moves()-before)
+		if moves := s.store.Moves() - before; moves > 91 {
 			t.Errorf("%d leases moved for a newcomer whose part is 90", moves)
 		}
 		time.Sleep(2 * time.Minute)
-		if moves := s.moved() - before; moves > 91 {
+		if moves := s.store.Moves() - before; moves > 91 {
 			t.Errorf("%d leases moved in all", moves)
 		}
 
-		before = s.moved()
+		before = s.store.Moves()
 		workers[3].leave()
 		took = s.settle(t, 10)
-		t.Logf("a worker stops in good order: even after %v with %d moves", took, s.moved()-before)
+		t.Logf("a worker stops in good order: even after %v with %d moves", took, s.store.Moves()-before)
 
-		before = s.moved()
+		before = s.store.Moves()
 		workers[5].link.SetLink(leasetest.RequestsLost)
 		workers[5].stop()
 		took = s.settle(t, 9)
-		t.Logf("a worker crashes: even after %v with %d moves", took, s.moved()-before)
+		t.Logf("a worker crashes: even after %v with %d moves", took, s.store.Moves()-before)
 		// FailoverTime, a look, and a poll; the leader may have to be found first.
 		if took > 40*time.Second {
 			t.Errorf("failover took %v", took)
@@ -161,7 +156,7 @@ func TestAGracefulHandoffRepeatsNothingAndIsQuick(t *testing.T) {
 		gaps := map[string]time.Time{}
 		run := func(name string, seed uint64) (stop func()) {
 			c, err := lease.NewCoordinator(lease.Config{
-				Worker: name, Store: s.store.as(name), Streams: []stream.Stream{s.stream}, Logger: s.log, Seed: seed,
+				Worker: name, Store: s.store.As(name), Streams: []stream.Stream{s.stream}, Logger: s.log, Seed: seed,
 			})
 			if err != nil {
 				t.Fatal(err)

@@ -34,6 +34,8 @@ type Hold interface {
 
 // HoldFunc processes one shard for one term. It runs on its own goroutine and
 // returns when ctx is done, when h is draining, or after End. A lease that was
-// neither ended nor released is released, as it is, after the return. An error
-// is logged, and the shard is tried again later, by whomever it falls to.
+// neither ended nor released is released, as it is, after the return: at once
+// when it was draining, else after a pause of PlanInterval, since what failed
+// would fail again. An error is logged, and the shard is tried again, by
+// whomever it falls to. A panic is not caught.
 type HoldFunc func(ctx context.Context, h Hold) error

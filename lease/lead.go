@@ -115,6 +115,7 @@ func (s *session) reign(ctx context.Context, row Member, members *watch, dice *d
 	})
 	l := s.newLeader(members)
 	for failed := 0; failed < giveUpAfter; {
+		began := time.Now()
 		err := l.pass(reigning)
 		switch {
 		case reigning.Err() != nil:
@@ -124,9 +125,11 @@ func (s *session) reign(ctx context.Context, row Member, members *watch, dice *d
 		default:
 			failed = 0
 		}
-		// However many ask for a pass at once, the next one does not follow at once.
-		if !wait(reigning, dice.about(s.cfg.PlanInterval/20), nil) ||
-			!wait(reigning, dice.about(s.cfg.PlanInterval*19/20), s.planNow) {
+		// However many ask for a pass, the next one does not follow at once, and
+		// passes take no more than a tenth of the time.
+		pause := min(max(s.cfg.PlanInterval/20, 9*time.Since(began)), s.cfg.PlanInterval)
+		if !wait(reigning, dice.about(pause), nil) ||
+			!wait(reigning, dice.about(s.cfg.PlanInterval-pause), s.planNow) {
 			break
 		}
 	}

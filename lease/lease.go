@@ -131,6 +131,8 @@ type Store interface {
 type Notifier interface {
 	// Changes calls wake, soon, after any write of another process, until ctx
 	// is done. Several writes may be one call, and a call may come for nothing.
+	// Writes that only move beats or checkpoints need not wake anybody: a store
+	// that can tell them apart saves its users much reading. wake may block.
 	Changes(ctx context.Context, wake func()) error
 }
 

@@ -22,6 +22,9 @@ import (
 // TestRule has the others: bumpFirst, applyLate, forgetPending, forceEarly,
 // seizeUnfenced.
 func TestWithoutASafetyMechanismTheSimulationFails(t *testing.T) {
+	if testing.Short() {
+		t.Skip("simulates hours for each mechanism")
+	}
 	for name, hooks := range lease.Sabotage {
 		t.Run(name, func(t *testing.T) {
 			for seed := uint64(1); seed <= uint64(*flagSeeds); seed++ {

@@ -149,20 +149,26 @@ func (s *session) finish(ctx context.Context, h *held, err error) {
 		kick(s.pollNow)
 		return
 	default:
+		reason := "released"
+		if errors.Is(cause, ErrDrained) {
+			reason = "drained"
+		}
 		if err != nil {
 			log.ErrorContext(ctx, "shard was given up", "err", err)
-			if !leaves {
-				// What failed will fail again at once; whoever is next needs no hurry.
-				s.linger(h)
-			}
+		}
+		if !leaves {
+			// What failed will fail again at once; whoever is next needs no hurry.
+			s.linger(h)
 		}
 		s.giveUp(ctx, row)
-		s.meters.gaveUp("released")
+		s.meters.gaveUp(reason)
 	}
-	kick(s.planNow)
+	if leaves || row.Finished() {
+		kick(s.planNow)
+	}
 }
 
-// linger keeps a lease whose callbacks failed for a while.
+// linger keeps a lease for a while whose callbacks returned unasked.
 func (s *session) linger(h *held) {
 	timer := time.NewTimer(h.dice.about(s.cfg.PlanInterval))
 	defer timer.Stop()

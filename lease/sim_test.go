@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"time"
 
@@ -24,7 +23,7 @@ type sim struct {
 	hooks  lease.Hooks
 	log    *slog.Logger
 	stream *script
-	store  *observed
+	store  *check.Store
 	check  *check.Checker
 
 	failover, handoff time.Duration
@@ -43,7 +42,7 @@ func newSim(seed uint64, shards int) *sim {
 		failover: 4 * time.Second, handoff: 6 * time.Second,
 		procs: map[int]*proc{},
 	}
-	s.store = &observed{Memory: lease.NewMemory(), check: s.check}
+	s.store = check.NewStore(s.check)
 	return s
 }
 
@@ -71,88 +70,6 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
-}
-
-// observed is the store as it truly is, and tells the checker of each change
-// at the moment at which it takes place.
-type observed struct {
-	*lease.Memory
-	check *check.Checker
-	mu    sync.Mutex // holds the order of changes and events together
-	moves int        // changes of owner
-}
-
-// as returns the store as it is seen by one worker.
-func (o *observed) as(worker string) lease.Store { return &writer{o, worker} }
-
-type writer struct {
-	*observed
-	worker string
-}
-
-func nameOf(incarnation string) string {
-	name, _, _ := strings.Cut(incarnation, "#")
-	return name
-}
-
-func (w *writer) Create(ctx context.Context, rows ...lease.Lease) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, l := range rows {
-		var parents []string
-		for _, p := range l.Parents {
-			key := lease.Key(l.StreamID, p)
-			if there, _ := w.Memory.Read(ctx, key); len(there) > 0 {
-				parents = append(parents, key)
-			}
-		}
-		if there, _ := w.Memory.Read(ctx, l.Key); len(there) == 0 {
-			w.check.Shard(l.Key, parents...)
-		}
-	}
-	return w.Memory.Create(ctx, rows...)
-}
-
-func (w *writer) Swap(ctx context.Context, old, next lease.Lease) (lease.Lease, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	row, err := w.Memory.Swap(ctx, old, next)
-	if err != nil {
-		if errors.Is(err, lease.ErrConflict) {
-			w.check.Refused(old.Key)
-		}
-		return row, err
-	}
-	if row.Owner != old.Owner && row.Owner != "" {
-		w.moves++
-	}
-	if row.Term != old.Term && row.Term != 0 {
-		w.check.Took(row.Key, nameOf(row.Owner), row.Term, row.Checkpoint.Position)
-		return row, nil
-	}
-	if row.Checkpoint.Position != old.Checkpoint.Position {
-		w.check.Stored(row.Key, w.worker, row.Checkpoint.Position)
-	}
-	holder := func(l lease.Lease) string {
-		if l.CheckpointOwner != "" {
-			return nameOf(l.CheckpointOwner)
-		}
-		return nameOf(l.Owner)
-	}
-	if holder(old) == w.worker && (holder(row) != w.worker || row.Finished()) {
-		w.check.Released(row.Key)
-	}
-	return row, nil
-}
-
-func (w *writer) Delete(ctx context.Context, old lease.Lease) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	err := w.Memory.Delete(ctx, old)
-	if err == nil {
-		w.check.Retired(old.Key)
-	}
-	return err
 }
 
 // fault records what the checker cannot see.
@@ -189,7 +106,7 @@ func (s *sim) start(r *rand.Rand, slot, life int, faults leasetest.Faults) *proc
 	faults.Seed = r.Uint64()
 	p := &proc{
 		sim: s, name: name, done: make(chan struct{}), terms: map[string]int64{},
-		link: leasetest.NewFaulty(s.store.as(name), faults),
+		link: leasetest.NewFaulty(s.store.As(name), faults),
 	}
 	c, err := lease.NewCoordinator(lease.WithHooks(lease.Config{
 		Worker: name, Store: p.link, Streams: []stream.Stream{s.stream},

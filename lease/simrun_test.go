@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/millrace/millrace/internal/check"
 	"github.com/millrace/millrace/lease"
 	"github.com/millrace/millrace/lease/leasetest"
 )
@@ -158,13 +159,9 @@ func (s *sim) rest() error {
 		if why = s.unrest(); why != "" {
 			continue
 		}
-		s.store.mu.Lock()
-		before := s.store.moves
-		s.store.mu.Unlock()
+		before := s.store.Moves()
 		time.Sleep(10 * s.failover)
-		s.store.mu.Lock()
-		after := s.store.moves
-		s.store.mu.Unlock()
+		after := s.store.Moves()
 		if after == before && s.unrest() == "" {
 			return nil
 		}
@@ -195,7 +192,7 @@ func (s *sim) unrest() string {
 		case number(l.Checkpoint.Position) != count:
 			return fmt.Sprintf("%s is at %v of %d", l.Shard, l.Checkpoint.Position, count)
 		}
-		owners[nameOf(l.Owner)]++
+		owners[check.WorkerOf(l.Owner)]++
 	}
 	least, most, total := 1<<30, 0, 0
 	for _, n := range owners {
