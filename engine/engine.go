@@ -9,7 +9,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -203,77 +202,6 @@ func (e *Engine) Close() error {
 		e.closed = errors.Join(err, e.lock.Close())
 	})
 	return e.closed
-}
-
-// begin takes the control of the engine, until the returned function is called.
-func (e *Engine) begin(ctx context.Context) (end func(), err error) {
-	select {
-	case <-e.done:
-		return nil, stream.ErrClosed
-	default:
-	}
-	select {
-	case e.control <- struct{}{}:
-		return func() { <-e.control }, nil
-	case <-e.done:
-		return nil, stream.ErrClosed
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}
-
-// change is what a control call wants to be so: it is saved before it is.
-type change struct {
-	stream   *Stream
-	topology *topology // nil: as it is
-	settings *settings // nil: as it is
-	remove   bool      // the stream is to go
-}
-
-// save writes the manifest: all as it is, but for the change. The caller has
-// the control, or is alone.
-func (e *Engine) save(ctx context.Context, c *change) error {
-	m := &manifest.Manifest{
-		Openings: e.openings, FirstSegment: e.firstSegment,
-		NextHandle: e.nextHandle, LastCreated: e.lastCreated,
-		// Before the shards' counters are read: they cover all of it.
-		Durable: uint64(e.log.Durable()),
-	}
-	e.mu.RLock()
-	streams := slices.Collect(maps.Values(e.streams))
-	e.mu.RUnlock()
-	if c != nil && !slices.Contains(streams, c.stream) {
-		streams = append(streams, c.stream)
-	}
-	slices.SortFunc(streams, func(a, b *Stream) int { return strings.Compare(a.name, b.name) })
-	for _, s := range streams {
-		t, set := s.topology.Load(), s.settings.Load()
-		if c != nil && c.stream == s {
-			if c.remove {
-				continue
-			}
-			if c.topology != nil {
-				t = c.topology
-			}
-			if c.settings != nil {
-				set = c.settings
-			}
-		}
-		m.Streams = append(m.Streams, s.saved(t, set))
-	}
-	if e.cfg.Durability != Durable {
-		// What the manifest calls durable has to be.
-		if err := e.log.Flush(ctx); err != nil {
-			return err
-		}
-	}
-	err := manifest.Save(e.fs, m)
-	var unknown *manifest.UnknownError
-	if errors.As(err, &unknown) {
-		// What is acknowledged from now on might not be what the next opening finds.
-		e.log.Fail(err)
-	}
-	return err
 }
 
 // CreateStream makes a stream. It is durable when the call returns.
