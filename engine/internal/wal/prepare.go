@@ -3,10 +3,12 @@ package wal
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/millrace/millrace/engine/internal/vfs"
+	"github.com/millrace/millrace/stream"
 )
 
 const (
@@ -40,15 +42,17 @@ func (l *Log) runPreparer() {
 		case <-l.stopped:
 			return
 		}
-		if err := l.prepareNext(&prepared); err != nil {
+		switch err := l.prepareNext(&prepared); {
+		case errors.Is(err, stream.ErrClosed):
+			return
+		case err != nil:
 			retry.Reset(retryPrepare)
 			if !failing {
 				l.opt.Logger.Error("cannot prepare a log segment; trying again", "err", err)
 			}
 			failing = true
 			continue
-		}
-		if failing {
+		case failing:
 			l.opt.Logger.Info("log segments can be prepared again")
 		}
 		failing = false
@@ -116,10 +120,16 @@ func rename(fs vfs.FS, from, to string) error {
 func poolName(gen uint64, why string) string { return fmt.Sprintf("%s%016x-%s", poolPrefix, gen, why) }
 
 // fillZeros writes zeros: to overwrite a block costs a sync half of what the
-// first write to an allocated one does.
-func fillZeros(f vfs.File, from, to int64) error {
+// first write to an allocated one does. Close ends it; the file is filled to
+// its end another time.
+func (l *Log) fillZeros(f vfs.File, from, to int64) error {
 	zeros := make([]byte, fillStep)
 	for from < to {
+		select {
+		case <-l.stopped:
+			return stream.ErrClosed
+		default:
+		}
 		n := min(int64(len(zeros)), to-from)
 		if _, err := f.WriteAt(zeros[:n], from); err != nil {
 			return err
@@ -159,7 +169,7 @@ func (l *Log) fill(name string, made, fast bool, gen uint64) (seg *segment, err 
 	case size < want && fast:
 		err = f.Allocate(want)
 	case size < want:
-		err = fillZeros(f, size, want)
+		err = l.fillZeros(f, size, want)
 	}
 	if err != nil {
 		return nil, err

@@ -301,7 +301,7 @@ func (r *recovery) finish() error {
 	} else {
 		// The end is damaged, or this is the beginning.
 		gen := max(l.segs.first, r.end.gen()+1)
-		seg, err := l.prepare(gen, false)
+		seg, err := l.prepare(gen, true) // nobody shall wait for zeros
 		if err != nil {
 			return err
 		}
