@@ -25,10 +25,10 @@ type recovery struct {
 	known  Known
 	gens   []uint64
 	report Report
-	shards map[uint64]*shardScan
-	end    Pos  // behind the last valid block
-	ended  bool // nothing after end counts
-	more   bool // the last segment read says that another one follows
+	shards []shardScan // by handle; without a Shard where there is none
+	end    Pos         // behind the last valid block
+	ended  bool        // nothing after end counts
+	more   bool        // the last segment read says that another one follows
 	// damageEnd is where the last damage ends.
 	damageEnd Pos
 	evident   Pos // what later blocks and the manifest call durable
@@ -49,9 +49,13 @@ func (l *Log) recover(known Known) (Report, error) {
 	if err != nil {
 		return Report{}, fmt.Errorf("recover log: %w", err)
 	}
-	r := &recovery{l: l, known: known, gens: gens, evident: known.Durable, shards: map[uint64]*shardScan{}}
+	top := uint64(0)
+	for handle := range l.shards {
+		top = max(top, handle)
+	}
+	r := &recovery{l: l, known: known, gens: gens, evident: known.Durable, shards: make([]shardScan, top+1)}
 	for handle, sh := range l.shards {
-		r.shards[handle] = &shardScan{sh: sh, last: sh.trimmed}
+		r.shards[handle] = shardScan{sh: sh, last: sh.trimmed}
 	}
 	if err := r.scan(); err != nil {
 		return r.report, fmt.Errorf("recover log: %w", err)
@@ -60,6 +64,14 @@ func (l *Log) recover(known Known) (Report, error) {
 		return r.report, fmt.Errorf("recover log: %w", err)
 	}
 	return r.report, nil
+}
+
+// shard returns the scan of a shard, or nil when there is no such shard.
+func (r *recovery) shard(handle uint64) *shardScan {
+	if handle >= uint64(len(r.shards)) || r.shards[handle].sh == nil {
+		return nil
+	}
+	return &r.shards[handle]
 }
 
 // scan reads all segments in order.
@@ -220,7 +232,7 @@ func (r *recovery) apply(seg *segment, off int64, h *header) {
 	if h.kind != kindData {
 		return
 	}
-	s := r.shards[h.shard]
+	s := r.shard(h.shard)
 	if s == nil {
 		return // of a deleted stream
 	}
@@ -258,7 +270,7 @@ func (r *recovery) blame(g *Gap, since int) {
 
 func (r *recovery) lostPayload(seg *segment, off int64, h *header) {
 	d := Damage{File: seg.name, Offset: off, Length: h.length(), Detail: "the records of a block fail their checksum"}
-	s := r.shards[h.shard]
+	s := r.shard(h.shard)
 	if s != nil {
 		r.follow(s, h)
 	}
@@ -282,7 +294,7 @@ func (r *recovery) lostPayload(seg *segment, off int64, h *header) {
 func (r *recovery) finish() error {
 	l := r.l
 	for _, state := range r.known.Shards {
-		r.settleShard(r.shards[state.Handle], state)
+		r.settleShard(r.shard(state.Handle), state)
 	}
 	if err := l.opt.FS.SyncDir(); err != nil {
 		return err
