@@ -140,7 +140,8 @@ func TestTheHashTellsTwoCoursesApart(t *testing.T) {
 		process(c, 10, 1, n)
 		return c.Hash()
 	}
-	if run(2) != run(2) || run(2) == run(3) {
+	first, again, other := run(2), run(2), run(3)
+	if first != again || first == other {
 		t.Error("the hash does not follow the events")
 	}
 }

@@ -51,6 +51,9 @@ func BenchmarkSwap(b *testing.B) {
 func BenchmarkSwapMember(b *testing.B) {
 	benchmarks(b, func(b *testing.B, s *Store) {
 		row, err := s.SwapMember(b.Context(), lease.Member{}, lease.Member{Incarnation: "w/1", Worker: "w", Host: "h"})
+		if err != nil {
+			b.Fatal(err)
+		}
 		for b.Loop() {
 			if row, err = s.SwapMember(b.Context(), row, row); err != nil {
 				b.Fatal(err)
