@@ -3,6 +3,8 @@ package leasetest
 import (
 	"context"
 	"errors"
+	"fmt"
+	"hash/fnv"
 	"iter"
 	"math/rand/v2"
 	"sync"
@@ -19,9 +21,10 @@ var ErrFault = errors.New("injected fault")
 // and all the time. The zero value is a store in the same room. Chances are
 // from 0 (never, the default) to 1 (always), and are drawn for each call.
 type Faults struct {
-	// Seed decides every draw. Give each worker a seed of its own: then a
-	// simulation takes the same course each time, whatever order its workers
-	// run in.
+	// Seed decides every draw, together with what is asked and how often that
+	// was asked before. Give each worker a seed of its own: then a simulation
+	// takes the same course each time, in whatever order goroutines run that
+	// wake at one instant.
 	Seed uint64
 	// Latency is the longest time a request, and again its answer, is under
 	// way. Each takes between none and all of it, to the nanosecond, so that
@@ -73,8 +76,8 @@ type Faulty struct {
 	flights sync.WaitGroup // requests under way
 
 	mu            sync.Mutex // guards what follows; held for no longer than it takes to look
-	random        *rand.Rand
 	link          Link
+	answered      map[request]uint64 // calls that are over, by what they asked
 	seen          map[string]ownedAnswer
 	reads, writes int
 }
@@ -92,10 +95,10 @@ var (
 // NewFaulty returns the view of store that the faults give.
 func NewFaulty(store lease.Store, faults Faults) *Faulty {
 	return &Faulty{
-		store:  store,
-		faults: faults,
-		random: rand.New(rand.NewPCG(faults.Seed, 0)),
-		seen:   map[string]ownedAnswer{},
+		store:    store,
+		faults:   faults,
+		answered: map[request]uint64{},
+		seen:     map[string]ownedAnswer{},
 	}
 }
 
@@ -118,6 +121,32 @@ func (f *Faulty) Calls() (reads, writes int) {
 // meanwhile.
 func (f *Faulty) Wait() { f.flights.Wait() }
 
+// request is what a call asks for: the kind of call, and the rows that it is
+// about.
+type request uint64
+
+func ask(kind string, keys ...string) request {
+	h := fnv.New64a()
+	_, _ = fmt.Fprintf(h, "%s %q", kind, keys) // a hash never fails
+	return request(h.Sum64())
+}
+
+// dice returns the random numbers of a call. They depend on how many calls with
+// the same request are over, and on no other calls: so two goroutines that run
+// at one instant draw the same in either order, even if both ask the same.
+func (f *Faulty) dice(r request) *rand.Rand {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return rand.New(rand.NewPCG(f.faults.Seed, uint64(r)+f.answered[r]*0x9e3779b97f4a7c15))
+}
+
+// over counts a call.
+func (f *Faulty) over(r request) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answered[r]++
+}
+
 // trip is what the dice say about one call.
 type trip struct {
 	out, back                       time.Duration
@@ -127,22 +156,23 @@ type trip struct {
 
 // draw throws the same number of dice for every call, so that changing one
 // fault leaves the draws of the others as they are.
-func (f *Faulty) draw(write bool) trip {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	upTo := func(d time.Duration) time.Duration { return time.Duration(f.random.Float64() * float64(d)) }
-	chance := func(p float64) bool { return f.random.Float64() < p }
+func (f *Faulty) draw(r request, write bool) trip {
+	random := f.dice(r)
+	upTo := func(d time.Duration) time.Duration { return time.Duration(random.Float64() * float64(d)) }
+	chance := func(p float64) bool { return random.Float64() < p }
 	t := trip{
 		out:        upTo(f.faults.Latency),
 		back:       upTo(f.faults.Latency),
 		failBefore: chance(f.faults.FailBefore),
 		loseAnswer: chance(f.faults.LoseAnswer),
 		repeats:    chance(f.faults.Repeat) && write,
-		link:       f.link,
 	}
 	if late := upTo(f.faults.LateBy); chance(f.faults.Late) && write {
 		t.out += late
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	t.link = f.link
 	return t
 }
 
@@ -164,7 +194,7 @@ func (f *Faulty) count(write bool) {
 }
 
 // send takes one call to the store and its answer back.
-func send[T any](ctx context.Context, f *Faulty, write bool, call func(context.Context) (T, error)) (T, error) {
+func send[T any](ctx context.Context, f *Faulty, r request, write bool, call func(context.Context) (T, error)) (T, error) {
 	type answer struct {
 		value T
 		err   error
@@ -173,7 +203,8 @@ func send[T any](ctx context.Context, f *Faulty, write bool, call func(context.C
 	if ctx.Err() != nil {
 		return none, context.Cause(ctx)
 	}
-	trip := f.draw(write)
+	trip := f.draw(r, write)
+	defer f.over(r)
 	if trip.link == Refused {
 		return none, ErrFault
 	}
@@ -217,7 +248,7 @@ func (f *Faulty) Leases(ctx context.Context) iter.Seq2[lease.Lease, error] {
 	return func(yield func(lease.Lease, error) bool) {
 		var rows []lease.Lease // written in flight, read after a loss only when the flight is over
 		listed := make(chan struct{})
-		_, err := send(ctx, f, false, func(ctx context.Context) (struct{}, error) {
+		_, err := send(ctx, f, ask("leases"), false, func(ctx context.Context) (struct{}, error) {
 			defer close(listed)
 			for l, err := range f.store.Leases(ctx) {
 				if err != nil {
@@ -252,7 +283,7 @@ func (f *Faulty) Leases(ctx context.Context) iter.Seq2[lease.Lease, error] {
 
 // Owned implements [lease.Store].
 func (f *Faulty) Owned(ctx context.Context, incarnation string) ([]lease.Lease, error) {
-	return send(ctx, f, false, func(ctx context.Context) ([]lease.Lease, error) {
+	return send(ctx, f, ask("owned", incarnation), false, func(ctx context.Context) ([]lease.Lease, error) {
 		if rows, ok := f.ownedBefore(incarnation); ok {
 			return rows, nil
 		}
@@ -269,22 +300,29 @@ func (f *Faulty) Owned(ctx context.Context, incarnation string) ([]lease.Lease, 
 
 // ownedBefore returns, every other time, an older answer that may still be given.
 func (f *Faulty) ownedBefore(incarnation string) ([]lease.Lease, bool) {
+	r := ask("owned again", incarnation)
+	again := f.dice(r).IntN(2) == 0
+	f.over(r)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	before, ok := f.seen[incarnation]
-	return before.rows, ok && time.Since(before.at) < f.faults.OwnedLag && f.random.Float64() < 0.5
+	return before.rows, ok && again && time.Since(before.at) < f.faults.OwnedLag
 }
 
 // Read implements [lease.Store].
 func (f *Faulty) Read(ctx context.Context, keys ...string) ([]lease.Lease, error) {
-	return send(ctx, f, false, func(ctx context.Context) ([]lease.Lease, error) {
+	return send(ctx, f, ask("read", keys...), false, func(ctx context.Context) ([]lease.Lease, error) {
 		return f.store.Read(ctx, keys...)
 	})
 }
 
 // Create implements [lease.Store].
 func (f *Faulty) Create(ctx context.Context, leases ...lease.Lease) error {
-	_, err := send(ctx, f, true, func(ctx context.Context) (struct{}, error) {
+	keys := make([]string, len(leases))
+	for i := range leases {
+		keys[i] = leases[i].Key
+	}
+	_, err := send(ctx, f, ask("create", keys...), true, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, f.store.Create(ctx, leases...)
 	})
 	return err
@@ -292,14 +330,14 @@ func (f *Faulty) Create(ctx context.Context, leases ...lease.Lease) error {
 
 // Swap implements [lease.Store].
 func (f *Faulty) Swap(ctx context.Context, old, next lease.Lease) (lease.Lease, error) {
-	return send(ctx, f, true, func(ctx context.Context) (lease.Lease, error) {
+	return send(ctx, f, ask("swap", old.Key), true, func(ctx context.Context) (lease.Lease, error) {
 		return f.store.Swap(ctx, old, next)
 	})
 }
 
 // Delete implements [lease.Store].
 func (f *Faulty) Delete(ctx context.Context, old lease.Lease) error {
-	_, err := send(ctx, f, true, func(ctx context.Context) (struct{}, error) {
+	_, err := send(ctx, f, ask("delete", old.Key), true, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, f.store.Delete(ctx, old)
 	})
 	return err
@@ -307,12 +345,12 @@ func (f *Faulty) Delete(ctx context.Context, old lease.Lease) error {
 
 // Members implements [lease.Store].
 func (f *Faulty) Members(ctx context.Context) ([]lease.Member, error) {
-	return send(ctx, f, false, f.store.Members)
+	return send(ctx, f, ask("members"), false, f.store.Members)
 }
 
 // SwapMember implements [lease.Store].
 func (f *Faulty) SwapMember(ctx context.Context, old, next lease.Member) (lease.Member, error) {
-	return send(ctx, f, true, func(ctx context.Context) (lease.Member, error) {
+	return send(ctx, f, ask("member", old.Incarnation, next.Incarnation), true, func(ctx context.Context) (lease.Member, error) {
 		return f.store.SwapMember(ctx, old, next)
 	})
 }
@@ -326,7 +364,9 @@ func (f *Faulty) Changes(ctx context.Context, wake func()) error {
 		return context.Cause(ctx)
 	}
 	return notifier.Changes(ctx, func() {
-		trip := f.draw(false)
+		r := ask("changes")
+		trip := f.draw(r, false)
+		f.over(r)
 		if trip.link != Up || trip.loseAnswer {
 			return
 		}
