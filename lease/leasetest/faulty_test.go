@@ -160,31 +160,76 @@ func TestAListingWhoseAnswerIsLostBreaksOffHalfWay(t *testing.T) {
 
 func TestOwnedLagsAndCatchesUp(t *testing.T) {
 	bubble(t, Faults{OwnedLag: time.Minute}, func(ctx context.Context, store *lease.Memory, f *Faulty) {
-		ask := func() int {
-			rows, err := f.Owned(ctx, "w")
-			if err != nil {
-				t.Fatal(err)
+		const workers = 20
+		owning := func() (n int) {
+			for i := range workers {
+				rows, err := f.Owned(ctx, fmt.Sprint("w", i))
+				if err != nil {
+					t.Fatal(err)
+				}
+				n += len(rows)
 			}
-			return len(rows)
+			return n
 		}
-		if ask() != 0 {
+		if owning() != 0 {
 			t.Fatal("something is owned in an empty store")
 		}
-		if err := store.Create(ctx, owned("a", "w")); err != nil {
-			t.Fatal(err)
-		}
-		stale := 0
-		for range 100 {
-			if ask() == 0 {
-				stale++
+		for i := range workers {
+			if err := store.Create(ctx, owned(fmt.Sprint(i), fmt.Sprint("w", i))); err != nil {
+				t.Fatal(err)
 			}
 		}
-		if stale == 0 {
-			t.Error("no answer was stale")
+		if n := owning(); n == 0 || n == workers {
+			t.Errorf("%d of %d answers are up to date, want some and not all", n, workers)
 		}
 		time.Sleep(time.Minute)
-		if ask() != 1 {
-			t.Error("an answer was stale for longer than it may be")
+		if n := owning(); n != workers {
+			t.Errorf("%d of %d answers are up to date when none may be stale any more", n, workers)
+		}
+	})
+}
+
+func TestWhatACallDrawsDependsOnItselfAlone(t *testing.T) {
+	took := func(others int) (took time.Duration) {
+		bubble(t, Faults{Seed: 1, Latency: time.Second}, func(ctx context.Context, _ *lease.Memory, f *Faulty) {
+			for i := range others {
+				if _, err := f.Read(ctx, fmt.Sprint("other", i)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			start := time.Now()
+			if _, err := f.Read(ctx, "a"); err != nil {
+				t.Fatal(err)
+			}
+			took = time.Since(start)
+		})
+		return took
+	}
+	if first, second := took(0), took(5); first != second {
+		t.Errorf("a call takes %v, and %v after others", first, second)
+	}
+}
+
+func TestCallsOfOneInstantThatAskTheSameDrawTheSame(t *testing.T) {
+	bubble(t, Faults{Seed: 1, Latency: time.Second}, func(ctx context.Context, _ *lease.Memory, f *Faulty) {
+		start := time.Now()
+		took := make(chan time.Duration, 2)
+		for range 2 {
+			go func() {
+				_, _ = f.Read(ctx, "a")
+				took <- time.Since(start)
+			}()
+		}
+		if a, b := <-took, <-took; a != b {
+			t.Errorf("two equal calls take %v and %v", a, b)
+		}
+		one := func() time.Duration {
+			start := time.Now()
+			_, _ = f.Read(ctx, "a")
+			return time.Since(start)
+		}
+		if a, b := one(), one(); a == b {
+			t.Errorf("one call after the other takes the same %v", a)
 		}
 	})
 }
