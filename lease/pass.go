@@ -326,18 +326,18 @@ func (l *leader) write(ctx context.Context, old, next Lease) (Lease, bool) {
 // this leader has not announced yet is told again: only from its own
 // acknowledged bump on may the leader count the time.
 func (l *leader) bumpAll(ctx context.Context, members []Member, written []change, leases []Lease) {
-	touched := map[string][]Lease{} // by member: the handoffs that a bump announces
-	touch := func(incarnation string) { touched[incarnation] = touched[incarnation] }
+	touched := map[string]bool{}     // members to bump
+	handoffs := map[string][]Lease{} // what the bump of a member announces
 	announce := func(row Lease) {
 		if row.CheckpointOwner != "" && !row.Finished() && !l.handoffs.pending(row) {
-			touched[row.CheckpointOwner] = append(touched[row.CheckpointOwner], row)
+			touched[row.CheckpointOwner] = true
+			handoffs[row.CheckpointOwner] = append(handoffs[row.CheckpointOwner], row)
 		}
 	}
 	replaced := make(map[string]bool, len(written))
 	for _, c := range written {
 		replaced[c.old.Key] = true
-		touch(c.old.Owner)
-		touch(c.next.Owner)
+		touched[c.old.Owner], touched[c.next.Owner] = true, true
 		announce(c.next)
 	}
 	for _, row := range leases {
@@ -348,16 +348,13 @@ func (l *leader) bumpAll(ctx context.Context, members []Member, written []change
 	var mu sync.Mutex // guards l.handoffs
 	l.parallel(len(members), func(i int) {
 		m := members[i]
-		if _, has := touched[m.Incarnation]; !has || m.Fenced {
-			return
-		}
-		if !l.bump(ctx, m) {
+		if !touched[m.Incarnation] || m.Fenced || !l.bump(ctx, m) {
 			return
 		}
 		acknowledged := time.Now()
 		mu.Lock()
 		defer mu.Unlock()
-		for _, row := range touched[m.Incarnation] {
+		for _, row := range handoffs[m.Incarnation] {
 			l.handoffs.acknowledged(row, acknowledged)
 		}
 	})

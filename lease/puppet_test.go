@@ -18,7 +18,6 @@ type puppet struct {
 	beforeSwap       func(old, next Lease) error
 	afterSwap        func(row Lease) error
 	afterRead        func()
-	afterLeases      func()
 	afterMembers     func()
 	beforeSwapMember func(old, next Member) error
 	afterSwapMember  func(row Member) error
