@@ -120,8 +120,12 @@ func (h *held) write(ctx context.Context, what string, last bool, change func(Le
 			// An earlier attempt went through, or this one did and its answer was lost.
 			return h.wrote(row, last)
 		case known:
-			h.learn(row)
-			continue // by what the row says now
+			h.learn(row) // and go on by what it says now
+			if last || wait(ctx, pause.delay(), nil) {
+				continue
+			}
+			// A holder who has just learned that it is to let go writes that instead.
+			return h.unknown(ctx)
 		case ctx.Err() != nil:
 			return h.unknown(ctx)
 		}
