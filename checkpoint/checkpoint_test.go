@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"context"
 	"errors"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -38,21 +39,16 @@ func TestThePositionIsTheLastWithEverythingBeforeItDone(t *testing.T) {
 				tr.Done(uint64(i))
 			}
 			want := stream.TrimHorizon
-			open := 0
 			prefix := true
 			for i := range done {
 				if !done[i] {
 					prefix = false
-					open++
 				} else if prefix {
 					want = stream.After(lasts[i])
 				}
 			}
 			if got := tr.Position(); got != want {
 				t.Fatalf("position %v, want %v (done: %v)", got, want, done)
-			}
-			if tr.InFlight() != open {
-				t.Fatalf("%d in flight, want %d", tr.InFlight(), open)
 			}
 		}
 	})
@@ -157,13 +153,10 @@ func TestSaveStoresOnlyWhatIsDone(t *testing.T) {
 	s := &savings{}
 	k, tr := keeper(s, 3)
 	tr.Done(1)
-	if k.Dirty() {
-		t.Error("dirty although the first span is open")
+	if err := k.Save(t.Context()); err != nil || len(s.states) != 0 {
+		t.Fatalf("err %v, stored %v although the first span is open", err, s.states)
 	}
 	tr.Done(0)
-	if !k.Dirty() {
-		t.Error("not dirty although two spans are done")
-	}
 	if err := errors.Join(k.Save(t.Context()), k.Save(t.Context())); err != nil {
 		t.Fatal(err)
 	}
@@ -253,15 +246,182 @@ func TestAFailedWriteIsWrittenAgain(t *testing.T) {
 	}
 }
 
-func TestTheFinalStateOfManualCheckpointsHoldsOnlyWhatWasAsked(t *testing.T) {
+func TestTheEndOfATermStoresWhatIsDoneAndWhatWasAsked(t *testing.T) {
+	for done, want := range map[bool]stream.Position{
+		false: stream.After(seq(1)), // manual: only what was asked for
+		true:  stream.After(seq(2)),
+	} {
+		s := &savings{}
+		k, tr := keeper(s, 3)
+		if err := k.CheckpointAt(t.Context(), seq(1)); err != nil {
+			t.Fatal(err)
+		}
+		tr.Done(0)
+		tr.Done(1)
+		s.err = errors.New("store away")
+		if err := k.Finish(t.Context(), done, s.Save); !errors.Is(err, s.err) {
+			t.Fatal(err)
+		}
+		s.err = nil
+		if err := k.Finish(t.Context(), done, s.Save); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.states[len(s.states)-1].Position; got != want {
+			t.Errorf("done %v: the term ended at %v, want %v", done, got, want)
+		}
+	}
+}
+
+func TestAPrepareBesideTheEndOfTheTermIsNotOverwritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &savings{took: time.Second}
+		k, _ := keeper(s, 3)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, err := k.Prepare(t.Context(), seq(3), []byte("note")); err != nil {
+				t.Error(err)
+			}
+		})
+		synctest.Wait() // the write of the prepared checkpoint is under way
+		if err := k.Finish(t.Context(), true, s.Save); err != nil {
+			t.Fatal(err)
+		}
+		wg.Wait()
+		if last := s.states[len(s.states)-1]; len(s.states) != 2 || string(last.Pending.Data) != "note" {
+			t.Errorf("stored %+v", s.states)
+		}
+	})
+}
+
+func TestCheckpointLeavesOutABatchThatFailed(t *testing.T) {
 	s := &savings{}
-	k, tr := keeper(s, 3)
+	k, tr := keeper(s, 1)
 	tr.Done(0)
-	tr.Done(1)
-	if got := k.Final(false).Position; got != stream.TrimHorizon {
-		t.Errorf("manual: %v", got)
+	n := tr.Deliver(seq(5))
+	check := func(want stream.Position) {
+		t.Helper()
+		if err := k.Checkpoint(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.states[len(s.states)-1].Position; got != want {
+			t.Fatalf("stored %v, want %v", got, want)
+		}
 	}
-	if got := k.Final(true).Position; got != stream.After(seq(2)) {
-		t.Errorf("automatic: %v", got)
+	tr.Failed(n, true)
+	check(stream.After(seq(1)))
+	// The processor may know how far it got all the same.
+	if err := k.CheckpointAt(t.Context(), seq(3)); err != nil {
+		t.Fatal(err)
 	}
+	tr.Failed(n, false) // the next attempt, in which the processor may call it done
+	check(stream.After(seq(5)))
+	tr.Failed(n+7, true) // an unknown span changes nothing
+	check(stream.After(seq(5)))
+}
+
+func TestCommitHasNothingToDoWhenTheCheckpointIsBeyond(t *testing.T) {
+	s := &savings{}
+	k, tr := keeper(s, 5)
+	p, err := k.Prepare(t.Context(), seq(3), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range uint64(5) {
+		tr.Done(n)
+	}
+	if err := errors.Join(k.Save(t.Context()), p.Commit(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.states) != 2 || s.states[1].Position != stream.After(seq(5)) || !s.states[1].Pending.Position.IsZero() {
+		t.Errorf("stored %+v", s.states)
+	}
+}
+
+func TestWhatIsPreparedAtTheCheckpointItselfIsCommittedToo(t *testing.T) {
+	s := &savings{}
+	k, _ := keeper(s, 5)
+	if err := k.CheckpointAt(t.Context(), seq(5)); err != nil {
+		t.Fatal(err)
+	}
+	p, err := k.Prepare(t.Context(), seq(5), []byte("the last report"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want := []State{
+		{Position: stream.After(seq(5))},
+		{Position: stream.After(seq(5)), Pending: Pending{stream.After(seq(5)), []byte("the last report")}},
+		{Position: stream.After(seq(5))},
+	}
+	if !reflect.DeepEqual(s.states, want) {
+		t.Errorf("stored %+v, want %+v", s.states, want)
+	}
+}
+
+// However checkpoints are asked for, alone and in two phases, what is stored
+// never goes back, never passes what was delivered, and holds a pending
+// checkpoint only beyond itself or at its own place.
+func TestWhatIsStoredNeverGoesBack(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := &savings{}
+		tr := NewTracker(stream.TrimHorizon)
+		k := NewKeeper(s, tr, State{Position: stream.TrimHorizon})
+		var delivered uint64
+		var spans []uint64
+		var open []Prepared
+		for range rapid.IntRange(1, 40).Draw(t, "steps") {
+			at := seq(uint64(rapid.IntRange(0, int(delivered)+2).Draw(t, "at")))
+			s.err = nil
+			if rapid.IntRange(0, 4).Draw(t, "store") == 0 {
+				s.err = errors.New("store away")
+			}
+			var err error
+			switch ctx := context.Background(); rapid.SampledFrom([]string{"deliver", "done", "failed", "save", "checkpoint", "at", "prepare", "commit"}).Draw(t, "step") {
+			case "deliver":
+				delivered += uint64(rapid.IntRange(1, 5).Draw(t, "records"))
+				spans = append(spans, tr.Deliver(seq(delivered)))
+			case "done":
+				if len(spans) > 0 {
+					tr.Done(rapid.SampledFrom(spans).Draw(t, "span"))
+				}
+			case "failed":
+				if len(spans) > 0 {
+					tr.Failed(rapid.SampledFrom(spans).Draw(t, "span"), rapid.Bool().Draw(t, "failed"))
+				}
+			case "save":
+				err = k.Save(ctx)
+			case "checkpoint":
+				err = k.Checkpoint(ctx)
+			case "at":
+				err = k.CheckpointAt(ctx, at)
+			case "prepare":
+				var p Prepared
+				if p, err = k.Prepare(ctx, at, nil); err == nil {
+					open = append(open, p)
+				}
+			case "commit":
+				if len(open) > 0 {
+					err = rapid.SampledFrom(open).Draw(t, "prepared").Commit(ctx)
+				}
+			}
+			if err != nil && !errors.Is(err, s.err) && !errors.Is(err, ErrOutOfRange) {
+				t.Fatal(err)
+			}
+		}
+		last := State{Position: stream.TrimHorizon}
+		for _, st := range s.states {
+			if st.Position.Compare(last.Position) < 0 {
+				t.Fatalf("stored %v after %v", st.Position, last.Position)
+			}
+			if st.Position.Compare(stream.After(seq(delivered))) > 0 {
+				t.Fatalf("stored %v, delivered up to %d", st.Position, delivered)
+			}
+			if p := st.Pending.Position; !p.IsZero() && p.Compare(st.Position) < 0 {
+				t.Fatalf("pending %v, before the checkpoint %v", p, st.Position)
+			}
+			last = st
+		}
+	})
 }

@@ -8,11 +8,13 @@ import (
 
 // Checkpointer is given to a processor. Its methods may be called from any
 // goroutine, during callbacks and between them, for as long as the term lasts;
-// afterwards they return an error that wraps [ErrLeaseLost]. They return when
-// the checkpoint is stored, and not before.
+// afterwards nothing is stored any more, and what is not stored already gives
+// an error that wraps [ErrLeaseLost]. They return when the checkpoint is
+// stored, and not before.
 type Checkpointer interface {
 	// Checkpoint stores that everything delivered so far is done. In a call of
-	// ProcessRecords that includes the records of the running call.
+	// ProcessRecords that includes the records of the running call; a batch that
+	// has failed and waits for its next attempt is not included.
 	Checkpoint(ctx context.Context) error
 	// CheckpointAt stores that everything up to and including that record is
 	// done. [ErrOutOfRange] when it lies before the stored checkpoint or was
@@ -20,12 +22,16 @@ type Checkpointer interface {
 	CheckpointAt(ctx context.Context, s stream.Sequence) error
 	// Prepare stores the first phase of a checkpoint at that record, with a note
 	// for whoever goes on if the second does not come. A new one replaces it;
-	// any checkpoint at or beyond it removes it.
+	// any checkpoint at or beyond it removes it, an automatic one, too. So what
+	// is prepared in a call of ProcessRecords is committed there, unless
+	// checkpoints are manual. [ErrOutOfRange] as for CheckpointAt.
 	Prepare(ctx context.Context, s stream.Sequence, note []byte) (Prepared, error)
 }
 
 // Prepared is a checkpoint in its first phase.
 type Prepared interface {
-	// Commit is the second phase: it makes the prepared position the checkpoint.
+	// Commit is the second phase: it makes the prepared position the
+	// checkpoint. It has nothing to do, and returns nil, when a checkpoint at or
+	// beyond that position is stored already.
 	Commit(ctx context.Context) error
 }

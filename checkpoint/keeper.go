@@ -30,23 +30,29 @@ type Keeper struct {
 
 var _ Checkpointer = (*Keeper)(nil)
 
-// NewKeeper continues from the state that is stored.
+// NewKeeper continues from the state that is stored. It panics when there is
+// no saver or no tracker.
 func NewKeeper(saver Saver, tracker *Tracker, stored State) *Keeper {
+	if saver == nil || tracker == nil {
+		panic("checkpoint: NewKeeper was given no Saver or no Tracker: it needs both")
+	}
 	return &Keeper{saver: saver, tracker: tracker, turn: make(chan struct{}, 1), stored: stored, want: stored}
 }
 
 // Checkpoint implements [Checkpointer].
 func (k *Keeper) Checkpoint(ctx context.Context) error {
-	last, ok := k.tracker.Delivered()
-	if !ok {
-		return nil
-	}
-	return k.advance(ctx, stream.After(last))
+	return k.advance(ctx, k.tracker.Claimed())
 }
 
 // CheckpointAt implements [Checkpointer].
 func (k *Keeper) CheckpointAt(ctx context.Context, s stream.Sequence) error {
-	if err := k.checkRange(s); err != nil {
+	err := k.delivered(s)
+	if err == nil {
+		k.mu.Lock()
+		err = notBefore(k.stored, s)
+		k.mu.Unlock()
+	}
+	if err != nil {
 		return fmt.Errorf("checkpoint at %v: %w", s, err)
 	}
 	return k.advance(ctx, stream.After(s))
@@ -54,40 +60,49 @@ func (k *Keeper) CheckpointAt(ctx context.Context, s stream.Sequence) error {
 
 // Prepare implements [Checkpointer].
 func (k *Keeper) Prepare(ctx context.Context, s stream.Sequence, note []byte) (Prepared, error) {
-	if err := k.checkRange(s); err != nil {
+	pending := Pending{Position: stream.After(s), Data: bytes.Clone(note)}
+	err := k.delivered(s)
+	if err == nil {
+		k.mu.Lock()
+		if err = notBefore(k.want, s); err == nil {
+			k.want.Pending = pending
+		}
+		k.mu.Unlock()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("prepare checkpoint at %v: %w", s, err)
 	}
-	pending := Pending{Position: stream.After(s), Data: bytes.Clone(note)}
-	k.mu.Lock()
-	k.want.Pending = pending
-	k.mu.Unlock()
-	err := k.flush(ctx, func() bool {
+	isStored := func() bool {
 		return k.stored.Pending.Position == pending.Position && bytes.Equal(k.stored.Pending.Data, pending.Data)
-	})
-	if err != nil {
+	}
+	if err := k.write(ctx, isStored, k.saver.Save); err != nil {
 		return nil, err
 	}
-	return &prepared{k, s}, nil
+	return prepared{k, pending.Position}, nil
 }
 
 type prepared struct {
 	keeper *Keeper
-	at     stream.Sequence
+	at     stream.Position
 }
 
-func (p *prepared) Commit(ctx context.Context) error { return p.keeper.CheckpointAt(ctx, p.at) }
+func (p prepared) Commit(ctx context.Context) error { return p.keeper.advance(ctx, p.at) }
 
-// checkRange refuses what lies before the stored checkpoint or was not
-// delivered yet.
-func (k *Keeper) checkRange(s stream.Sequence) error {
-	last, ok := k.tracker.Delivered()
-	if !ok || last.Less(s) {
+// delivered refuses what was not delivered yet.
+func (k *Keeper) delivered(s stream.Sequence) error {
+	switch last, any := k.tracker.Delivered(); {
+	case !any:
+		return fmt.Errorf("%w: nothing was delivered yet", ErrOutOfRange)
+	case last.Less(s):
 		return fmt.Errorf("%w: the last record delivered is %v", ErrOutOfRange, last)
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if stream.After(s).Compare(k.stored.Position) < 0 {
-		return fmt.Errorf("%w: the checkpoint is already %v", ErrOutOfRange, k.stored.Position)
+	return nil
+}
+
+// notBefore refuses what lies before a checkpoint.
+func notBefore(state State, s stream.Sequence) error {
+	if stream.After(s).Compare(state.Position) < 0 {
+		return fmt.Errorf("%w: the checkpoint is already %v", ErrOutOfRange, state.Position)
 	}
 	return nil
 }
@@ -98,24 +113,17 @@ func (k *Keeper) Save(ctx context.Context) error {
 	return k.advance(ctx, k.tracker.Position())
 }
 
-// Dirty reports whether more is done than is stored.
-func (k *Keeper) Dirty() bool {
-	done := k.tracker.Position()
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return done.Compare(k.stored.Position) > 0
-}
-
-// Final returns the state with which a term should end: what is stored, and
-// with done also what the tracker knows. The caller stores it; nothing else
-// may be asked of the keeper afterwards.
-func (k *Keeper) Final(done bool) State {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+// Finish ends the term: release stores the state with which it ends, which is
+// what is stored or was asked for, and with done also what the tracker knows to
+// be done. Nothing else is written meanwhile. After a release that failed
+// Finish may be called again.
+func (k *Keeper) Finish(ctx context.Context, done bool, release func(context.Context, State) error) error {
 	if done {
+		k.mu.Lock()
 		k.want.moveTo(k.tracker.Position())
+		k.mu.Unlock()
 	}
-	return k.want
+	return k.write(ctx, func() bool { return false }, release)
 }
 
 // advance stores a checkpoint at p or beyond.
@@ -123,24 +131,28 @@ func (k *Keeper) advance(ctx context.Context, p stream.Position) error {
 	k.mu.Lock()
 	k.want.moveTo(p)
 	k.mu.Unlock()
-	return k.flush(ctx, func() bool { return k.stored.Position.Compare(p) >= 0 })
+	return k.write(ctx, func() bool { return k.stored.reaches(p) }, k.saver.Save)
 }
 
 // moveTo puts the checkpoint forward, never back, and drops a pending one that
 // it reaches.
 func (s *State) moveTo(p stream.Position) {
-	if p.Compare(s.Position) <= 0 {
-		return
+	if p.Compare(s.Position) > 0 {
+		s.Position = p
 	}
-	s.Position = p
-	if !s.Pending.Position.IsZero() && s.Pending.Position.Compare(p) <= 0 {
+	if s.Pending.Position.Compare(p) <= 0 {
 		s.Pending = Pending{}
 	}
 }
 
-// flush waits for its turn and writes what is wanted by then, unless the write
+// reaches reports whether moveTo would change nothing.
+func (s *State) reaches(p stream.Position) bool {
+	return p.Compare(s.Position) <= 0 && (s.Pending.Position.IsZero() || s.Pending.Position.Compare(p) > 0)
+}
+
+// write waits for its turn and stores what is wanted by then, unless the write
 // of somebody else has done it meanwhile. satisfied is called under mu.
-func (k *Keeper) flush(ctx context.Context, satisfied func() bool) error {
+func (k *Keeper) write(ctx context.Context, satisfied func() bool, save func(context.Context, State) error) error {
 	select {
 	case k.turn <- struct{}{}:
 		defer func() { <-k.turn }()
@@ -153,11 +165,11 @@ func (k *Keeper) flush(ctx context.Context, satisfied func() bool) error {
 	if done {
 		return nil
 	}
-	if err := k.saver.Save(ctx, next); err != nil {
+	if err := save(ctx, next); err != nil {
 		return err
 	}
 	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.stored = next
-	k.mu.Unlock()
 	return nil
 }

@@ -22,8 +22,9 @@ type Tracker struct {
 }
 
 type span struct {
-	last stream.Sequence
-	done bool
+	last   stream.Sequence
+	done   bool
+	failed bool // its last attempt ended in an error, and no other one runs
 }
 
 // NewTracker starts where a checkpoint stands.
@@ -40,14 +41,25 @@ func (t *Tracker) Deliver(last stream.Sequence) (n uint64) {
 	return t.first + uint64(len(t.spans)) - 1
 }
 
+// Failed says of an open span that an attempt at it has failed, and, with
+// false, that another one begins.
+func (t *Tracker) Failed(n uint64, failed bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s := t.span(n); s != nil {
+		s.failed = failed
+	}
+}
+
 // Done closes a span. Closing it twice changes nothing.
 func (t *Tracker) Done(n uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if n < t.first || n-t.first >= uint64(len(t.spans)) {
+	s := t.span(n)
+	if s == nil {
 		return
 	}
-	t.spans[n-t.first].done = true
+	s.done = true
 	k := 0
 	for k < len(t.spans) && t.spans[k].done {
 		k++
@@ -60,11 +72,36 @@ func (t *Tracker) Done(n uint64) {
 	t.spans = t.spans[:copy(t.spans, t.spans[k:])]
 }
 
+// span returns the span with that number, nil when it was never opened or lies
+// behind the position. The caller holds mu.
+func (t *Tracker) span(n uint64) *span {
+	if n < t.first || n-t.first >= uint64(len(t.spans)) {
+		return nil
+	}
+	return &t.spans[n-t.first]
+}
+
 // Position is the last position with everything at or before it done.
 func (t *Tracker) Position() stream.Position {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.position
+}
+
+// Claimed is the last position with everything at or before it done or in the
+// hands of the processor: what that may call done by its own word. It ends
+// before a span that has failed and waits for its next attempt.
+func (t *Tracker) Claimed() stream.Position {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	claimed := t.position
+	for _, s := range t.spans {
+		if s.failed {
+			break
+		}
+		claimed = stream.After(s.last)
+	}
+	return claimed
 }
 
 // Delivered returns the last record that was delivered; ok is false before the
@@ -73,17 +110,4 @@ func (t *Tracker) Delivered() (last stream.Sequence, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.delivered, t.any
-}
-
-// InFlight counts the spans that are delivered and not done.
-func (t *Tracker) InFlight() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	n := 0
-	for _, s := range t.spans {
-		if !s.done {
-			n++
-		}
-	}
-	return n
 }

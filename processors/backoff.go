@@ -1,7 +1,7 @@
 package processors
 
 import (
-	"cmp"
+	"math"
 	"math/rand/v2"
 	"time"
 )
@@ -12,20 +12,34 @@ import (
 // many fail for one reason, and none waits for long after a short trouble.
 // (Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.)
 type Backoff struct {
-	// Min is the shortest wait. Default: 100 ms.
+	// Min is the shortest wait. Default, also for less than 0: 100 ms, or Max
+	// if that is shorter.
 	Min time.Duration
-	// Max is the longest wait. Default: 30 s.
+	// Max is the longest wait. Default, also for less than 0: 30 s, or Min if
+	// that is longer.
 	Max time.Duration
 }
 
 // Next returns the wait after one that took last; 0 for the first. It draws
 // from r, or, when that is nil, from the source that all share.
 func (b Backoff) Next(r *rand.Rand, last time.Duration) time.Duration {
-	least, most := cmp.Or(b.Min, 100*time.Millisecond), cmp.Or(b.Max, 30*time.Second)
-	span := 3*max(last, least) - least
+	least, most := b.bounds()
 	draw := rand.Int64N
 	if r != nil {
 		draw = r.Int64N
 	}
-	return min(most, least+time.Duration(draw(int64(span)+1)))
+	// A quarter of the longest possible time leaves room for three times as much.
+	span := 3*min(max(last, least), math.MaxInt64/4) - least
+	return min(most, least+time.Duration(draw(int64(max(span, 0))+1)))
+}
+
+func (b Backoff) bounds() (least, most time.Duration) {
+	least, most = max(b.Min, 0), max(b.Max, 0)
+	if most == 0 {
+		most = max(least, 30*time.Second)
+	}
+	if least == 0 {
+		least = min(most, 100*time.Millisecond)
+	}
+	return min(least, most), most
 }

@@ -2,6 +2,7 @@ package processors
 
 import (
 	"context"
+	"errors"
 
 	"github.com/millrace/millrace/checkpoint"
 )
@@ -29,8 +30,15 @@ type Func func(ctx context.Context, batch *Batch) error
 
 var _ RecordProcessor = Func(nil)
 
-// Initialize does nothing.
-func (Func) Initialize(context.Context, Start) error { return nil }
+var errNoFunc = errors.New("processors.Func is nil: give a function that processes records")
+
+// Initialize does nothing; it fails when f is nil.
+func (f Func) Initialize(context.Context, Start) error {
+	if f == nil {
+		return errNoFunc
+	}
+	return nil
+}
 
 // ProcessRecords calls f.
 func (f Func) ProcessRecords(ctx context.Context, batch *Batch) error { return f(ctx, batch) }

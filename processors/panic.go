@@ -33,9 +33,16 @@ func Try(f func() error) (err error) {
 	return err
 }
 
-// Recover wraps a processor so that none of its callbacks panics. Workers wrap
-// every processor with it, outermost.
-func Recover(p RecordProcessor) RecordProcessor { return recovering{p} }
+// Recover wraps a processor so that a panic in a callback becomes the error of
+// that callback. Workers wrap every processor with it, outermost. LeaseLost has
+// no way to return an error, so a panic of it ends in Recover unseen.
+// It panics itself when p is nil.
+func Recover(p RecordProcessor) RecordProcessor {
+	if p == nil {
+		panic("processors: Recover was given no RecordProcessor: give one")
+	}
+	return recovering{p}
+}
 
 type recovering struct{ next RecordProcessor }
 
@@ -55,7 +62,6 @@ func (r recovering) ShardEnded(ctx context.Context, c checkpoint.Checkpointer) e
 	return Try(func() error { return r.next.ShardEnded(ctx, c) })
 }
 
-// LeaseLost has no way to report an error; a panic ends here.
 func (r recovering) LeaseLost(ctx context.Context, cause error) {
 	_ = panics.Try(func() { r.next.LeaseLost(ctx, cause) })
 }

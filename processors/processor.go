@@ -9,14 +9,15 @@ import (
 )
 
 // RecordProcessor processes the records of one shard for one term. The calls
-// come one at a time, from one goroutine.
+// come one at a time, from one goroutine. When Initialize has succeeded, one of
+// the last three callbacks ends the term; when it has not, no other is called.
 //
 // The context of every call but LeaseLost is cancelled, with the reason as its
 // cause, as soon as the shard no longer belongs to this worker: return soon
 // then. A panic in a callback is taken for an error ([*PanicError]).
 type RecordProcessor interface {
-	// Initialize is called once, before the first record. An error is retried,
-	// like one of ProcessRecords.
+	// Initialize is called before the first record. An error is retried, like
+	// one of ProcessRecords.
 	Initialize(ctx context.Context, start Start) error
 
 	// ProcessRecords gets the next records, in order. nil says that they are
@@ -27,19 +28,21 @@ type RecordProcessor interface {
 	ProcessRecords(ctx context.Context, batch *Batch) error
 
 	// ShutdownRequested is called once when the shard is about to be handed to
-	// another worker, or the worker stops. All batches given so far are done. A
+	// another worker, or the worker stops. All batches given so far are done,
+	// but for the last one if it kept failing: that is left to the next term. A
 	// checkpoint follows by itself, unless checkpoints are manual. An error is
 	// logged.
 	ShutdownRequested(ctx context.Context, c checkpoint.Checkpointer) error
 
-	// ShardEnded is called once when a closed shard was read to its end and all
-	// its records are done. When it returns nil the end is stored and the
-	// children may begin; an error is retried.
+	// ShardEnded is called when a closed shard was read to its end and all its
+	// records are done. When it returns nil the end is stored and the children
+	// may begin, with manual checkpoints, too; an error is retried. While it
+	// fails ShutdownRequested or LeaseLost may come instead.
 	ShardEnded(ctx context.Context, c checkpoint.Checkpointer) error
 
 	// LeaseLost is called instead of the former two when the shard was lost:
 	// nothing can be stored any more. The cause says why. ctx is not cancelled
-	// by the loss, but bounded in time.
+	// by the loss, but after some seconds.
 	LeaseLost(ctx context.Context, cause error)
 }
 
@@ -70,7 +73,8 @@ type Shard struct {
 // Batch is what one call of ProcessRecords gets.
 type Batch struct {
 	// Records are the records, in order; never empty. The slice is used again
-	// after the call.
+	// after the call, and after an error it is given again as it is: leave its
+	// elements as they are.
 	Records []stream.Record
 	// Shard is the shard that they come from.
 	Shard *Shard

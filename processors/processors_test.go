@@ -3,6 +3,7 @@ package processors
 import (
 	"context"
 	"errors"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -66,6 +67,48 @@ func TestAFunctionIsAProcessor(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.LeaseLost(t.Context(), nil)
+}
+
+func TestAFunctionThatIsMissingIsNamedBeforeTheFirstRecord(t *testing.T) {
+	err := Func(nil).Initialize(t.Context(), Start{})
+	if err == nil || !strings.Contains(err.Error(), "processors.Func is nil: give a function") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestRecoverWithoutAProcessorIsAMistakeOfTheProgram(t *testing.T) {
+	err := Try(func() error {
+		Recover(nil)
+		return nil
+	})
+	if err == nil || !strings.Contains(err.Error(), "Recover was given no RecordProcessor") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestAnyBackoffGivesAWaitWithinItsBounds(t *testing.T) {
+	const longest = time.Duration(math.MaxInt64)
+	for _, test := range []struct {
+		Backoff
+		last        time.Duration
+		least, most time.Duration
+	}{
+		{Backoff{}, 0, 100 * time.Millisecond, 300 * time.Millisecond},
+		{Backoff{}, longest, 100 * time.Millisecond, 30 * time.Second},
+		{Backoff{}, -time.Second, 100 * time.Millisecond, 300 * time.Millisecond},
+		{Backoff{Min: -1, Max: -1}, 0, 100 * time.Millisecond, 300 * time.Millisecond},
+		{Backoff{Max: 50 * time.Millisecond}, 0, 50 * time.Millisecond, 50 * time.Millisecond},
+		{Backoff{Min: time.Hour}, 0, time.Hour, time.Hour},
+		{Backoff{Min: time.Hour, Max: time.Second}, 0, time.Second, time.Second},
+		{Backoff{Min: longest, Max: longest}, longest, 0, longest},
+		{Backoff{Min: 1, Max: longest}, longest, 1, longest},
+	} {
+		for range 100 {
+			if wait := test.Next(nil, test.last); wait < test.least || wait > test.most {
+				t.Fatalf("%+v waits %v after %v, want %v to %v", test.Backoff, wait, test.last, test.least, test.most)
+			}
+		}
+	}
 }
 
 func TestBackoffGrowsWithJitterAndStaysWithinItsBounds(t *testing.T) {

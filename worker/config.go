@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -20,7 +21,8 @@ import (
 )
 
 // Config says what a worker does. Application, Streams, Leases and Processor
-// are needed; the zero value of everything else is a good choice.
+// are needed; the zero value of everything else is a good choice. From, Drain
+// and FailoverTime must be the same for the whole fleet.
 type Config struct {
 	// Application names the fleet. Workers of one application share out the
 	// shards among them; different applications read the same stream on their own.
@@ -34,7 +36,9 @@ type Config struct {
 	// The store belongs to the application alone.
 	Leases lease.Store
 	// Processor makes the processor for one term on one shard. It is called
-	// once for each, from the goroutine that the processor will be called from.
+	// once for each, from the goroutine that the processor will be called from;
+	// after a panic, and when it returned nil, it is called again, like an
+	// Initialize that failed.
 	Processor func(processors.Shard) processors.RecordProcessor
 
 	// From is where shards are begun that nobody has processed yet: TrimHorizon,
@@ -58,8 +62,9 @@ type Config struct {
 	// and so how much may come again after a crash. Default: 5 s.
 	CheckpointEvery time.Duration
 	// ManualCheckpoints leaves checkpoints to the processor, by its
-	// [checkpoint.Checkpointer]. Default: false; they are stored each
-	// CheckpointEvery, at a shard's end, and before a shard is handed over.
+	// [checkpoint.Checkpointer]; only a shard's end is stored by itself. Default:
+	// false; they are stored each CheckpointEvery, at a shard's end, and before a
+	// shard is handed over.
 	ManualCheckpoints bool
 
 	// Drain is how long a stop, or the handing over of a shard, may wait for
@@ -104,8 +109,6 @@ func (c Config) withDefaults() Config {
 	c.BatchRecords = cmp.Or(c.BatchRecords, 1000)
 	c.BatchBytes = cmp.Or(c.BatchBytes, 1<<20)
 	c.Memory = cmp.Or(c.Memory, 256<<20)
-	c.Retry.Min = cmp.Or(c.Retry.Min, 100*time.Millisecond)
-	c.Retry.Max = cmp.Or(c.Retry.Max, max(c.Retry.Min, 30*time.Second))
 	c.CheckpointEvery = cmp.Or(c.CheckpointEvery, 5*time.Second)
 	c.Drain = cmp.Or(c.Drain, 30*time.Second)
 	c.FailoverTime = cmp.Or(c.FailoverTime, 10*time.Second)
@@ -123,10 +126,10 @@ func (c Config) withDefaults() Config {
 }
 
 // random returns a source for one goroutine of one term.
-func (c Config) random(s processors.Shard, who string) *rand.Rand {
-	h := fnv.New64a()
-	fmt.Fprint(h, s.Stream.ID(), s.ID, s.Term, who)
-	return rand.New(rand.NewPCG(c.Seed, h.Sum64()))
+func (c *Config) random(h lease.Hold, who string) *rand.Rand {
+	hash := fnv.New64a()
+	fmt.Fprint(hash, h.Lease().Key, h.Term(), who)
+	return rand.New(rand.NewPCG(c.Seed, hash.Sum64()))
 }
 
 // validate names the field, the value and the fix for everything that is wrong.
@@ -148,6 +151,9 @@ func (c Config) validate() error {
 	}
 	if c.Leases == nil {
 		bad("Leases is nil: give a lease store, for example sqlite.Open(…) or lease.NewMemory()")
+	}
+	if strings.ContainsAny(c.Name, "#@") {
+		bad("Name is %q: leave out the characters # and @, which set incarnations apart", c.Name)
 	}
 	if c.Processor == nil {
 		bad("Processor is nil: give a function that makes a RecordProcessor")

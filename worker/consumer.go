@@ -19,14 +19,17 @@ import (
 // goroutine of [consumer.run] only; beside it run a fetcher, which reads ahead,
 // and a committer, which stores checkpoints.
 type consumer struct {
-	cfg       *Config
-	hold      lease.Hold
-	shard     processors.Shard
-	processor processors.RecordProcessor
-	tracker   *checkpoint.Tracker
-	keeper    *checkpoint.Keeper
-	log       *slog.Logger
-	tel       *shardTelemetry
+	cfg     *Config
+	hold    lease.Hold
+	shard   processors.Shard
+	tracker *checkpoint.Tracker
+	keeper  *checkpoint.Keeper
+	log     *slog.Logger
+	tel     *shardTelemetry
+
+	// made is the processor as the user made it, processor the same with its
+	// panics caught.
+	made, processor processors.RecordProcessor
 
 	// random is the jitter of the goroutine of run.
 	random *rand.Rand
@@ -34,48 +37,76 @@ type consumer struct {
 	// dirty wakes the committer; it holds one token while there is something
 	// to store.
 	dirty chan struct{}
-	load  loadMeter
+	load  *loadMeter
 }
 
 // errDraining ends an attempt that would otherwise be repeated.
 var errDraining = errors.New("the shard is being handed over")
 
-// run is the life of a term: initialize, process, and one of three ends.
-func (c *consumer) run(ctx context.Context, reader stream.Reader, limits func() limits) error {
-	start := processors.Start{Shard: c.shard, Checkpoint: c.hold.Lease().Checkpoint}
-	err := c.retry(ctx, "initialize", func(int) error { return c.processor.Initialize(ctx, start) })
-	if err != nil {
-		// No callback follows one that never succeeded: what the processor
-		// did not begin it need not end.
-		return c.unfinished(ctx, err)
+// run is the life of a term: open, initialize, process, and one of three ends.
+func (c *consumer) run(ctx context.Context, limits func() limits) error {
+	from := c.hold.Lease().Checkpoint
+	reader, err := c.open(ctx, from.Position)
+	if err == nil {
+		defer reader.Close()
+		c.log.InfoContext(ctx, "processing shard", "from", from.Position)
+		err = c.begin(ctx, from)
+	}
+	switch {
+	case errors.Is(err, errDraining):
+		return nil // there is nothing to store, and the trouble was logged when it happened
+	case err != nil:
+		return err
 	}
 
 	end, err := c.work(ctx, reader, limits)
 	switch {
 	case ctx.Err() != nil:
-		c.lost(ctx)
-		return nil
+		return c.lost(ctx)
 	case end != nil:
 		return c.ended(ctx, end)
+	case err != nil:
+		// A lease that is not released rests for a while before somebody tries
+		// again; what failed here would fail there at once.
+		return errors.Join(err, c.handOver(ctx, c.hold.Save))
 	default:
-		return errors.Join(err, c.handOver(ctx))
+		return c.handOver(ctx, c.hold.Release)
 	}
+}
+
+// begin makes the processor and initializes it.
+func (c *consumer) begin(ctx context.Context, from checkpoint.State) error {
+	start := processors.Start{Shard: c.shard, Checkpoint: from}
+	return c.retry(ctx, "initialize", func() error {
+		if c.made == nil {
+			err := processors.Try(func() error {
+				c.made = c.cfg.Processor(c.shard)
+				return nil
+			})
+			if err != nil {
+				return fmt.Errorf("worker: Config.Processor: %w", err)
+			}
+			if c.made == nil {
+				return errors.New("worker: Config.Processor returned nil: return a RecordProcessor")
+			}
+			c.processor = processors.Recover(c.made)
+		}
+		return c.processor.Initialize(ctx, start)
+	})
 }
 
 // work processes batches until the shard ends (end is not nil), is to be handed
 // over (both nil), cannot be read any more (err), or ctx is done.
 func (c *consumer) work(ctx context.Context, reader stream.Reader, limits func() limits) (end *stream.ShardEndError, err error) {
-	f := newFetcher(reader, limits, c.log, c.cfg.random(c.shard, "fetcher"), c.tel.trimmedGap)
+	f := newFetcher(reader, limits, c.log, c.cfg.random(c.hold, "fetcher"), c.tel)
 	helpers, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { f.run(helpers) })
-	if !c.cfg.ManualCheckpoints {
-		wg.Go(func() { c.commit(helpers) })
-	}
+	wg.Go(func() { c.commit(helpers) })
 	defer wg.Wait()
 	defer stop()
 
-	batch := processors.Batch{Shard: &c.shard, Checkpointer: c.keeper}
+	var batch processors.Batch
 	for {
 		// Among several that are ready a select draws lots; the end of the term
 		// goes before the next batch.
@@ -114,14 +145,13 @@ func over(ctx context.Context, h lease.Hold) bool {
 
 // process gives one batch to the processor until it is done.
 func (c *consumer) process(ctx context.Context, batch *processors.Batch, b *stream.Batch) error {
-	batch.Records, batch.Behind = b.Records, b.Behind
 	last := b.Records[len(b.Records)-1].Sequence
 	n := c.tracker.Deliver(last)
-	if err := c.attempt(ctx, batch, b, 1); err != nil {
+	if err := c.attempt(ctx, batch, b, n, 1); err != nil {
 		// Only trouble pays for what tells of it.
 		err = c.again(ctx, "process records", err, func(attempt int) error {
-			return c.attempt(ctx, batch, b, attempt)
-		}, slog.Any("first", b.Records[0].Sequence), slog.Any("last", last))
+			return c.attempt(ctx, batch, b, n, attempt)
+		}, "first", b.Records[0].Sequence, "last", last)
 		if err != nil {
 			return err
 		}
@@ -135,53 +165,70 @@ func (c *consumer) process(ctx context.Context, batch *processors.Batch, b *stre
 	return nil
 }
 
-// attempt gives the batch to the processor once.
-func (c *consumer) attempt(ctx context.Context, batch *processors.Batch, b *stream.Batch, attempt int) error {
-	batch.Attempt = attempt
+// attempt gives the batch, which is span n of the tracker, to the processor once.
+func (c *consumer) attempt(ctx context.Context, batch *processors.Batch, b *stream.Batch, n uint64, attempt int) error {
+	// All of it is set anew: the processor may have used the former one up.
+	*batch = processors.Batch{
+		Records: b.Records, Shard: &c.shard, Behind: b.Behind,
+		Attempt: attempt, Checkpointer: c.keeper,
+	}
+	if attempt > 1 {
+		c.tel.retried(len(b.Records))
+		c.tracker.Failed(n, false)
+	}
 	call := c.tel.begin(ctx)
 	err := c.processor.ProcessRecords(call.ctx, batch)
 	call.end(b, err)
+	if err != nil {
+		c.tracker.Failed(n, true)
+	}
 	return err
 }
 
 // retry calls f until it returns nil, or [consumer.again] gives up.
-func (c *consumer) retry(ctx context.Context, what string, f func(attempt int) error) error {
-	if err := f(1); err != nil {
-		return c.again(ctx, what, err, f)
+func (c *consumer) retry(ctx context.Context, what string, f func() error) error {
+	err := f()
+	if err != nil {
+		return c.again(ctx, what, err, func(int) error { return f() })
 	}
 	return nil
 }
 
 // again calls f, whose first attempt has failed, until it returns nil. It gives
-// up only with the shard: when ctx is done, or between two attempts when the
-// shard is to be handed over.
+// up only with the shard: when ctx is done, with its cause, or between two
+// attempts with errDraining, when the shard is to be handed over.
 func (c *consumer) again(ctx context.Context, what string, err error, f func(attempt int) error, attrs ...any) error {
-	c.tel.setBlocked(true)
-	defer c.tel.setBlocked(false)
+	c.tel.block()
+	defer c.tel.unblock()
+	log := c.log.With(attrs...)
 	var wait time.Duration
 	for attempt := 1; ctx.Err() == nil; attempt++ {
 		wait = c.cfg.Retry.Next(c.random, wait)
-		log := c.log.With(attrs...)
-		if p := (*processors.PanicError)(nil); errors.As(err, &p) {
-			log = log.With("stack", string(p.Stack))
-		}
-		log.WarnContext(ctx, what+" failed, trying again: the shard waits", "err", err, "attempt", attempt, "wait", wait)
+		log.With(failure(err)...).WarnContext(ctx, what+" failed, trying again: the shard waits", "attempt", attempt, "wait", wait)
 		if !pause(ctx, wait, c.hold.Draining()) {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
+			if ctx.Err() == nil {
+				return errDraining
 			}
-			return fmt.Errorf("%s: %w: %w", what, errDraining, err)
+			break
 		}
-		c.tel.retried()
 		if err = f(attempt + 1); err == nil {
-			c.log.InfoContext(ctx, what+" succeeded again", "attempt", attempt+1)
+			log.InfoContext(ctx, what+" succeeded again", "attempt", attempt+1)
 			return nil
 		}
 	}
 	return context.Cause(ctx)
 }
 
-// commit stores finished work, each CheckpointEvery while there is any.
+// failure is what a log should say of an error of a processor.
+func failure(err error) []any {
+	if p := (*processors.PanicError)(nil); errors.As(err, &p) {
+		return []any{"err", err, "stack", string(p.Stack)}
+	}
+	return []any{"err", err}
+}
+
+// commit tells what the shard costs and, unless that is left to the processor,
+// stores finished work: each CheckpointEvery while there is any.
 func (c *consumer) commit(ctx context.Context) {
 	for {
 		select {
@@ -193,7 +240,10 @@ func (c *consumer) commit(ctx context.Context) {
 			return
 		}
 		c.hold.SetLoad(c.load.rate())
-		err := c.tel.checkpoint(ctx, c.keeper.Save)
+		if c.cfg.ManualCheckpoints {
+			continue
+		}
+		err := c.keeper.Save(ctx)
 		switch {
 		case err == nil:
 		case errors.Is(err, checkpoint.ErrLeaseLost), ctx.Err() != nil:
@@ -211,94 +261,44 @@ func (c *consumer) commit(ctx context.Context) {
 // ended is the end of a shard that was read to its end: the processor is asked
 // to finish, then the end is stored, so that the children may begin.
 func (c *consumer) ended(ctx context.Context, end *stream.ShardEndError) error {
-	err := c.retry(ctx, "shard ended", func(int) error { return c.processor.ShardEnded(ctx, c.keeper) })
-	if err == nil {
-		err = c.retry(ctx, "store the shard's end", func(int) error { return c.hold.End(ctx, end.Children) })
-	}
+	err := c.retry(ctx, "shard ended", func() error { return c.processor.ShardEnded(ctx, c.keeper) })
 	switch {
 	case err == nil:
-		c.log.InfoContext(ctx, "shard ended", "children", len(end.Children))
-		return nil
+		return c.tel.checkpoint(ctx, func(ctx context.Context) error { return c.hold.End(ctx, end.Children) })
 	case ctx.Err() != nil:
-		c.lost(ctx)
-		return nil
+		return c.lost(ctx)
 	default:
-		return c.unfinished(ctx, err)
+		return c.handOver(ctx, c.hold.Release)
 	}
 }
 
-// handOver ends a term so that the next one repeats nothing.
-func (c *consumer) handOver(ctx context.Context) error {
+// handOver ends a term so that the next one repeats nothing: it stores, with
+// the given call, what is done so far.
+func (c *consumer) handOver(ctx context.Context, store func(context.Context, checkpoint.State) error) error {
 	if err := c.processor.ShutdownRequested(ctx, c.keeper); err != nil {
-		c.log.WarnContext(ctx, "shutdown requested: the processor failed", "err", err)
+		c.log.With(failure(err)...).WarnContext(ctx, "shutdown requested: the processor failed")
 	}
-	return c.unfinished(ctx, nil)
-}
-
-// unfinished gives the lease up with what is done so far.
-func (c *consumer) unfinished(ctx context.Context, why error) error {
-	if errors.Is(why, errDraining) {
-		why = nil // the trouble was logged when it happened
-	}
-	var wait time.Duration
-	for ctx.Err() == nil {
-		c.hold.SetLoad(c.load.rate())
-		final := c.keeper.Final(!c.cfg.ManualCheckpoints)
-		err := c.tel.checkpoint(ctx, func(ctx context.Context) error { return c.hold.Release(ctx, final) })
-		if err == nil || errors.Is(err, checkpoint.ErrLeaseLost) {
-			return errors.Join(why, err)
-		}
-		wait = c.cfg.Retry.Next(c.random, wait)
-		c.log.WarnContext(ctx, "the lease could not be released, trying again", "err", err, "wait", wait)
-		pause(ctx, wait, nil)
-	}
-	return why
+	c.hold.SetLoad(c.load.rate())
+	return c.keeper.Finish(ctx, !c.cfg.ManualCheckpoints, func(ctx context.Context, last checkpoint.State) error {
+		return c.tel.checkpoint(ctx, func(ctx context.Context) error { return store(ctx, last) })
+	})
 }
 
 // lostGrace is how long LeaseLost may take: it holds up the worker's return to
 // work after a loss, so it is short.
 const lostGrace = 5 * time.Second
 
-func (c *consumer) lost(ctx context.Context) {
+// lost tells the processor why its shard is lost, and returns that.
+func (c *consumer) lost(ctx context.Context) error {
 	cause := context.Cause(ctx)
-	c.log.WarnContext(ctx, "shard lost", "err", cause)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lostGrace)
 	defer cancel()
-	c.processor.LeaseLost(ctx, cause)
-}
-
-// loadMeter smooths what a shard costs, over about a minute.
-type loadMeter struct {
-	mu      sync.Mutex
-	since   time.Time
-	bytes   int
-	records int
-	smooth  lease.Load
-}
-
-const loadMemory = time.Minute
-
-func (m *loadMeter) add(bytes, records int) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.bytes += bytes
-	m.records += records
-}
-
-// rate closes a measuring period and returns the smoothed load.
-func (m *loadMeter) rate() lease.Load {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	now := time.Now()
-	if m.since.IsZero() {
-		m.since = now
-		return m.smooth
+	err := processors.Try(func() error {
+		c.made.LeaseLost(ctx, cause)
+		return nil
+	})
+	if err != nil {
+		c.log.With(failure(err)...).WarnContext(ctx, "lease lost: the processor failed")
 	}
-	if d := now.Sub(m.since); d > 0 {
-		weight := min(1, d.Seconds()/loadMemory.Seconds())
-		m.smooth.BytesPerSecond += weight * (float64(m.bytes)/d.Seconds() - m.smooth.BytesPerSecond)
-		m.smooth.RecordsPerSecond += weight * (float64(m.records)/d.Seconds() - m.smooth.RecordsPerSecond)
-		m.since, m.bytes, m.records = now, 0, 0
-	}
-	return m.smooth
+	return cause
 }

@@ -18,9 +18,9 @@ type fetcher struct {
 	reader  stream.Reader
 	limits  func() limits
 	log     *slog.Logger
-	trimmed func(*stream.TrimmedError)
-	backoff processors.Backoff
 	random  *rand.Rand
+	tel     *shardTelemetry
+	backoff processors.Backoff
 
 	ready chan fetched
 	free  chan *stream.Batch
@@ -37,9 +37,9 @@ type fetched struct {
 	err   error
 }
 
-func newFetcher(reader stream.Reader, limits func() limits, log *slog.Logger, random *rand.Rand, trimmed func(*stream.TrimmedError)) *fetcher {
+func newFetcher(reader stream.Reader, limits func() limits, log *slog.Logger, random *rand.Rand, tel *shardTelemetry) *fetcher {
 	f := &fetcher{
-		reader: reader, limits: limits, log: log, random: random, trimmed: trimmed,
+		reader: reader, limits: limits, log: log, random: random, tel: tel,
 		ready: make(chan fetched),
 		free:  make(chan *stream.Batch, 2),
 		size:  leastBatch,
@@ -72,49 +72,74 @@ func (f *fetcher) run(ctx context.Context) {
 }
 
 // read fills b, however long that takes. It returns only errors that end the
-// reading: the shard's end, a stream or shard that is gone, and ctx.
+// reading: the shard's end, a stream or shard that is gone, and the cause of ctx.
 func (f *fetcher) read(ctx context.Context, b *stream.Batch) error {
+	err := f.next(ctx, b)
+	if err == nil || ends(ctx, err) {
+		return err
+	}
+	f.tel.block()
+	defer f.tel.unblock()
 	var wait time.Duration
 	for {
-		l := f.limits()
-		b.MaxRecords, b.MaxBytes = l.records, min(l.bytes, f.size)
-		err := f.reader.Next(ctx, b)
-		if err == nil {
-			f.size = leastBatch
-			if b.Behind > 0 {
-				f.size = min(2*max(b.Bytes, leastBatch), l.bytes)
-			}
-			// Views of larger blocks can keep more memory alive than the shard
-			// may have: then the records get memory of their own.
-			if b.Footprint > max(l.memory, b.Bytes) {
-				b.Compact()
-			}
-			return nil
-		}
-		var end *stream.ShardEndError
-		var gap *stream.TrimmedError
-		switch {
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case errors.As(err, &end):
-			return end
-		case errors.Is(err, stream.ErrStreamNotFound), errors.Is(err, stream.ErrShardNotFound), errors.Is(err, stream.ErrClosed):
-			return err
-		case errors.As(err, &gap):
-			f.log.ErrorContext(ctx, "records left retention before they were processed", "from", gap.From, "horizon", gap.Horizon)
-			f.trimmed(gap)
-			continue
-		}
 		wait = f.backoff.Next(f.random, wait)
-		f.log.WarnContext(ctx, "reading the shard failed, trying again", "err", err, "wait", wait)
+		if corrupt := (*stream.CorruptError)(nil); errors.As(err, &corrupt) {
+			f.log.ErrorContext(ctx, "stored records are corrupt: the shard waits until somebody decides", "err", err, "wait", wait)
+		} else {
+			f.log.WarnContext(ctx, "reading the shard failed, trying again: the shard waits", "err", err, "wait", wait)
+		}
 		if !pause(ctx, wait, nil) {
 			return context.Cause(ctx)
+		}
+		if err = f.next(ctx, b); err == nil || ends(ctx, err) {
+			return err
 		}
 	}
 }
 
-// recycle gives a batch back that is processed.
-func (f *fetcher) recycle(b *stream.Batch) { f.free <- b }
+// ends reports whether an error ends the reading.
+func ends(ctx context.Context, err error) bool {
+	var end *stream.ShardEndError
+	return ctx.Err() != nil || errors.As(err, &end) || hopeless(err)
+}
+
+var errNothing = errors.New("the reader gave no records and no error")
+
+// next fills b by one read. Records that are gone are told of and passed over.
+func (f *fetcher) next(ctx context.Context, b *stream.Batch) error {
+	for {
+		l := f.limits()
+		b.MaxRecords, b.MaxBytes = l.records, min(l.bytes, f.size)
+		err := f.reader.Next(ctx, b)
+		var gap *stream.TrimmedError
+		switch {
+		case errors.As(err, &gap):
+			f.log.ErrorContext(ctx, "records left retention before they were processed", "from", gap.From, "horizon", gap.Horizon)
+			f.tel.gap()
+			continue
+		case err != nil:
+			return err
+		case len(b.Records) == 0:
+			return errNothing
+		}
+		f.size = leastBatch
+		if b.Behind > 0 {
+			f.size = min(2*max(b.Bytes, leastBatch), l.bytes)
+		}
+		// Views of larger blocks can keep more memory alive than the shard may
+		// have: then the records get memory of their own.
+		if b.Footprint > max(l.memory, b.Bytes) {
+			b.Compact()
+		}
+		return nil
+	}
+}
+
+// recycle takes back a batch that is processed, and lets go of its records.
+func (f *fetcher) recycle(b *stream.Batch) {
+	b.Reset()
+	f.free <- b
+}
 
 // pause waits for d; it returns false at once when ctx is done or stop closed.
 func pause(ctx context.Context, d time.Duration, stop <-chan struct{}) bool {

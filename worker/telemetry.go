@@ -54,11 +54,11 @@ func newTelemetry(mp metric.MeterProvider, tp trace.TracerProvider) (*telemetry,
 	must(err)
 	t.lag, err = m.Float64Gauge("millrace.shard.lag", metric.WithUnit("s"), metric.WithDescription("How far the last record read is behind the newest of its shard."))
 	must(err)
-	t.retries, err = m.Int64Counter("millrace.records.retried", metric.WithUnit("{batch}"), metric.WithDescription("Batches given again after an error."))
+	t.retries, err = m.Int64Counter("millrace.records.retried", metric.WithUnit("{message}"), metric.WithDescription("Records given again after an error."))
 	must(err)
 	t.trimmed, err = m.Int64Counter("millrace.shard.trimmed", metric.WithUnit("{gap}"), metric.WithDescription("Gaps of records that left retention before they were processed."))
 	must(err)
-	t.blocked, err = m.Int64UpDownCounter("millrace.shards.blocked", metric.WithUnit("{shard}"), metric.WithDescription("Shards that wait because their processor fails."))
+	t.blocked, err = m.Int64UpDownCounter("millrace.shards.blocked", metric.WithUnit("{shard}"), metric.WithDescription("Shards that wait because their processor fails, or because they cannot be read."))
 	must(err)
 	t.checkpoints, err = m.Int64Counter("millrace.checkpoint.writes", metric.WithUnit("{write}"), metric.WithDescription("Checkpoints stored."))
 	must(err)
@@ -76,33 +76,45 @@ func newTelemetry(mp metric.MeterProvider, tp trace.TracerProvider) (*telemetry,
 // so that a batch costs no allocation when nobody listens.
 type shardTelemetry struct {
 	*telemetry
-	spanName string
-	add      []metric.AddOption
-	record   []metric.RecordOption
-	span     []trace.SpanStartOption
-	isBlock  atomic.Bool
+	shard   operation // what is told of the shard itself
+	process operation
+	settle  operation
+	blocks  atomic.Int32 // what makes the shard wait: its processor, its reader
+}
+
+// operation is one kind of thing that is done with a shard.
+type operation struct {
+	name   string
+	add    []metric.AddOption
+	record []metric.RecordOption
+	span   []trace.SpanStartOption
 }
 
 func (t *telemetry) forShard(s *processors.Shard) *shardTelemetry {
-	attrs := attribute.NewSet(
-		attribute.String("messaging.system", "aws.kinesis"),
-		attribute.String("messaging.destination.name", s.Stream.Name),
-		attribute.String("messaging.destination.partition.id", s.ID),
-		attribute.String("messaging.consumer.group.name", s.Application),
-		attribute.String("messaging.client.id", s.Worker),
-		attribute.String("messaging.operation.name", "process"),
-		attribute.String("messaging.operation.type", "process"),
-	)
-	set := metric.WithAttributeSet(attrs)
+	operation := func(name, kind string, spanKind trace.SpanKind) operation {
+		attrs := []attribute.KeyValue{
+			attribute.String("messaging.system", "aws.kinesis"),
+			attribute.String("messaging.destination.name", s.Stream.Name),
+			attribute.String("messaging.destination.partition.id", s.ID),
+			attribute.String("messaging.consumer.group.name", s.Application),
+			attribute.String("messaging.client.id", s.Worker),
+		}
+		if name != "" {
+			attrs = append(attrs, attribute.String("messaging.operation.name", name), attribute.String("messaging.operation.type", kind))
+		}
+		set := metric.WithAttributeSet(attribute.NewSet(attrs...))
+		return operation{
+			name:   name + " " + s.Stream.Name,
+			add:    []metric.AddOption{set},
+			record: []metric.RecordOption{set},
+			span:   []trace.SpanStartOption{trace.WithSpanKind(spanKind), trace.WithAttributes(attrs...)},
+		}
+	}
 	return &shardTelemetry{
 		telemetry: t,
-		spanName:  "process " + s.Stream.Name,
-		add:       []metric.AddOption{set},
-		record:    []metric.RecordOption{set},
-		span: []trace.SpanStartOption{
-			trace.WithSpanKind(trace.SpanKindConsumer),
-			trace.WithAttributes(attrs.ToSlice()...),
-		},
+		shard:     operation("", "", trace.SpanKindInternal),
+		process:   operation("process", "process", trace.SpanKindConsumer),
+		settle:    operation("checkpoint", "settle", trace.SpanKindClient),
 	}
 }
 
@@ -115,7 +127,7 @@ type call struct {
 }
 
 func (t *shardTelemetry) begin(ctx context.Context) call {
-	ctx, span := t.tracer.Start(ctx, t.spanName, t.span...)
+	ctx, span := t.tracer.Start(ctx, t.process.name, t.process.span...)
 	return call{t, ctx, span, time.Now()}
 }
 
@@ -126,49 +138,85 @@ func (c call) end(b *stream.Batch, err error) {
 			attribute.Int("messaging.batch.message_count", len(b.Records)),
 			attribute.Stringer("messaging.message.id", b.Records[0].Sequence),
 		)
-		if err != nil {
-			span.RecordError(err)
-			span.SetStatus(codes.Error, err.Error())
-		}
+	}
+	finish(span, err)
+	took := now.Sub(c.start).Seconds()
+	if err != nil {
+		t.duration.Record(ctx, took, append(t.process.record[:1:1], metric.WithAttributes(errorType(err)))...)
+		return
+	}
+	t.duration.Record(ctx, took, t.process.record...)
+	t.consumed.Add(ctx, int64(len(b.Records)), t.process.add...)
+	t.bytes.Add(ctx, int64(b.Bytes), t.shard.add...)
+	t.lag.Record(ctx, b.Behind.Seconds(), t.shard.record...)
+	t.latency.Record(ctx, now.Sub(b.Records[len(b.Records)-1].Arrival).Seconds(), t.shard.record...)
+}
+
+func finish(span trace.Span, err error) {
+	if err != nil && span.IsRecording() {
+		span.RecordError(err)
+		span.SetAttributes(errorType(err))
+		span.SetStatus(codes.Error, err.Error())
 	}
 	span.End()
-	t.duration.Record(ctx, now.Sub(c.start).Seconds(), t.record...)
-	if err == nil {
-		t.consumed.Add(ctx, int64(len(b.Records)), t.add...)
-		t.bytes.Add(ctx, int64(b.Bytes), t.add...)
-		t.lag.Record(ctx, b.Behind.Seconds(), t.record...)
-		t.latency.Record(ctx, now.Sub(b.Records[len(b.Records)-1].Arrival).Seconds(), t.record...)
+}
+
+// errorType tells errors apart by their type: few enough for a metric.
+func errorType(err error) attribute.KeyValue {
+	kind := fmt.Sprintf("%T", err)
+	if p := (*processors.PanicError)(nil); errors.As(err, &p) {
+		kind = "panic"
 	}
+	return attribute.String("error.type", kind)
 }
 
 // checkpoint measures one storing of a checkpoint.
 func (t *shardTelemetry) checkpoint(ctx context.Context, save func(context.Context) error) error {
+	ctx, span := t.tracer.Start(ctx, t.settle.name, t.settle.span...)
 	start := time.Now()
 	err := save(ctx)
-	t.saving.Record(ctx, time.Since(start).Seconds(), t.record...)
+	finish(span, err)
+	t.saving.Record(ctx, time.Since(start).Seconds(), t.shard.record...)
 	switch {
 	case err == nil:
-		t.checkpoints.Add(ctx, 1, t.add...)
+		t.checkpoints.Add(ctx, 1, t.shard.add...)
 	case errors.Is(err, checkpoint.ErrLeaseLost):
-		t.conflicts.Add(ctx, 1, t.add...)
+		t.conflicts.Add(ctx, 1, t.shard.add...)
 	}
 	return err
 }
 
-// What these count has no request of its own to take a context from.
+// saver measures what goes through a Saver: checkpoints that the worker takes,
+// and those that the processor asks for.
+func (t *shardTelemetry) saver(s checkpoint.Saver) checkpoint.Saver { return measured{s, t} }
 
-func (t *shardTelemetry) trimmedGap(*stream.TrimmedError) {
-	t.telemetry.trimmed.Add(context.Background(), 1, t.add...)
+type measured struct {
+	next checkpoint.Saver
+	tel  *shardTelemetry
 }
 
-func (t *shardTelemetry) retried() { t.retries.Add(context.Background(), 1, t.add...) }
+func (m measured) Save(ctx context.Context, s checkpoint.State) error {
+	return m.tel.checkpoint(ctx, func(ctx context.Context) error { return m.next.Save(ctx, s) })
+}
 
-func (t *shardTelemetry) setBlocked(is bool) {
-	if t.isBlock.Swap(is) != is {
-		delta := int64(-1)
-		if is {
-			delta = 1
-		}
-		t.blocked.Add(context.Background(), delta, t.add...)
+// What these count has no request of its own to take a context from.
+
+func (t *shardTelemetry) gap() { t.trimmed.Add(context.Background(), 1, t.shard.add...) }
+
+func (t *shardTelemetry) retried(records int) {
+	t.retries.Add(context.Background(), int64(records), t.shard.add...)
+}
+
+// block says that something makes the shard wait, until unblock. Both its
+// processor and its reader may at one time; it is one shard all the same.
+func (t *shardTelemetry) block() {
+	if t.blocks.Add(1) == 1 {
+		t.blocked.Add(context.Background(), 1, t.shard.add...)
+	}
+}
+
+func (t *shardTelemetry) unblock() {
+	if t.blocks.Add(-1) == 0 {
+		t.blocked.Add(context.Background(), -1, t.shard.add...)
 	}
 }

@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync/atomic"
 
 	"github.com/millrace/millrace/checkpoint"
@@ -77,69 +76,27 @@ func (w *Worker) hold(ctx context.Context, h lease.Hold) error {
 	w.held.Add(1)
 	defer w.held.Add(-1)
 	row := h.Lease()
-	source, id, err := w.stream(ctx, row)
-	if err != nil {
-		return err
-	}
-	reader, err := source.Open(ctx, row.Shard, row.Checkpoint.Position)
-	if err != nil {
-		return fmt.Errorf("open %s of %s at %v: %w", row.Shard, id.Name, row.Checkpoint.Position, err)
-	}
-	defer reader.Close()
-
 	shard := processors.Shard{
 		Application: w.cfg.Application, Worker: w.cfg.Name,
-		Stream: id, ID: row.Shard, Parents: row.Parents, Hash: row.Hash,
+		Stream: stream.Identity{Name: row.Stream}, ID: row.Shard,
+		Parents: row.Parents, Hash: row.Hash,
 		Term: h.Term(),
 	}
-	processor, err := w.processor(shard)
-	if err != nil {
-		return err
-	}
+	tel := w.tel.forShard(&shard)
 	tracker := checkpoint.NewTracker(row.Checkpoint.Position)
 	c := &consumer{
-		cfg:       &w.cfg,
-		hold:      h,
-		shard:     shard,
-		processor: processor,
-		tracker:   tracker,
-		keeper:    checkpoint.NewKeeper(h, tracker, row.Checkpoint),
-		log:       w.cfg.Logger.With("stream", id.Name, "shard", row.Shard, "term", h.Term()),
-		tel:       w.tel.forShard(&shard),
-		random:    w.cfg.random(shard, "consumer"),
-		dirty:     make(chan struct{}, 1),
+		cfg:     &w.cfg,
+		hold:    h,
+		shard:   shard,
+		tracker: tracker,
+		keeper:  checkpoint.NewKeeper(tel.saver(h), tracker, row.Checkpoint),
+		log:     w.cfg.Logger.With("stream", row.Stream, "shard", row.Shard, "term", h.Term()),
+		tel:     tel,
+		random:  w.cfg.random(h, "consumer"),
+		dirty:   make(chan struct{}, 1),
+		load:    newLoadMeter(row.Load),
 	}
-	c.log.InfoContext(ctx, "processing shard", "from", row.Checkpoint.Position)
-	return c.run(ctx, reader, w.limits)
-}
-
-// stream finds the stream that a lease is about: the same incarnation, not only
-// the same name.
-func (w *Worker) stream(ctx context.Context, row lease.Lease) (stream.Stream, stream.Identity, error) {
-	for _, s := range w.cfg.Streams {
-		id, err := s.Identity(ctx)
-		if err != nil {
-			return nil, id, fmt.Errorf("identify the stream of %s: %w", row.Key, err)
-		}
-		if id.ID() == row.StreamID {
-			return s, id, nil
-		}
-	}
-	return nil, stream.Identity{}, fmt.Errorf("lease %s is about %s: %w", row.Key, row.StreamID, stream.ErrStreamNotFound)
-}
-
-func (w *Worker) processor(shard processors.Shard) (p processors.RecordProcessor, err error) {
-	err = processors.Try(func() error {
-		p = w.cfg.Processor(shard)
-		return nil
-	})
-	if err == nil && p == nil {
-		err = errors.New("it returned nil: return a RecordProcessor")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("worker: Config.Processor for %s: %w", shard.ID, err)
-	}
-	return processors.Recover(p), nil
+	return c.run(ctx, w.limits)
 }
 
 // limits bound one batch.
