@@ -60,6 +60,8 @@ func (b *backoff) delay() time.Duration {
 }
 
 // wait returns after d, or earlier when ctx is done (false) or something kicks.
+// Whoever waited looks at everything now, so a kick of this moment is answered,
+// even if the time is over, too.
 func wait(ctx context.Context, d time.Duration, kick <-chan struct{}) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -67,6 +69,10 @@ func wait(ctx context.Context, d time.Duration, kick <-chan struct{}) bool {
 	case <-ctx.Done():
 		return false
 	case <-timer.C:
+		select {
+		case <-kick:
+		default:
+		}
 	case <-kick:
 	}
 	return ctx.Err() == nil

@@ -221,7 +221,9 @@ func (m *Memory) Changes(ctx context.Context, wake func()) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-w:
-			wake()
+			if ctx.Err() == nil {
+				wake()
+			}
 		}
 	}
 }
