@@ -125,23 +125,23 @@ func (h *held) write(ctx context.Context, what string, last bool, change func(Le
 				continue
 			}
 			// A holder who has just learned that it is to let go writes that instead.
-			return h.unknown(ctx)
+			return context.Cause(ctx)
 		case ctx.Err() != nil:
-			return h.unknown(ctx)
+			return h.unknown(ctx, last)
 		}
 		h.s.log.DebugContext(ctx, "cannot write lease, trying again", "shard", base.Shard, "err", err)
 		if !wait(ctx, pause.delay(), nil) {
-			return h.unknown(ctx)
+			return h.unknown(ctx, last)
 		}
 	}
 }
 
 // unknown returns what to say of a write whose fate is not known when time is
 // up: nil when it was a last one that somebody saw go through.
-func (h *held) unknown(ctx context.Context) error {
+func (h *held) unknown(ctx context.Context, last bool) error {
 	h.s.mu.Lock()
 	defer h.s.mu.Unlock()
-	if h.done {
+	if last && h.done {
 		return nil
 	}
 	return context.Cause(ctx)

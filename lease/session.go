@@ -116,7 +116,9 @@ func (s *session) leave() {
 	for _, h := range s.inOrder() {
 		h.drain()
 	}
-	kick(s.beatNow)
+	if len(s.slots) > 0 {
+		kick(s.beatNow) // it says that the worker is draining
+	}
 	kick(s.planNow)
 }
 
