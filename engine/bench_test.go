@@ -160,18 +160,23 @@ func BenchmarkPutToReader(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer r.Close()
-			begun := make(chan time.Time, 1)
+			if err := s.SetRetention(b.Context(), 24*time.Hour); err != nil {
+				b.Fatal(err)
+			}
+			begun := make(chan time.Time, b.N)
 			var total time.Duration
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
 				var batch stream.Batch
-				for range b.N {
+				for n := 0; n < b.N; n += len(batch.Records) {
 					if err := r.Next(b.Context(), &batch); err != nil {
 						b.Error(err)
 						return
 					}
-					total += time.Since(<-begun)
+					for range batch.Records {
+						total += time.Since(<-begun)
+					}
 				}
 			}()
 			data := make([]byte, 1024)
