@@ -163,28 +163,27 @@ func BenchmarkPutToReader(b *testing.B) {
 			if err := s.SetRetention(b.Context(), 24*time.Hour); err != nil {
 				b.Fatal(err)
 			}
-			begun := make(chan time.Time, b.N)
-			var total time.Duration
-			done := make(chan struct{})
-			go func() {
-				defer close(done)
+			begun, seen := make(chan time.Time, 1), make(chan time.Time)
+			var readers sync.WaitGroup
+			readers.Go(func() {
+				defer close(seen)
 				var batch stream.Batch
-				for n := 0; n < b.N; n += len(batch.Records) {
+				for range b.N { // one record at a time is on its way
 					if err := r.Next(b.Context(), &batch); err != nil {
 						b.Error(err)
 						return
 					}
-					for range batch.Records {
-						total += time.Since(<-begun)
-					}
+					seen <- time.Now()
 				}
-			}()
+			})
+			var total time.Duration
 			data := make([]byte, 1024)
 			for range b.N {
 				begun <- time.Now()
 				mustPut(b, s, stream.Entry{PartitionKey: "k", Data: data})
+				total += (<-seen).Sub(<-begun)
 			}
-			<-done
+			readers.Wait()
 			b.ReportMetric(float64(total.Microseconds())/float64(b.N), "µs/put-to-reader")
 		})
 	}
