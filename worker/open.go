@@ -34,7 +34,11 @@ func (c *consumer) open(ctx context.Context, from stream.Position) (reader strea
 	return reader, errors.Join(err, final)
 }
 
+var errSlow = errors.New("stream: no answer in FailoverTime")
+
 func (c *consumer) openOnce(ctx context.Context, from stream.Position) (stream.Reader, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.FailoverTime, errSlow)
+	defer cancel()
 	row := c.hold.Lease()
 	s, id, err := find(ctx, c.cfg.Streams, row.StreamID)
 	if err != nil {
