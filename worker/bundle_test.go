@@ -338,6 +338,9 @@ func (a *ailing) Open(ctx context.Context, shard string, from stream.Position) (
 	return &ailingReader{r, a, shard}, err
 }
 
+// errEmpty as the error of Next stands for no records and no error.
+var errEmpty = errors.New("empty")
+
 type ailingReader struct {
 	stream.Reader
 	stream *ailing
@@ -349,10 +352,15 @@ func (r *ailingReader) Next(ctx context.Context, b *stream.Batch) error {
 	err := r.stream.next
 	concerned := r.stream.shard == "" || r.stream.shard == r.shard
 	r.stream.mu.Unlock()
-	if concerned && err != nil {
+	switch {
+	case !concerned || err == nil:
+		return r.Reader.Next(ctx, b)
+	case err == errEmpty:
+		b.Reset()
+		return nil
+	default:
 		return err
 	}
-	return r.Reader.Next(ctx, b)
 }
 
 // first returns the sequence number of the first record of the first shard.

@@ -28,7 +28,7 @@ func TestAStreamThatCannotBeReachedIsWaitedFor(t *testing.T) {
 		"it does not answer":          {func(a *ailing) { a.hang = true }, ""},
 		"shards cannot be opened":     {func(a *ailing) { a.open = errAway }, "open the shard failed, trying again: the shard waits"},
 		"shards cannot be read":       {func(a *ailing) { a.next = errAway }, "reading the shard failed, trying again: the shard waits"},
-		"readers give nothing":        {func(a *ailing) { a.next = errNothing }, "gave no records and no error"},
+		"readers give nothing":        {func(a *ailing) { a.next = errEmpty }, "gave no records and no error"},
 	} {
 		for _, when := range []string{"at first contact", "later"} {
 			t.Run(name+", "+when, func(t *testing.T) {
@@ -70,6 +70,9 @@ func TestAStreamThatCannotBeReachedIsWaitedFor(t *testing.T) {
 					if took := time.Since(begin); took > cfg.withDefaults().FailoverTime+time.Second {
 						t.Errorf("the stop took %v while the stream was away", took)
 					}
+					if b.log.count("level=WARN", errDraining.Error()) != 0 {
+						t.Error("the stop is told of as a failure")
+					}
 					sick.set(func(a *ailing) { a.hang, a.identity, a.open, a.next = false, nil, nil, nil })
 					w = b.start(cfg)
 					b.ledger.wait(t, b.put)
@@ -99,6 +102,63 @@ func TestABrokenStreamHoldsUpNoOther(t *testing.T) {
 				b.ledger.wait(t, 20)
 				w.stop()
 				b.ledger.check(t, 20, 1)
+			})
+		})
+	}
+}
+
+func TestAStreamIsMissingOnlyWhenAllHaveAnswered(t *testing.T) {
+	memory := streamtest.NewMemory("orders", 1)
+	id, err := memory.Identity(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := streamtest.NewMemory("refunds", 1)
+	deleted, away, silent := &ailing{identity: stream.ErrStreamNotFound}, &ailing{identity: errAway}, &ailing{hang: true}
+	for name, test := range map[string]struct {
+		streams []stream.Stream
+		want    error
+	}{
+		"there":            {[]stream.Stream{other, memory}, nil},
+		"beside the sick":  {[]stream.Stream{deleted, away, silent, memory}, nil},
+		"another one":      {[]stream.Stream{other}, stream.ErrStreamNotFound},
+		"deleted":          {[]stream.Stream{deleted, other}, stream.ErrStreamNotFound},
+		"perhaps the sick": {[]stream.Stream{deleted, away, other}, errAway},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, got, err := find(t.Context(), test.streams, id.ID())
+			if !errors.Is(err, test.want) || hopeless(err) != (test.want == stream.ErrStreamNotFound) {
+				t.Fatalf("error %v, want %v", err, test.want)
+			}
+			if test.want == nil && (s != memory || got != id) {
+				t.Errorf("found %v, %v", s, got)
+			}
+		})
+	}
+}
+
+func TestAShardThatIsGoneIsNotTriedInHaste(t *testing.T) {
+	for name, sicken := range map[string]func(*ailing){
+		"when it is opened": func(a *ailing) { a.open = stream.ErrShardNotFound },
+		"when it is read":   func(a *ailing) { a.next = stream.ErrShardNotFound },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := setup(t, 1)
+				sick := &ailing{Stream: b.stream}
+				sick.set(sicken)
+				cfg := b.config("a")
+				cfg.Streams = []stream.Stream{sick}
+				w := b.start(cfg)
+				time.Sleep(10 * time.Minute)
+				w.stop()
+				taken, told := b.log.count("lease taken"), b.log.count("level=ERROR", "shard not found")
+				if told != taken {
+					t.Errorf("%d terms failed, %d are told of", taken, told)
+				}
+				if taken < 10 || taken > 200 {
+					t.Errorf("%d terms in ten minutes", taken)
+				}
 			})
 		})
 	}
