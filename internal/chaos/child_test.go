@@ -9,12 +9,10 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/millrace/millrace/engine"
@@ -41,14 +39,21 @@ const (
 // journal is a file of events that outlives a kill: what write(2) has taken
 // stays, whatever becomes of the process. One line an event:
 //
-//	S number                       about to be put
-//	A number                       acknowledged
-//	D shard term sequence number   processed
+//	S number .                       about to be put
+//	A number .                       acknowledged
+//	D shard term sequence number .   processed
+//
+// A kill in the middle of a long write leaves a line without its end. It says
+// nothing: an event that is not written down has not happened.
 type journal struct{ f *os.File }
 
 func openJournal(dir string) (*journal, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "journal"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	return &journal{f}, err
+	if err != nil {
+		return nil, err
+	}
+	j := &journal{f}
+	return j, j.write([]byte("\n")) // so that a line that was cut stays alone
 }
 
 func (j *journal) write(lines []byte) error {
@@ -63,9 +68,12 @@ func child() error {
 		return err
 	}
 	finish := os.Getenv(envFinish) != ""
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-
+	go func() {
+		// The parent never writes: this returns when it is gone, however it ended.
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(1)
+	}()
+	ctx := context.Background()
 	j, err := openJournal(dir)
 	if err != nil {
 		return err
@@ -93,16 +101,28 @@ func child() error {
 			enough()
 		}
 	}
+	m := &marks{}
+	if finish {
+		if m, err = putMarks(ctx, s); err != nil {
+			return err
+		}
+	}
 	fmt.Println("ready") // the parent waits for it before it counts the time to the kill
 	for i := range workers {
-		w, err := newWorker(i, s, leases, j)
+		w, err := newWorker(i, s, leases, j, m)
 		if err != nil {
 			return err
 		}
 		wg.Go(func() { fail(w.Run(runCtx)) })
 	}
 	if finish {
-		wg.Go(func() { fail(untilDone(runCtx, s, leases)); enough() })
+		wg.Go(func() {
+			select {
+			case <-m.all:
+				enough()
+			case <-runCtx.Done():
+			}
+		})
 	} else {
 		for i := range producers {
 			wg.Go(func() { fail(produce(runCtx, s, j, i, first)) })
@@ -118,7 +138,7 @@ func child() error {
 
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
-func newWorker(i int, s stream.Stream, leases *sqlite.Store, j *journal) (*worker.Worker, error) {
+func newWorker(i int, s stream.Stream, leases *sqlite.Store, j *journal, m *marks) (*worker.Worker, error) {
 	return worker.New(worker.Config{
 		Application: "chaos", Name: fmt.Sprint("worker-", i),
 		Streams: []stream.Stream{s}, Leases: leases, Logger: quiet(),
@@ -129,7 +149,10 @@ func newWorker(i int, s stream.Stream, leases *sqlite.Store, j *journal) (*worke
 				lines = lines[:0]
 				for i := range b.Records {
 					r := &b.Records[i]
-					lines = fmt.Appendf(lines, "D %s %d %v %s\n", shard.ID, shard.Term, r.Sequence, r.Data)
+					if m.seen(r.Data) {
+						continue
+					}
+					lines = fmt.Appendf(lines, "D %s %d %v %s .\n", shard.ID, shard.Term, r.Sequence, bytes.TrimRight(r.Data, " "))
 				}
 				return j.write(lines)
 			})
@@ -148,7 +171,7 @@ func produce(ctx context.Context, s *engine.Stream, j *journal, who, first int) 
 				PartitionKey: "key-" + strconv.Itoa(n%keys),
 				Data:         append([]byte(number), bytes.Repeat([]byte{' '}, rand.IntN(400))...),
 			})
-			submitted = fmt.Appendf(submitted, "S %s\n", number)
+			submitted = fmt.Appendf(submitted, "S %s .\n", number)
 			n += producers
 		}
 		if err := j.write(submitted); err != nil {
@@ -162,7 +185,7 @@ func produce(ctx context.Context, s *engine.Stream, j *journal, who, first int) 
 			if r.Err != nil {
 				return r.Err
 			}
-			acked = fmt.Appendf(acked, "A %s\n", bytes.TrimRight(entries[i].Data, " "))
+			acked = fmt.Appendf(acked, "A %s .\n", bytes.TrimRight(entries[i].Data, " "))
 		}
 		if err := j.write(acked); err != nil {
 			return err
@@ -185,76 +208,49 @@ func reshard(ctx context.Context, s *engine.Stream) error {
 	}
 }
 
-// untilDone returns when every shard is ended or has a checkpoint at its end.
-func untilDone(ctx context.Context, s *engine.Stream, leases *sqlite.Store) error {
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		done, err := isDone(ctx, s, leases)
-		if err != nil || done {
-			return err
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
+// marks are records behind all others, one in each open shard: when they have
+// come, everything has.
+type marks struct {
+	mu   sync.Mutex
+	left map[string]bool
+	all  chan struct{} // closed when none is left
 }
 
-func isDone(ctx context.Context, s *engine.Stream, leases *sqlite.Store) (bool, error) {
+const mark = "mark "
+
+func putMarks(ctx context.Context, s *engine.Stream) (*marks, error) {
+	m := &marks{left: map[string]bool{}, all: make(chan struct{})}
 	shards, err := s.Shards(ctx)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	at := map[string]stream.Position{}
-	for l, err := range leases.Leases(ctx) {
-		if err != nil {
-			return false, err
-		}
-		at[l.Shard] = l.Checkpoint.Position
-	}
+	var entries []stream.Entry
 	for _, shard := range shards {
-		p, known := at[shard.ID]
-		if shard.Closed {
-			// An ended shard's lease is retired some time after its end.
-			if known && p != stream.ShardEnd {
-				return false, nil
-			}
-			continue
-		}
-		if !known {
-			return false, nil
-		}
-		rest, err := readRest(ctx, s, shard.ID, p)
-		if err != nil || rest > 0 {
-			return false, err
+		if !shard.Closed {
+			data := fmt.Sprintf("%s%d in %s", mark, os.Getpid(), shard.ID)
+			entries = append(entries, stream.Entry{PartitionKey: "mark", Data: []byte(data), HashKey: shard.Hash.Start, HasHashKey: true})
+			m.left[data] = true
 		}
 	}
-	return true, nil
+	results, err := s.Put(ctx, entries...)
+	for _, r := range results {
+		err = errors.Join(err, r.Err)
+	}
+	return m, err
 }
 
-// readRest counts the records of an open shard behind a position: those up to
-// the shard's present end.
-func readRest(ctx context.Context, s *engine.Stream, shard string, from stream.Position) (n int, err error) {
-	end, err := s.Pin(ctx, shard)
-	if err != nil {
-		return 0, err
+// seen reports whether a record is a mark, and ticks it off.
+func (m *marks) seen(data []byte) bool {
+	if !bytes.HasPrefix(data, []byte(mark)) {
+		return false
 	}
-	r, err := s.Open(ctx, shard, from)
-	if err != nil {
-		return 0, err
-	}
-	defer r.Close()
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Millisecond) // an empty rest waits for ever
-	defer cancel()
-	var b stream.Batch
-	for r.Next(ctx, &b) == nil {
-		for i := range b.Records {
-			if end.Includes(b.Records[i].Sequence) {
-				n++
-			}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.left[string(data)] {
+		delete(m.left, string(data))
+		if len(m.left) == 0 {
+			close(m.all)
 		}
 	}
-	return n, nil
+	return true
 }

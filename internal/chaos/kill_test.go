@@ -85,10 +85,13 @@ func start(t *testing.T, dir string, first int, finish bool) *process {
 	if finish {
 		p.cmd.Env = append(p.cmd.Env, envFinish+"=1")
 	}
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	p.cmd.Stderr = &p.stderr
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
+		t.Fatal(err)
+	}
+	// The child ends when its input does, so that it does not outlive the test.
+	if _, err := p.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.cmd.Start(); err != nil {
@@ -148,9 +151,13 @@ func readJournal(t *testing.T, dir string) *story {
 	}
 	defer f.Close()
 	s := &story{submitted: map[int]bool{}, acked: map[int]bool{}, done: map[int]bool{}, shards: map[string][]delivery{}}
-	for lines := bufio.NewScanner(f); lines.Scan(); {
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
 		fields := strings.Fields(lines.Text())
-		number, err := strconv.Atoi(fields[len(fields)-1])
+		if len(fields) == 0 || fields[len(fields)-1] != "." {
+			continue // cut by a kill
+		}
+		number, err := strconv.Atoi(fields[len(fields)-2])
 		if err != nil {
 			t.Fatalf("journal: %q", lines.Text())
 		}
@@ -175,7 +182,12 @@ func readJournal(t *testing.T, dir string) *story {
 			s.done[number] = true
 			s.deliveries++
 			s.shards[fields[1]] = append(s.shards[fields[1]], d)
+		default:
+			t.Fatalf("journal: %q", lines.Text())
 		}
+	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
 	}
 	return s
 }
