@@ -29,7 +29,11 @@ func runLatency(ctx context.Context, o options, report func(row)) error {
 		name string
 		engine.Durability
 	}{{"durable", engine.Durable}, {"relaxed", engine.LoseOnPowerFailure}} {
-		for _, rate := range []int{1000, 10000} {
+		rates := []int{1000, 10000}
+		if o.quick {
+			rates = rates[:1]
+		}
+		for _, rate := range rates {
 			if err := latencyCase(ctx, o, mode.name, mode.Durability, rate, report); err != nil {
 				return err
 			}
@@ -40,13 +44,13 @@ func runLatency(ctx context.Context, o options, report func(row)) error {
 
 func latencyCase(ctx context.Context, o options, name string, d engine.Durability, rate int, report func(row)) (err error) {
 	const shards = 16
-	seconds := 3
+	n := 3 * rate
 	if o.quick {
-		seconds = 1
+		n = rate / 5
 	}
 	values := map[string][]float64{}
 	for range o.rounds {
-		put, processed, err := latencyRound(ctx, o, d, rate, rate*seconds, shards)
+		put, processed, err := latencyRound(ctx, o, d, rate, n, shards)
 		if err != nil {
 			return err
 		}

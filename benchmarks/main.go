@@ -16,8 +16,10 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"os/signal"
@@ -45,7 +47,6 @@ type row struct {
 	Case  string            `json:"case"`
 	Units []string          `json:"-"` // the order of Values in a table
 	Value map[string]spread `json:"values"`
-	Note  string            `json:"note,omitempty"`
 }
 
 // spread is what several rounds gave.
@@ -70,78 +71,100 @@ func main() {
 	name := flag.String("run", "", "the benchmark to run; several by commas; all of them by \"all\"")
 	asJSON := flag.Bool("json", false, "print one JSON object a row")
 	dir := flag.String("dir", "", "where data goes; it should be on the disk to be measured (default: a temporary directory, removed at the end)")
-	rounds := flag.Int("rounds", 5, "rounds of each figure")
+	rounds := flag.Int("rounds", 0, "rounds of each figure (default: 5; with -quick, 1)")
 	quick := flag.Bool("quick", false, "small and fast, for a look whether it works")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *list, *name, *asJSON, *dir, *rounds, *quick); err != nil {
+	if *list || *name == "" {
+		for _, n := range slices.Sorted(maps.Keys(benchmarks)) {
+			fmt.Printf("%-10s %s\n", n, benchmarks[n].about)
+		}
+		return
+	}
+	if err := run(ctx, os.Stdout, *name, *asJSON, options{*dir, *rounds, *quick}); err != nil {
 		fmt.Fprintln(os.Stderr, "benchmarks:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, list bool, name string, asJSON bool, dir string, rounds int, quick bool) error {
-	names := slices.Sorted(maps.Keys(benchmarks))
-	if list || name == "" {
-		for _, n := range names {
-			fmt.Printf("%-10s %s\n", n, benchmarks[n].about)
+// run runs the benchmarks with these names and prints what they report.
+func run(ctx context.Context, out io.Writer, name string, asJSON bool, o options) error {
+	names := strings.Split(name, ",")
+	if name == "all" {
+		names = slices.Sorted(maps.Keys(benchmarks))
+	}
+	for _, n := range names {
+		if _, ok := benchmarks[n]; !ok {
+			return fmt.Errorf("-run is %q: there is no benchmark %q; -list names them", name, n)
 		}
-		return nil
 	}
-	if rounds < 1 {
-		return fmt.Errorf("-rounds is %d: use at least 1", rounds)
+	switch {
+	case o.rounds < 0:
+		return fmt.Errorf("-rounds is %d: use at least 1, or 0 for the default", o.rounds)
+	case o.rounds == 0 && o.quick:
+		o.rounds = 1
+	case o.rounds == 0:
+		o.rounds = 5
 	}
-	if name != "all" {
-		names = strings.Split(name, ",")
-	}
-	if dir == "" {
+	if o.dir == "" {
 		temp, err := os.MkdirTemp("", "millrace-bench-")
 		if err != nil {
 			return err
 		}
 		defer os.RemoveAll(temp)
-		dir = temp
+		o.dir = temp
 	}
-	fmt.Println(machine())
+	print := printTable
+	if asJSON {
+		print = printJSON
+	} else {
+		fmt.Fprintln(out, machine())
+	}
 	for _, n := range names {
-		b, ok := benchmarks[n]
-		if !ok {
-			return fmt.Errorf("-run %q: there is no such benchmark; -list names them", n)
-		}
-		fmt.Printf("\n%s: %s\n", n, b.about)
-		table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-		var header string
-		err := b.run(ctx, options{dir: dir, rounds: rounds, quick: quick}, func(r row) {
-			if asJSON {
-				line, _ := json.Marshal(struct {
-					Benchmark string `json:"benchmark"`
-					row
-				}{n, r})
-				fmt.Println(string(line))
-				return
-			}
-			if h := strings.Join(r.Units, "\t"); h != header {
-				header = h
-				fmt.Fprintf(table, "\t%s\t\n", h)
-			}
-			fmt.Fprintf(table, "%s\t", r.Case)
-			for _, u := range r.Units {
-				v := r.Value[u]
-				fmt.Fprintf(table, "%s [%s..%s]\t", number(v.Median), number(v.Min), number(v.Max))
-			}
-			fmt.Fprintf(table, "%s\n", r.Note)
-		})
-		table.Flush()
-		if err != nil {
+		if err := print(out, n, func(report func(row)) error { return benchmarks[n].run(ctx, o, report) }); err != nil {
 			return fmt.Errorf("%s: %w", n, err)
 		}
 	}
 	return nil
 }
 
-// machine is the first line of every run: without it, no figure means anything.
+// printJSON prints one object a row, each with the machine's name: lines of
+// several runs may be mixed.
+func printJSON(out io.Writer, name string, run func(report func(row)) error) error {
+	encoder := json.NewEncoder(out)
+	var failed error
+	err := run(func(r row) {
+		failed = errors.Join(failed, encoder.Encode(struct {
+			Benchmark string `json:"benchmark"`
+			Machine   string `json:"machine"`
+			row
+		}{name, machine(), r}))
+	})
+	return errors.Join(err, failed)
+}
+
+func printTable(out io.Writer, name string, run func(report func(row)) error) error {
+	fmt.Fprintf(out, "\n%s: %s\n", name, benchmarks[name].about)
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	var header string
+	err := run(func(r row) {
+		if h := strings.Join(r.Units, "\t"); h != header {
+			header = h
+			fmt.Fprintf(table, "\t%s\t\n", h)
+		}
+		fmt.Fprintf(table, "%s\t", r.Case)
+		for _, u := range r.Units {
+			v := r.Value[u]
+			fmt.Fprintf(table, "%s [%s..%s]\t", number(v.Median), number(v.Min), number(v.Max))
+		}
+		fmt.Fprintln(table)
+	})
+	return errors.Join(err, table.Flush())
+}
+
+// machine says where a figure was measured: without it, no figure means anything.
 func machine() string {
 	model := "unknown processor"
 	if f, err := os.Open("/proc/cpuinfo"); err == nil {

@@ -10,20 +10,30 @@ import (
 type usage struct {
 	wall, cpu time.Duration
 	allocs    uint64
-	bytes     uint64
+	bytes     uint64 // allocated
 }
 
-// measure runs f and returns what it cost.
-func measure(f func() error) (usage, error) {
+// stopwatch measures one stretch of work. Its zero value is at rest.
+type stopwatch struct {
+	began  time.Time
+	cpu    time.Duration
+	memory runtime.MemStats
+}
+
+// start begins to measure, with the garbage of what was before collected.
+func (w *stopwatch) start() {
 	runtime.GC()
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	cpu, start := cpuTime(), time.Now()
-	err := f()
-	u := usage{wall: time.Since(start), cpu: cpuTime() - cpu}
-	runtime.ReadMemStats(&after)
-	u.allocs, u.bytes = after.Mallocs-before.Mallocs, after.TotalAlloc-before.TotalAlloc
-	return u, err
+	runtime.ReadMemStats(&w.memory)
+	w.cpu, w.began = cpuTime(), time.Now()
+}
+
+// stop returns what it cost since start.
+func (w *stopwatch) stop() usage {
+	u := usage{wall: time.Since(w.began), cpu: cpuTime() - w.cpu}
+	var now runtime.MemStats
+	runtime.ReadMemStats(&now)
+	u.allocs, u.bytes = now.Mallocs-w.memory.Mallocs, now.TotalAlloc-w.memory.TotalAlloc
+	return u
 }
 
 func cpuTime() time.Duration {

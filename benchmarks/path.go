@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/millrace/millrace/engine"
 	"github.com/millrace/millrace/lease/sqlite"
@@ -24,12 +23,12 @@ import (
 // reader a shard, and through the whole worker path with leases in SQLite,
 // automatic checkpoints and a processor that only counts.
 func runPath(ctx context.Context, o options, report func(row)) error {
-	total := 256 << 20 // bytes of payload in the stream
+	total, counts := 256<<20, []int{1, 16, 256} // bytes of payload in the stream, shards
 	if o.quick {
-		total = 8 << 20
+		total, counts = 4<<20, []int{1, 16}
 	}
 	for _, size := range []int{100, 1024} {
-		for _, shards := range []int{1, 16, 256} {
+		for _, shards := range counts {
 			if err := pathCase(ctx, o, total, size, shards, report); err != nil {
 				return err
 			}
@@ -58,25 +57,19 @@ func pathCase(ctx context.Context, o options, total, size, shards int, report fu
 		return err
 	}
 
-	// Each returns from the first record to the last: taking the leases at the
-	// start and giving them up at the end is not what is measured here.
-	readers := map[string]func() (time.Duration, error){
-		"reader": func() (time.Duration, error) { return readAll(ctx, s, n) },
-		"worker": func() (time.Duration, error) { return workAll(ctx, s, n, filepath.Join(dir, "leases.db")) },
+	readers := map[string]func() (usage, error){
+		"reader": func() (usage, error) { return readAll(ctx, s, n) },
+		"worker": func() (usage, error) { return workAll(ctx, s, n, shards, filepath.Join(dir, "leases.db")) },
 	}
 	results := map[string]map[string][]float64{"reader": {}, "worker": {}}
 	for range o.rounds {
 		for _, who := range []string{"reader", "worker"} {
-			var wall time.Duration
-			u, err := measure(func() (err error) {
-				wall, err = readers[who]()
-				return err
-			})
+			u, err := readers[who]()
 			if err != nil {
-				return err
+				return fmt.Errorf("%s: %w", who, err)
 			}
 			v := results[who]
-			v["M rec/s"] = append(v["M rec/s"], float64(n)/wall.Seconds()/1e6)
+			v["M rec/s"] = append(v["M rec/s"], float64(n)/u.wall.Seconds()/1e6)
 			v["CPU ns/rec"] = append(v["CPU ns/rec"], float64(u.cpu.Nanoseconds())/float64(n))
 			v["allocs/rec"] = append(v["allocs/rec"], float64(u.allocs)/float64(n))
 			v["bytes/rec"] = append(v["bytes/rec"], float64(u.bytes)/float64(n))
@@ -133,80 +126,120 @@ func fill(ctx context.Context, s *engine.Stream, total, size int) (n int, err er
 	return n, nil
 }
 
-// readAll reads every shard from its beginning with a reader of its own.
-func readAll(ctx context.Context, s *engine.Stream, n int) (time.Duration, error) {
+// readAll reads every shard from its beginning with a reader of its own. It is
+// measured from the opening of the readers to the last record.
+func readAll(ctx context.Context, s *engine.Stream, n int) (u usage, err error) {
 	shards, err := s.Shards(ctx)
 	if err != nil {
-		return 0, err
+		return u, err
 	}
-	start := time.Now()
-	ctx, enough := context.WithCancel(ctx)
-	defer enough()
+	ctx, enough := context.WithCancelCause(ctx)
+	defer enough(nil)
+	var watch stopwatch
+	watch.start()
 	var left atomic.Int64
 	left.Store(int64(n))
 	var wg sync.WaitGroup
 	for _, shard := range shards {
-		r, err := s.Open(ctx, shard.ID, stream.TrimHorizon)
-		if err != nil {
-			return 0, err
-		}
 		wg.Go(func() {
+			r, err := s.Open(ctx, shard.ID, stream.TrimHorizon)
+			if err != nil {
+				enough(err)
+				return
+			}
 			defer r.Close()
 			b := stream.Batch{MaxRecords: 1000, MaxBytes: 1 << 20}
-			for r.Next(ctx, &b) == nil {
+			for {
+				if err := r.Next(ctx, &b); err != nil {
+					enough(err) // once the last record was read, the others end by that
+					return
+				}
 				if left.Add(-int64(len(b.Records))) <= 0 {
-					enough()
+					u = watch.stop()
+					enough(errAllRead)
 					return
 				}
 			}
 		})
 	}
 	wg.Wait()
-	if l := left.Load(); l != 0 {
-		return 0, fmt.Errorf("%d of %d records were not read", l, n)
+	if err := context.Cause(ctx); !errors.Is(err, errAllRead) {
+		return u, err
 	}
-	return time.Since(start), nil
+	return u, nil
 }
+
+var errAllRead = errors.New("every record was read")
 
 var applications atomic.Int64
 
 // workAll processes every record with one worker, from the beginning: each call
-// is an application of its own.
-func workAll(ctx context.Context, s *engine.Stream, n int, leasesFile string) (wall time.Duration, err error) {
+// is an application of its own. It is measured from the moment when all leases
+// are taken, before the first read, to the last record; taking and giving up
+// leases is not what is measured here.
+func workAll(ctx context.Context, s *engine.Stream, n, shards int, leasesFile string) (u usage, err error) {
 	app := "bench-" + strconv.FormatInt(applications.Add(1), 10)
 	leases, err := sqlite.Open(ctx, leasesFile, sqlite.Config{Application: app})
 	if err != nil {
-		return 0, err
+		return u, err
 	}
 	defer func() { err = errors.Join(err, leases.Close()) }()
 	ctx, enough := context.WithCancel(ctx)
 	defer enough()
-	var first sync.Once
-	var start, end time.Time
-	var left atomic.Int64
-	left.Store(int64(n))
+	c := &counters{held: make(chan struct{}), enough: enough}
+	c.missing.Store(int64(shards))
+	c.left.Store(int64(n))
 	w, err := worker.New(worker.Config{
 		Application: app, Streams: []stream.Stream{s}, Leases: leases,
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Processor: func(processors.Shard) processors.RecordProcessor {
-			return processors.Func(func(_ context.Context, b *processors.Batch) error {
-				first.Do(func() { start = time.Now() })
-				if left.Add(-int64(len(b.Records))) <= 0 {
-					end = time.Now()
-					enough()
-				}
-				return nil
-			})
-		},
+		Logger:    slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Processor: func(processors.Shard) processors.RecordProcessor { return counter{all: c} },
 	})
 	if err != nil {
-		return 0, err
+		return u, err
 	}
 	if err := w.Run(ctx); err != nil {
-		return 0, err
+		return u, err
 	}
-	if l := left.Load(); l != 0 {
-		return 0, fmt.Errorf("%d of %d records were not processed", l, n)
+	if l := c.left.Load(); l != 0 {
+		return u, fmt.Errorf("%d of %d records were not processed", l, n)
 	}
-	return end.Sub(start), nil
+	return c.used, nil
+}
+
+// counters are what the processors of one run share.
+type counters struct {
+	missing atomic.Int64  // shards that are not held yet
+	held    chan struct{} // closed when none is missing
+	left    atomic.Int64  // records
+	watch   stopwatch
+	used    usage
+	enough  func()
+}
+
+// counter is a processor that only counts.
+type counter struct {
+	processors.Base
+	all *counters
+}
+
+// Initialize holds the shard back until all are held.
+func (c counter) Initialize(ctx context.Context, _ processors.Start) error {
+	if c.all.missing.Add(-1) == 0 {
+		c.all.watch.start()
+		close(c.all.held)
+	}
+	select {
+	case <-c.all.held:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (c counter) ProcessRecords(_ context.Context, b *processors.Batch) error {
+	if c.all.left.Add(-int64(len(b.Records))) == 0 {
+		c.all.used = c.all.watch.stop()
+		c.all.enough()
+	}
+	return nil
 }
