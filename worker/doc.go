@@ -16,7 +16,10 @@
 // What is promised: every record reaches a processor at least once and in the
 // order of its shard; nothing is skipped, whatever a processor returns; a
 // graceful stop hands every shard over without repeating a record; a child
-// shard begins when its parents are finished; memory is bounded. What is not:
-// after a crash the records since the last checkpoint come again, so effects
-// should bear repetition or be fenced by the shard's term.
+// shard begins when its parents are finished; memory is bounded. A stream that
+// is away or damaged holds up its own shards only, and they say so.
+//
+// What is not: after a crash the records since the last checkpoint come again,
+// so effects should bear repetition or be fenced by the shard's term. And
+// records that leave retention before they were read are lost; the log tells.
 package worker
