@@ -52,7 +52,9 @@ type Config struct {
 	// MaxLeases bounds how many leases this worker is given. Default: 0, no bound.
 	MaxLeases int
 	// BalanceThreshold is by how much a worker's load may differ from the mean,
-	// as a part of it, before leases move for balance alone. Default: 0.1.
+	// as a part of it, before leases move for balance alone; half an average
+	// lease is allowed besides. Loads that differ from each other by no more
+	// count as equal. Default: 0.1.
 	BalanceThreshold float64
 	// Code is the revision of the program. During a rollout leases prefer the
 	// greatest, in string order. Zone and Host tell where the worker runs.

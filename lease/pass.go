@@ -25,6 +25,7 @@ type leader struct {
 	members  *watch
 	handoffs *handoffs
 	doubts   *doubts
+	calm     *calm
 }
 
 func (s *session) newLeader(members *watch) *leader {
@@ -33,6 +34,7 @@ func (s *session) newLeader(members *watch) *leader {
 		members:  members,
 		handoffs: newHandoffs(s.cfg.HandoffTimeout),
 		doubts:   newDoubts(max(s.cfg.FailoverTime, 3*s.cfg.PlanInterval)),
+		calm:     newCalm(s.cfg.PlanInterval / 2),
 	}
 }
 
@@ -233,16 +235,12 @@ type change struct{ old, next Lease }
 // decide returns what to write: handoffs that are over without their former
 // owner, and the moves of the plan.
 func (l *leader) decide(members []Member, leases []Lease) []change {
+	view := l.view(members, leases)
 	in := make(map[string]bool, len(members))
-	stale := map[string]bool{}
 	for _, m := range members {
-		if !m.Fenced {
-			in[m.Incarnation] = true
-			stale[m.Incarnation] = l.members.silence(m.Incarnation) > l.cfg.FailoverTime*6/10
-		}
+		in[m.Incarnation] = !m.Fenced
 	}
 	changes := map[string]change{}
-	settled := slices.Clone(leases)
 	for i, row := range leases {
 		if row.CheckpointOwner == "" || row.Finished() {
 			continue
@@ -251,30 +249,31 @@ func (l *leader) decide(members []Member, leases []Lease) []change {
 			l.handoffs.acknowledged(row, time.Now().Add(-l.cfg.HandoffTimeout/2))
 		}
 		if !in[row.CheckpointOwner] || l.handoffs.due(row, time.Now()) {
-			settled[i] = Forced(row)
-			changes[row.Key] = change{row, settled[i]}
+			view.Leases[i] = Forced(view.Leases[i])
+			changes[row.Key] = change{row, Forced(row)}
 			l.log.Warn("handoff is over without the former owner", "stream", row.Stream, "shard", row.Shard, "member", row.CheckpointOwner)
 		}
 	}
-	view := View{Leases: settled, Members: members, Stale: stale, Threshold: l.cfg.BalanceThreshold}
-	if l.cfg.hooks.orphan {
-		view.Leases = slices.Clone(view.Leases)
-		for i := range view.Leases {
-			view.Leases[i].Parents = nil
-		}
-	}
+	owners := map[string]string{}
 	for _, m := range Plan(view) {
-		c, has := changes[m.Lease.Key]
+		owners[m.Lease.Key] = m.To
+	}
+	for _, row := range leases {
+		owner, moves := owners[row.Key]
+		if !moves {
+			continue
+		}
+		c, has := changes[row.Key]
 		if !has {
-			c = change{old: m.Lease, next: m.Lease}
+			c = change{row, row}
 		}
 		// A live owner is asked to let go, unless it was told to already.
 		if in[c.next.Owner] && !l.cfg.hooks.skipHandoff {
-			c.next = HandedOff(c.next, m.To)
+			c.next = HandedOff(c.next, owner)
 		} else {
-			c.next = Assigned(c.next, m.To)
+			c.next = Assigned(c.next, owner)
 		}
-		changes[m.Lease.Key] = c
+		changes[row.Key] = c
 	}
 	all := make([]change, 0, len(changes))
 	for _, c := range changes {
@@ -282,6 +281,30 @@ func (l *leader) decide(members []Member, leases []Lease) []change {
 	}
 	slices.SortFunc(all, func(a, b change) int { return cmp.Compare(a.old.Key, b.old.Key) })
 	return all
+}
+
+// view returns what to plan from: the rows, with loads that are calm.
+func (l *leader) view(members []Member, leases []Lease) View {
+	stale, open := map[string]bool{}, map[string]bool{}
+	for _, m := range members {
+		if m.Fenced {
+			continue
+		}
+		stale[m.Incarnation] = l.members.silence(m.Incarnation) > l.cfg.FailoverTime*6/10
+		if !m.Draining && !stale[m.Incarnation] {
+			open[m.Incarnation] = true
+		}
+	}
+	steady, unknown, settled := l.calm.look(time.Now(), leases, open)
+	if l.cfg.hooks.orphan {
+		for i := range steady {
+			steady[i].Parents = nil
+		}
+	}
+	return View{
+		Leases: steady, Unknown: unknown, Members: members, Stale: stale,
+		Unsettled: !settled, Threshold: l.cfg.BalanceThreshold,
+	}
 }
 
 // apply writes the changes, and returns those that went through, as written.

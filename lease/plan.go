@@ -4,20 +4,26 @@ import (
 	"cmp"
 	"math"
 	"slices"
-	"sort"
 )
 
 // View is what a leader plans from: one look at the leases, and one at the
 // members that was taken after it.
 type View struct {
 	Leases []Lease
+	// Unknown names leases, by key, whose Load says nothing yet. They are taken
+	// for usual ones. Other leases without any load are idle.
+	Unknown map[string]bool
 	// Members are all member rows. An owner that is not among them is gone.
 	Members []Member
 	// Stale names live members that have been silent for a while: they keep
 	// what they have and are given nothing.
 	Stale map[string]bool
+	// Unsettled says that shards or members have just changed, and may go on
+	// to: leases are given to who has to have them, and balance waits.
+	Unsettled bool
 	// Threshold is by how much, as a part of the mean, a worker's load may
-	// differ from the mean before leases are moved for balance alone.
+	// differ from the mean before leases are moved for balance alone. Half an
+	// average lease is always allowed, since leases cannot be divided.
 	Threshold float64
 }
 
@@ -34,10 +40,9 @@ type Move struct {
 //     first: children to the worker of their parents, others to the worker with
 //     the least load; during a rollout to those with the newest code, as long
 //     as that overloads nobody.
-//   - Then leases move from the most to the least loaded until nobody differs
-//     from the mean by more than the threshold; where loads are not known, and
-//     leases only count, until nobody has two more than another. That is with
-//     the fewest moves that do it, as far as counts are concerned.
+//   - Then each worker whose load is beyond the threshold is brought well inside
+//     it, with few moves; where loads are not known, or all alike, leases only
+//     count, and nobody has two more than another.
 //   - Nothing is given to members that are fenced, draining, stale or full. A
 //     lease that is being handed over already is not moved again for balance.
 //   - Finished shards weigh nothing and stay. A child whose parents are not all
@@ -48,19 +53,22 @@ func Plan(v View) []Move {
 		return nil
 	}
 	p.place()
-	p.balance()
+	if !v.Unsettled {
+		p.balance()
+	}
 	return p.moves
 }
 
 // planner is the state of one call of Plan.
 type planner struct {
 	leases    []Lease
-	weights   []float64
-	unit      bool            // all leases weigh 1: loads are not known
+	weights   []float64       // an average lease weighs 1
+	unit      bool            // all leases weigh 1: loads are not known, or alike
 	bins      map[string]*bin // live members by incarnation
 	open      []*bin          // those that may be given leases
 	homeless  []int           // leases that need an owner
-	mean      float64         // load per open bin, when all are placed
+	mean      float64         // what an open bin should carry, when all are placed
+	slack     float64         // by how much it may differ
 	threshold float64
 	parents   map[shardKey]int
 	moves     []Move
@@ -72,6 +80,7 @@ type bin struct {
 	load    float64
 	count   int
 	open    bool   // may be given leases
+	uneven  bool   // its load was beyond the slack when balance began
 	newest  bool   // has the newest code of all that are open
 	movable []int  // leases that may go for balance, by weight once sorted
 	at      [3]int // its place in each of the heaps
@@ -107,57 +116,15 @@ func newPlanner(v View) *planner {
 	for _, b := range p.open {
 		b.newest = b.member.Code == newest
 	}
-	p.weigh()
+	p.weights, p.unit = weigh(v)
 	p.sort(v.Stale)
 	return p
-}
-
-// weigh gives each lease its weight. The mean is 1, so that a count and a load
-// can stand side by side.
-func (p *planner) weigh() {
-	var bytes, records float64
-	var running int
-	for i := range p.leases {
-		if l := &p.leases[i]; !l.Finished() {
-			bytes += l.Load.BytesPerSecond
-			records += l.Load.RecordsPerSecond
-			running++
-		}
-	}
-	p.unit = bytes == 0 && records == 0
-	p.weights = make([]float64, len(p.leases))
-	for i := range p.leases {
-		switch l := &p.leases[i]; {
-		case l.Finished():
-		case p.unit || !l.Begun():
-			p.weights[i] = 1 // an unknown load is taken for a usual one
-		default:
-			p.weights[i] = max(idleWeight, float64(running)*meanShare(l.Load, bytes, records))
-		}
-	}
-}
-
-// idleWeight is what a shard without traffic still costs, as a part of the
-// mean: it is read and its lease is looked after.
-const idleWeight = 0.1
-
-// meanShare is the part that a shard has in the traffic, bytes and records
-// counting alike.
-func meanShare(l Load, bytes, records float64) float64 {
-	share, kinds := 0.0, 0.0
-	if bytes > 0 {
-		share, kinds = share+l.BytesPerSecond/bytes, kinds+1
-	}
-	if records > 0 {
-		share, kinds = share+l.RecordsPerSecond/records, kinds+1
-	}
-	return share / kinds
 }
 
 // sort finds for each lease where it is counted: with its owner, or among
 // those that need one.
 func (p *planner) sort(stale map[string]bool) {
-	total := 0.0
+	var placed []float64
 	for i := range p.leases {
 		l := &p.leases[i]
 		if l.Finished() {
@@ -168,19 +135,25 @@ func (p *planner) sort(stale map[string]bool) {
 		case b == nil || b.member.Draining:
 			if !p.waiting(l) {
 				p.homeless = append(p.homeless, i)
-				total += p.weights[i]
+				placed = append(placed, p.weights[i])
 			}
 		case stale[l.Owner]:
 		default:
 			b.load += p.weights[i]
 			b.count++
-			total += p.weights[i]
+			placed = append(placed, p.weights[i])
 			if l.CheckpointOwner == "" {
 				b.movable = append(b.movable, i)
 			}
 		}
 	}
-	p.mean = total / float64(max(len(p.open), 1))
+	if p.unit {
+		p.mean = float64(len(placed)) / float64(max(len(p.open), 1))
+		p.slack = halfLease
+	} else {
+		p.mean = share(placed, len(p.open))
+		p.slack = halfLease + p.threshold*p.mean
+	}
 }
 
 // waiting reports whether a parent of the lease is not finished yet. A parent
@@ -258,95 +231,15 @@ func (p *planner) besideParents(l *Lease, weight float64) *bin {
 // ceiling is the load up to which a worker may be preferred to the lightest.
 func (p *planner) ceiling() float64 {
 	if p.unit {
-		return math.Ceil(p.mean - 1e-9)
+		return math.Ceil(p.mean - tiny)
 	}
-	return p.mean * (1 + p.threshold)
+	return max(1, p.mean+p.slack)
 }
 
 func (p *planner) move(i int, to *bin) {
 	p.moves = append(p.moves, Move{p.leases[i], to.member.Incarnation})
 	to.load += p.weights[i]
 	to.count++
-}
-
-// balance moves leases from the heaviest to the lightest while that helps.
-func (p *planner) balance() {
-	if len(p.open) < 2 || p.level(p.threshold) {
-		return
-	}
-	for _, b := range p.open {
-		slices.SortFunc(b.movable, func(i, j int) int {
-			return cmp.Or(cmp.Compare(p.weights[i], p.weights[j]), cmp.Compare(p.leases[i].Key, p.leases[j].Key))
-		})
-	}
-	lightest := newHeap(inLightest, lighter, p.open)
-	heaviest := newHeap(inHeaviest, func(a, b *bin) bool { return lighter(b, a) }, p.open)
-	for {
-		from, to := heaviest.top(), lightest.top()
-		if from == nil || to == nil || from == to || p.enough(from, to) {
-			return
-		}
-		at, ok := p.choose(from, to)
-		if !ok {
-			heaviest.remove(from) // it has nothing that would help
-			continue
-		}
-		i := from.movable[at]
-		from.movable = slices.Delete(from.movable, at, at+1)
-		from.load -= p.weights[i]
-		from.count--
-		heaviest.fix(from) // one after the other: a heap mends one change at a time
-		lightest.fix(from)
-		p.move(i, to)
-		heaviest.fix(to)
-		lightest.fix(to)
-		if to.full() {
-			lightest.remove(to)
-		}
-	}
-}
-
-// level reports whether nobody differs from the mean by more than that part.
-func (p *planner) level(threshold float64) bool {
-	if p.unit {
-		return false // counting is exact; balance itself finds out
-	}
-	for _, b := range p.open {
-		if math.Abs(b.load-p.mean) > p.mean*threshold {
-			return false
-		}
-	}
-	return true
-}
-
-// enough reports whether the two need no more balance. Loads waver, so that
-// once it has begun it goes on to half the threshold.
-func (p *planner) enough(from, to *bin) bool {
-	if p.unit {
-		return from.load-to.load < 1.5
-	}
-	slack := p.mean * p.threshold / 2
-	return from.load <= p.mean+slack && to.load >= p.mean-slack
-}
-
-// choose returns which lease to move: the heaviest that takes neither of the
-// two beyond the mean, else the lightest that still makes them more alike.
-func (p *planner) choose(from, to *bin) (at int, ok bool) {
-	gap := from.load - to.load
-	want := min(from.load-p.mean, p.mean-to.load)
-	if want <= 0 {
-		want = gap / 2
-	}
-	above := sort.Search(len(from.movable), func(k int) bool { return p.weights[from.movable[k]] > want+1e-9 })
-	if above > 0 {
-		if w := p.weights[from.movable[above-1]]; w >= want/2 || above == len(from.movable) || p.weights[from.movable[above]] >= gap {
-			return above - 1, w < gap-1e-9
-		}
-	}
-	if above == len(from.movable) {
-		return 0, false
-	}
-	return above, p.weights[from.movable[above]] < gap-1e-9
 }
 
 func (b *bin) full() bool { return b.member.MaxLeases > 0 && b.count >= b.member.MaxLeases }

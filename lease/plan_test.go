@@ -40,6 +40,15 @@ func leasesOf(owner, prefix string, n int) []Lease {
 	return leases
 }
 
+// loaded makes leases of that owner with these loads, each row of them n times.
+func loaded(owner, prefix string, n int, loads ...float64) []Lease {
+	leases := leasesOf(owner, prefix, n*len(loads))
+	for i := range leases {
+		leases[i].Load.BytesPerSecond = loads[i%len(loads)]
+	}
+	return leases
+}
+
 // applied returns the leases after the moves.
 func applied(leases []Lease, moves []Move) []Lease {
 	after := slices.Clone(leases)
@@ -155,6 +164,29 @@ func TestPlan(t *testing.T) {
 				{Key: "4", Owner: "b", Load: Load{BytesPerSecond: 50}, Checkpoint: saved(1)},
 			}, Members: fleet("a", "b"),
 		}, nil},
+		{"WhoIsBeyondTheThresholdIsBroughtWellInsideIt", View{
+			// 24 and 16, where 20 is the mean and 2.5 are allowed: until it is half of that.
+			Threshold: 0.1, Leases: slices.Concat(loaded("a", "k", 12, 8, 12), loaded("b", "l", 8, 8, 12)), Members: fleet("a", "b"),
+		}, map[string]string{"k00019": "b", "k00021": "b", "k00023": "b"}},
+		{"AMoveThatOnlyChangesWhoIsHeaviestIsNotMade", View{
+			Threshold: 0.1, Leases: slices.Concat(loaded("a", "k", 1, 10, 13), loaded("b", "l", 1, 7)), Members: fleet("a", "b"),
+		}, nil},
+		{"BesideAGiantTheOthersAreEven", View{
+			Threshold: 0.1, Leases: slices.Concat(loaded("a", "g", 1, 1000), loaded("b", "k", 3, 8, 12), loaded("c", "l", 3, 8, 12)), Members: fleet("a", "b", "c"),
+		}, nil},
+		{"WhatLiesBesideAGiantIsSharedOutAmongOthers", View{
+			Threshold: 0.1, Leases: slices.Concat(loaded("a", "g", 1, 1000, 500), loaded("b", "k", 3, 80, 120), loaded("c", "l", 3, 80, 120)), Members: fleet("a", "b", "c"),
+		}, map[string]string{"g00001": "b", "k00003": "c", "k00005": "c"}},
+		{"AnUnknownLoadIsTakenForAUsualOne", View{
+			Threshold: 0.1, Unknown: map[string]bool{"n00000": true},
+			Leases: slices.Concat(loaded("a", "k", 2, 8, 12), loaded("b", "l", 1, 8, 12), loaded("b", "n", 1, 0)), Members: fleet("a", "b"),
+		}, nil},
+		{"LeasesOnlyCountWhereLoadsAreAlike", View{
+			Threshold: 0.1, Leases: slices.Concat(loaded("a", "k", 11, 95, 105), loaded("b", "l", 9, 95, 105)), Members: fleet("a", "b"),
+		}, map[string]string{"k00020": "b", "k00021": "b"}},
+		{"BalanceWaitsWhileThingsChange", View{
+			Unsettled: true, Leases: slices.Concat(leasesOf("a", "k", 4), leasesOf("gone", "l", 1)), Members: fleet("a", "b"),
+		}, map[string]string{"l00000": "b"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := map[string]string{}

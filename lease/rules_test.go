@@ -37,6 +37,7 @@ func setStage(t *testing.T, h hooks) *stage {
 		t.Fatal(err)
 	}
 	s.leader = l.newLeader(l.newWatch())
+	s.leader.calm = newCalm(0) // it balances at once
 	s.keys = owned(t, s.store, s.a.me, "1", "2")
 	return s
 }

@@ -16,7 +16,8 @@ type Store struct {
 	*lease.Memory
 	check *Checker
 	mu    sync.Mutex // holds the order of changes and events together
-	moves int
+
+	moves, balanced int
 }
 
 // NewStore returns an empty store that feeds c.
@@ -27,6 +28,14 @@ func (s *Store) Moves() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.moves
+}
+
+// Balanced returns how often a lease was taken from a live worker who was not
+// about to stop: for balance, that is.
+func (s *Store) Balanced() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.balanced
 }
 
 // As returns the store as one worker uses it; what it stores is put down to
@@ -75,6 +84,9 @@ func (w *writer) Swap(ctx context.Context, old, next lease.Lease) (lease.Lease, 
 	if row.Owner != old.Owner && row.Owner != "" {
 		w.moves++
 	}
+	if old.CheckpointOwner == "" && row.CheckpointOwner != "" && !w.stopping(ctx, row.CheckpointOwner) {
+		w.balanced++
+	}
 	if row.Term != old.Term && row.Term != 0 {
 		w.check.Took(row.Key, WorkerOf(row.Owner), row.Term, row.Checkpoint.Position)
 		return row, nil
@@ -92,6 +104,17 @@ func (w *writer) Swap(ctx context.Context, old, next lease.Lease) (lease.Lease, 
 		w.check.Released(row.Key)
 	}
 	return row, nil
+}
+
+// stopping reports whether a worker gives away what it has.
+func (w *writer) stopping(ctx context.Context, incarnation string) bool {
+	members, _ := w.Memory.Members(ctx)
+	for _, m := range members {
+		if m.Incarnation == incarnation {
+			return m.Draining || m.Fenced
+		}
+	}
+	return true
 }
 
 func (w *writer) Delete(ctx context.Context, old lease.Lease) error {

@@ -30,6 +30,8 @@ type Options struct {
 	// Workers is how many worker slots there are, Shards with how many shards
 	// the stream begins.
 	Workers, Shards int
+	// Quiet leaves out all trouble and resharding: only the loads waver.
+	Quiet bool
 	// Logger gets what the workers say. Default: nothing.
 	Logger *slog.Logger
 }
@@ -38,6 +40,8 @@ type Options struct {
 type Report struct {
 	Workers, Crashes, Stops, Freezes, Cuts, Outages, Reshards int
 
+	// Balanced is how many leases moved for balance alone.
+	Balanced int
 	// Checked is what the checker saw, EffectsRefused how often the sink turned
 	// a former term away.
 	Checked        check.Stats
@@ -142,8 +146,10 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	for i := range 3 {
 		actors.Go(func() { f.produce(ctx, i) })
 	}
-	actors.Go(func() { f.reshard() })
-	actors.Go(func() { f.outages() })
+	if !o.Quiet {
+		actors.Go(func() { f.reshard() })
+		actors.Go(func() { f.outages() })
+	}
 	var slots sync.WaitGroup
 	for i := range o.Workers {
 		slots.Go(func() { f.slot(alive, i) })
@@ -160,7 +166,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		f.check.AtRest()
 	}
 	f.report.Checked, f.report.Hash = f.check.Stats(), f.check.Hash()
-	f.report.EffectsRefused = f.sink.refused
+	f.report.EffectsRefused, f.report.Balanced = f.sink.refused, f.rows.Balanced()
 	return f.report, errors.Join(append(f.faulty, err, f.check.Err())...)
 }
 
@@ -349,8 +355,8 @@ func (f *fleet) live(alive context.Context, r *rand.Rand, slot, life int) {
 			<-ended
 			return
 		}
-		if f.faults.Err() != nil {
-			continue // no more trouble; until the end
+		if f.Quiet || f.faults.Err() != nil {
+			continue // no trouble, or no more; until the end
 		}
 		switch r.IntN(5) {
 		case 0: // a deploy

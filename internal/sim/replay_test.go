@@ -17,7 +17,7 @@ func TestASeedReplays(t *testing.T) {
 	}
 	for n := uint64(1); n <= last; n++ {
 		var first Report
-		for run, processors := range []int{1, 2, 1, 4} {
+		for run, processors := range []int{1, 2, 4} {
 			runtime.GOMAXPROCS(processors)
 			var report Report
 			synctest.Test(t, func(t *testing.T) {

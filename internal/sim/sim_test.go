@@ -43,3 +43,18 @@ func TestFleetsKeepTheirPromisesAndComeToRest(t *testing.T) {
 	}
 	t.Logf("%.1f fleet-hours", fleetTime.Hours())
 }
+
+func TestLeasesStayWhileOnlyLoadsWaver(t *testing.T) {
+	const few = 5 // in an hour, of which some are made when the first loads are known
+	for n := uint64(1); n <= 3; n++ {
+		synctest.Test(t, func(t *testing.T) {
+			report, err := Run(t.Context(), Options{Seed: n, Time: time.Hour, Workers: 5, Shards: 4 + 3*int(n), Quiet: true})
+			if err != nil {
+				t.Error(err)
+			}
+			if report.Balanced > few {
+				t.Errorf("seed %d: %d leases moved for balance", n, report.Balanced)
+			}
+		})
+	}
+}
