@@ -119,7 +119,7 @@ func open(fs vfs.FS, cfg Config) (_ *Engine, err error) {
 	known := wal.Known{OpenGen: m.Openings, First: m.FirstSegment, Durable: wal.Pos(m.Durable)}
 	for _, s := range m.Streams {
 		for _, sh := range s.Shards {
-			known.Shards = append(known.Shards, shardState(s.Created, sh))
+			known.Shards = append(known.Shards, shardState(&s, sh))
 		}
 	}
 	log, report, err := wal.Open(cfg.log(fs), known)
@@ -163,10 +163,10 @@ func loadManifest(fs vfs.FS, logger *slog.Logger) (*manifest.Manifest, error) {
 	return &manifest.Manifest{FirstSegment: 1, NextHandle: 1}, nil
 }
 
-func shardState(created int64, sh manifest.Shard) wal.ShardState {
+func shardState(s *manifest.Stream, sh manifest.Shard) wal.ShardState {
 	state := wal.ShardState{
-		Handle: sh.Handle, Base: sequenceBase(created, sh.Index),
-		Last: sh.Last, Ended: sh.ClosedMs != 0, Trimmed: sh.Trimmed,
+		Handle: sh.Handle, Base: sequenceBase(s.Created, sh.Index),
+		Last: sh.Last, Ended: sh.ClosedMs != 0, Trimmed: sh.Trimmed, Arrival: s.TrimmedBefore,
 	}
 	for _, a := range sh.Accepted {
 		state.Accepted = append(state.Accepted, wal.Range{First: a[0], Last: a[1]})
@@ -227,7 +227,7 @@ func (e *Engine) CreateStream(ctx context.Context, name string, cfg StreamConfig
 	set := &settings{retention: cfg.Retention, maxRecord: cfg.MaxRecordBytes, limits: cfg.Limits, tags: cfg.Tags}
 	var all []member
 	for i, hash := range stream.SplitHashSpace(cfg.Shards) {
-		all = append(all, member{shard: s.newShard(uint64(i), hash, nil, cfg.Limits)})
+		all = append(all, member{shard: s.newShard(uint64(i), hash, nil, set)})
 	}
 	t := newTopology(uint64(cfg.Shards), all)
 	if err := e.save(ctx, &change{stream: s, topology: t, settings: set}); err != nil {

@@ -110,6 +110,35 @@ func TestAFailedSyncInTheBackgroundStopsPuts(t *testing.T) {
 	})
 }
 
+// A file that could not even be made must not be looked for afterwards.
+func TestALogFileThatCannotBeMadeIsMadeLater(t *testing.T) {
+	for _, kind := range []vfs.OpKind{vfs.OpCreate, vfs.OpTruncate, vfs.OpWrite, vfs.OpSync, vfs.OpRename, vfs.OpSyncDir} {
+		synctest.Test(t, func(t *testing.T) {
+			fs := vfs.NewCrash()
+			e := onCrash(t, fs)
+			s := ensure(t, e, "orders", StreamConfig{})
+			synctest.Wait() // the spare segment is there
+			fails := 2
+			fs.Fail(func(op vfs.Op) error {
+				if fails > 0 && op.Kind == kind && (strings.HasPrefix(op.Name, "pool-") || kind == vfs.OpSyncDir) {
+					fails--
+					return syscall.EMFILE
+				}
+				return nil
+			})
+			for range 40 {
+				_, err := s.Put(t.Context(), entry("k", strings.Repeat("x", 5000)))
+				if err != nil && !errors.Is(err, syscall.EMFILE) {
+					t.Fatal(err)
+				}
+				time.Sleep(2 * time.Second) // virtual
+			}
+			mustPut(t, s, entry("k", strings.Repeat("x", 5000)))
+			e.Close()
+		})
+	}
+}
+
 func TestAFullDiskRefusesPutsUntilThereIsRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := vfs.NewCrash()

@@ -127,16 +127,17 @@ func (p *plan) merge(x, y part) (part, error) {
 
 // apply makes the topology that the plan leads to.
 func (s *Stream) apply(t *topology, p *plan) *topology {
-	now := time.Now().UnixMilli()
+	set := s.settings.Load()
+	// A clock that was set back must not let a shard be over before its records.
+	now := max(time.Now().UnixMilli(), set.floor)
 	all := slices.Clone(t.all)
 	for i := range all {
 		if slices.Contains(p.close, all[i].shard) {
-			all[i].closed = now
+			all[i].closed = max(now, all[i].log.Status().Newest)
 		}
 	}
-	limits := s.settings.Load().limits
 	for _, st := range p.steps {
-		m := member{shard: s.newShard(st.index, st.hash, st.parents, limits)}
+		m := member{shard: s.newShard(st.index, st.hash, st.parents, set)}
 		if st.closed {
 			m.closed = now
 		}

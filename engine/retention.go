@@ -111,6 +111,7 @@ func (s *Stream) retireShards() error {
 	}
 	s.topology.Store(next)
 	for _, m := range leave {
+		s.e.log.Expire(m.log, cutoff) // what is left of it no longer needs its file
 		s.e.log.Forget(m.log)
 	}
 	return nil

@@ -49,14 +49,14 @@ func (e *Engine) newStream(name string, created int64) *Stream {
 }
 
 // newShard makes a shard of a new handle. The caller has the control.
-func (s *Stream) newShard(index uint64, hash stream.HashRange, parents []uint64, limits Limits) *shard {
-	state := wal.ShardState{Handle: s.e.nextHandle, Base: sequenceBase(s.created, index)}
+func (s *Stream) newShard(index uint64, hash stream.HashRange, parents []uint64, set *settings) *shard {
+	state := wal.ShardState{Handle: s.e.nextHandle, Base: sequenceBase(s.created, index), Arrival: set.floor}
 	s.e.nextHandle++
 	sh := &shard{
 		index: index, id: shardID(index), handle: state.Handle, parents: parents, hash: hash,
 		log: s.e.log.NewShard(state),
 	}
-	sh.in, sh.out = limiters(limits)
+	sh.in, sh.out = limiters(set.limits)
 	return sh
 }
 

@@ -105,14 +105,15 @@ func (c *Cursor) Read(b *stream.Batch, cutoff int64) (wait <-chan struct{}, err 
 	f := filling{c: c, b: b, maxRecords: maxRecords, maxBytes: maxBytes, cutoff: cutoff}
 	for {
 		for c.at < len(c.queue) {
-			full, err := f.take(&c.queue[c.at])
+			v := &c.queue[c.at]
+			full, err := f.take(v)
 			if err != nil {
 				return nil, f.orRecords(err)
 			}
 			if full {
 				return nil, f.done()
 			}
-			c.queue[c.at] = view{} // let go of its memory
+			*v = view{} // let go of its memory
 			c.at++
 		}
 		c.queue, c.at = c.queue[:0], 0
@@ -149,7 +150,7 @@ func (f *filling) orRecords(err error) error {
 func (f *filling) done() error {
 	sh := f.c.sh
 	sh.mu.Lock()
-	behind := f.c.next <= sh.committed
+	behind := sh.hasLocked(f.c.next)
 	newest := sh.newest
 	sh.mu.Unlock()
 	if behind {
@@ -235,16 +236,21 @@ func (c *Cursor) malformed(v *view, err error) error {
 	return c.lost(v.entry, err.Error())
 }
 
-// lost takes note that a block cannot be read.
+// lost takes note that a block cannot be read. It returns nil when the block is
+// not wanted any more: the next look at the index tells why.
 func (c *Cursor) lost(e entry, detail string) error {
 	g := Gap{
 		Range: Range{e.first, e.last()}, before: e.newest() + 1,
 		File: c.log.opt.FS.Path(segmentName(e.pos.gen())), Offset: e.pos.off(), Detail: detail,
 	}
+	c.queue, c.at = c.queue[:0], 0
 	c.sh.mu.Lock()
 	defer c.sh.mu.Unlock()
+	var now [1]entry
+	if c.sh.index.from(e.first, now[:0]); now[0] != e {
+		return nil
+	}
 	c.sh.addGapLocked(g)
-	c.queue, c.at = c.queue[:0], 0
 	return &Lost{g}
 }
 
@@ -283,7 +289,9 @@ func (c *Cursor) refill(cutoff int64, maxBytes int, empty bool) (wait <-chan str
 		}
 	}
 	if len(entries) == 0 {
-		ended := sh.ended && c.next > sh.committed
+		// Not told by committed: the last records may be lost, or of too early
+		// a time.
+		ended := sh.ended
 		if !ended && empty {
 			wait = sh.waiterLocked()
 		}
@@ -295,6 +303,12 @@ func (c *Cursor) refill(cutoff int64, maxBytes int, empty bool) (wait <-chan str
 	}
 	sh.mu.Unlock()
 	return nil, c.fetch(entries, maxBytes)
+}
+
+// hasLocked reports whether there are records at or behind a counter, be they
+// lost.
+func (s *Shard) hasLocked(next uint64) bool {
+	return s.index.last() >= next || s.gapAt(next, 0) != nil
 }
 
 // gapAt returns the first gap that lies at or behind a counter, and may hold

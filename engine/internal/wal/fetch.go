@@ -65,12 +65,6 @@ func (c *Cursor) load(entries []entry, maxBytes int) error {
 	}
 	seg := c.log.segs.pin(first.pos.gen())
 	if seg == nil {
-		c.sh.mu.Lock()
-		dropped := c.sh.trimmed >= first.first || c.sh.gone
-		c.sh.mu.Unlock()
-		if dropped {
-			return nil // and the next look at the index tells
-		}
 		return c.lost(first, "its segment is not in the log")
 	}
 	defer c.log.segs.unpin(seg)

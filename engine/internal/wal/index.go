@@ -1,6 +1,9 @@
 package wal
 
-import "sort"
+import (
+	"slices"
+	"sort"
+)
 
 // entry tells where a block of a shard lies. 32 bytes.
 type entry struct {
@@ -21,18 +24,35 @@ func (e *entry) length() int64 { return headerSize + int64(pad8(int(e.size))) }
 type index struct {
 	pages   [][]entry
 	dropped int // entries of the first page that are gone
+	// spare is the memory of a short page that was dropped: a shard that gets
+	// little and keeps it briefly goes round in it.
+	spare []entry
 }
 
-const indexPage = 256
+const (
+	indexPage = 256
+	sparePage = 16 // or less, is worth keeping
+)
 
 func (x *index) empty() bool { return len(x.pages) == 0 }
+
+// last returns the counter of the last record, 0 when the index is empty.
+func (x *index) last() uint64 {
+	if x.empty() {
+		return 0
+	}
+	page := x.pages[len(x.pages)-1]
+	return page[len(page)-1].last()
+}
 
 func (x *index) append(e entry) {
 	if n := len(x.pages); n > 0 && len(x.pages[n-1]) < indexPage {
 		x.pages[n-1] = append(x.pages[n-1], e)
 		return
 	}
-	x.pages = append(x.pages, []entry{e})
+	page := x.spare
+	x.spare = nil
+	x.pages = append(x.pages, append(page, e))
 }
 
 // oldest returns the first entry; the index must not be empty.
@@ -42,8 +62,10 @@ func (x *index) oldest() *entry { return &x.pages[0][x.dropped] }
 func (x *index) dropOldest() {
 	x.dropped++
 	if x.dropped == len(x.pages[0]) {
-		x.pages[0] = nil
-		x.pages = x.pages[1:]
+		if page := x.pages[0]; cap(page) <= sparePage {
+			x.spare = page[:0]
+		}
+		x.pages = slices.Delete(x.pages, 0, 1)
 		x.dropped = 0
 	}
 }

@@ -116,6 +116,7 @@ func (l *Log) makeShard(state ShardState) *Shard {
 		base:    state.Base,
 		next:    max(state.Last+1, l.openGen<<openGenShift),
 		tail:    state.Last,
+		arrival: state.Arrival,
 		trimmed: state.Trimmed,
 		ended:   state.Ended,
 	}

@@ -94,8 +94,17 @@ func (l *Log) prepare(gen uint64, fast bool) (*segment, error) {
 	if made {
 		name = poolName(gen, "new")
 	}
-	seg, err := l.fill(name, made, fast, gen)
+	open := fs.Open
+	if made {
+		open = fs.Create
+	}
+	f, err := open(name)
 	if err != nil {
+		return nil, fmt.Errorf("prepare log segment: %w", err)
+	}
+	seg, err := l.fill(f, fast, gen)
+	if err != nil {
+		f.Close()
 		// The file stays for another try, as long as it is.
 		l.segs.mu.Lock()
 		l.segs.pool = append(l.segs.pool, name)
@@ -103,7 +112,7 @@ func (l *Log) prepare(gen uint64, fast bool) (*segment, error) {
 		return nil, fmt.Errorf("prepare log segment: %w", err)
 	}
 	if err := rename(fs, name, seg.name); err != nil {
-		seg.file.Close()
+		f.Close()
 		return nil, fmt.Errorf("prepare log segment: %w", err)
 	}
 	l.segs.add(seg)
@@ -144,20 +153,7 @@ func (l *Log) fillZeros(f vfs.File, from, to int64) error {
 
 // fill brings a file to its size and writes the header. When it has to be
 // fast, what was never written is allocated only.
-func (l *Log) fill(name string, made, fast bool, gen uint64) (seg *segment, err error) {
-	open := l.opt.FS.Open
-	if made {
-		open = l.opt.FS.Create
-	}
-	f, err := open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-		}
-	}()
+func (l *Log) fill(f vfs.File, fast bool, gen uint64) (*segment, error) {
 	size, err := f.Size()
 	if err != nil {
 		return nil, err
@@ -244,27 +240,26 @@ func (l *Log) Reclaimable() (first uint64) {
 
 // Reclaim gives the files of all segments before a generation another use.
 // That nothing before it is wanted must be durable, where the next Open learns
-// of it.
+// of it. One call at a time; after an error it may be called again.
 func (l *Log) Reclaim(first uint64) error {
 	for {
 		l.segs.mu.Lock()
 		gen := l.segs.first
 		seg := l.segs.byGen[gen]
-		if gen < first {
-			l.segs.first++
-		}
 		l.segs.mu.Unlock()
 		if gen >= first {
 			signal(l.wantSegment) // and with it, the pool's surplus goes
 			return nil
 		}
-		if seg == nil {
-			continue
+		if seg != nil {
+			to := poolName(gen, "old")
+			if err := l.opt.FS.Rename(seg.name, to); err != nil {
+				return fmt.Errorf("reclaim log segment %s: %w", seg.name, err)
+			}
+			l.segs.retire(seg, to)
 		}
-		to := poolName(gen, "old")
-		if err := l.opt.FS.Rename(seg.name, to); err != nil {
-			return fmt.Errorf("reclaim log segment %s: %w", seg.name, err)
-		}
-		l.segs.retire(seg, to)
+		l.segs.mu.Lock()
+		l.segs.first++
+		l.segs.mu.Unlock()
 	}
 }

@@ -356,14 +356,17 @@ func (r *recovery) settleShard(s *shardScan, state ShardState) {
 	}
 	sh.tail = s.last
 	sh.committed = s.last
-	sh.arrival = sh.newest
+	sh.arrival = max(sh.arrival, sh.newest)
 }
 
+// within reports whether all of a range was accepted, at once or in parts.
 func within(accepted []Range, r Range) bool {
-	for _, a := range accepted {
-		if a.First <= r.First && r.Last <= a.Last {
-			return true
+	for next := r.First; next <= r.Last; {
+		i := slices.IndexFunc(accepted, func(a Range) bool { return a.First <= next && next <= a.Last })
+		if i < 0 {
+			return false
 		}
+		next = accepted[i].Last + 1
 	}
-	return false
+	return true
 }

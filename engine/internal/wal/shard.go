@@ -52,6 +52,9 @@ type ShardState struct {
 	Ended bool
 	// Trimmed is the counter of the last record that retention has dropped.
 	Trimmed uint64
+	// Arrival is the earliest one that its next records may have, Unix ms,
+	// whatever the clock says.
+	Arrival int64
 	// Accepted are the losses that somebody has accepted.
 	Accepted []Range
 }
