@@ -6,22 +6,28 @@ import (
 	"time"
 )
 
-// join creates the member row, however long it takes. It returns false when
-// ctx ends before that.
+// join creates the member row. It returns false when ctx ends before that, or
+// when the fleet may have fenced, and ended, a row of which no answer told: then
+// another incarnation has to try, since no row is used again.
 func (s *session) join(ctx context.Context) bool {
 	row := Member{
 		Incarnation: s.me, Worker: s.cfg.Worker, Beats: 1, MaxLeases: s.cfg.MaxLeases,
 		Code: s.cfg.Code, Zone: s.cfg.Zone, Host: s.cfg.Host,
 	}
-	for pause := s.retry(s.diceOf("join " + s.me)); ctx.Err() == nil; {
+	began := time.Now()
+	for pause := s.retry(s.diceOf("join " + s.me)); ctx.Err() == nil && time.Since(began) < s.right.failover; {
 		sent := time.Now()
 		joined, err := s.joinOnce(ctx, row)
 		if err == nil {
+			s.joining.over(ctx, s.log)
 			s.member = joined
 			s.right.joined(sent, joined.Revision)
 			return true
 		}
-		s.log.WarnContext(ctx, "cannot join the fleet, trying again", "err", err)
+		s.joining.met(ctx, s.log, err)
+		if errors.Is(err, errOut) {
+			return false
+		}
 		wait(ctx, pause.delay(), nil)
 	}
 	return false
@@ -34,6 +40,9 @@ func (s *session) joinOnce(ctx context.Context, row Member) (Member, error) {
 	ctx, cancel := s.call(ctx)
 	defer cancel()
 	joined, err := s.store.SwapMember(ctx, Member{}, row)
+	if errors.Is(err, ErrConflict) && joined.Fenced {
+		return Member{}, errOut
+	}
 	if errors.Is(err, ErrConflict) {
 		beaten := joined
 		beaten.Beats++
@@ -50,6 +59,7 @@ var errOut = errors.New("the fleet took this worker for dead")
 func (s *session) beat(ctx context.Context) {
 	dice := s.diceOf("beat " + s.me)
 	pause := s.retry(dice)
+	beats := trouble{what: "beat"}
 	if !wait(ctx, dice.about(s.cfg.FailoverTime/3), s.beatNow) {
 		return
 	}
@@ -62,13 +72,14 @@ func (s *session) beat(ctx context.Context) {
 		switch {
 		case err == nil:
 			pause.reset()
+			beats.over(ctx, s.log)
 		case errors.Is(err, errOut):
 			s.log.WarnContext(ctx, "out of the fleet, coming back as a new incarnation", "err", err)
 			return
 		case ctx.Err() != nil:
 			return
 		default:
-			s.log.WarnContext(ctx, "beat failed, trying again", "err", err)
+			beats.met(ctx, s.log, err)
 			delay = pause.delay()
 		}
 		if !wait(ctx, delay, s.beatNow) {

@@ -18,6 +18,7 @@ type Coordinator struct {
 	log     *slog.Logger
 	meters  *meters
 	running atomic.Bool
+	joining trouble                 // Run's
 	session atomic.Pointer[session] // the present one, for Status
 }
 
@@ -41,6 +42,8 @@ func NewCoordinator(cfg Config) (*Coordinator, error) {
 		dice:   newDice(cfg.Seed, ""),
 		log:    cfg.Logger.With("worker", cfg.Worker),
 		meters: meters,
+
+		joining: trouble{what: "joining the fleet"},
 	}, nil
 }
 

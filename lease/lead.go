@@ -113,6 +113,7 @@ func (s *session) reign(ctx context.Context, row Member, members *watch, dice *d
 		defer depose()
 		row = s.keepLeading(reigning, row)
 	})
+	heart.Go(func() { s.keepWatching(reigning, members) })
 	l := s.newLeader(members)
 	for failed := 0; failed < giveUpAfter; {
 		began := time.Now()
@@ -121,9 +122,10 @@ func (s *session) reign(ctx context.Context, row Member, members *watch, dice *d
 		case reigning.Err() != nil:
 		case err != nil:
 			failed++
-			s.log.WarnContext(ctx, "leader's pass failed", "err", err)
+			s.passes.met(ctx, s.log, err)
 		default:
 			failed = 0
+			s.passes.over(ctx, s.log)
 		}
 		// However many ask for a pass, the next one does not follow at once, and
 		// passes take no more than a tenth of the time.
@@ -184,6 +186,15 @@ func (s *session) keepLeading(ctx context.Context, row Member) Member {
 		}
 	}
 	return row
+}
+
+// keepWatching observes the members until ctx is done, however long the passes
+// take: a leader who looked only now and then would take nobody for dead.
+func (s *session) keepWatching(ctx context.Context, members *watch) {
+	dice := s.diceOf("watch " + s.me)
+	for wait(ctx, dice.about(s.cfg.FailoverTime/2), nil) {
+		_, _ = s.look(ctx, members) // the passes tell of errors
+	}
 }
 
 func (s *session) setLeads(leads bool) {

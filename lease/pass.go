@@ -26,10 +26,16 @@ type leader struct {
 	handoffs *handoffs
 	doubts   *doubts
 	calm     *calm
+	listings []trouble // of each stream
 }
 
 func (s *session) newLeader(members *watch) *leader {
+	listings := make([]trouble, len(s.cfg.Streams))
+	for i := range listings {
+		listings[i].what = "listing shards"
+	}
 	return &leader{
+		listings: listings,
 		session:  s,
 		members:  members,
 		handoffs: newHandoffs(s.cfg.HandoffTimeout),
@@ -79,21 +85,23 @@ type listing struct {
 // list asks the streams for their shards. One that cannot say is passed over:
 // nothing is done about its shards in this pass.
 func (l *leader) list(ctx context.Context) []listing {
-	ctx, cancel := context.WithTimeoutCause(ctx, l.cfg.FailoverTime, errSlowStream)
+	asking, cancel := context.WithTimeoutCause(ctx, l.cfg.FailoverTime, errSlowStream)
 	defer cancel()
 	found := make([]*listing, len(l.cfg.Streams))
 	l.parallel(len(found), func(i int) {
 		s := l.cfg.Streams[i]
-		id, err := s.Identity(ctx)
+		id, err := s.Identity(asking)
+		log := l.log.With("stream", cmp.Or(id.Name, fmt.Sprintf("Config.Streams[%d]", i)))
 		if err == nil {
 			var shards []stream.Shard
-			if shards, err = s.Shards(ctx); err == nil {
+			if shards, err = s.Shards(asking); err == nil {
 				found[i] = &listing{s, id, shards}
+				l.listings[i].over(ctx, log)
 				return
 			}
 		}
 		if ctx.Err() == nil {
-			l.log.WarnContext(ctx, "cannot list shards, leaving the stream as it is", "stream", id.Name, "err", err)
+			l.listings[i].met(ctx, log, err)
 		}
 	})
 	var listings []listing
@@ -143,9 +151,11 @@ func (l *leader) sync(ctx context.Context, from listing, leases []Lease) []Lease
 			l.giveUpOn(ctx, row)
 		}
 	}
-	return slices.DeleteFunc(leases, func(row Lease) bool {
-		return slices.ContainsFunc(todo.Retire, func(r Lease) bool { return r.Key == row.Key })
-	})
+	retired := make(map[string]bool, len(todo.Retire))
+	for i := range todo.Retire {
+		retired[todo.Retire[i].Key] = true
+	}
+	return slices.DeleteFunc(leases, func(row Lease) bool { return retired[row.Key] })
 }
 
 // giveUpOn finishes the lease of a shard that is no longer there, so that its
@@ -159,8 +169,11 @@ func (l *leader) giveUpOn(ctx context.Context, row Lease) {
 }
 
 // create makes rows true to the moment, and creates them. LATEST becomes the
-// place where the shard's end is now.
+// place where the shard's end is now. A stream or store that does not answer
+// holds up the other streams for as long as it may take to list shards.
 func (l *leader) create(ctx context.Context, from stream.Stream, rows []Lease) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, l.cfg.FailoverTime, errSlowStream)
+	defer cancel()
 	problems := make([]error, len(rows))
 	l.parallel(len(rows), func(i int) {
 		rows[i].Counter = now()
@@ -337,9 +350,9 @@ func (l *leader) write(ctx context.Context, old, next Lease) (Lease, bool) {
 			row.Term != old.Term || row.Finished() {
 			return Lease{}, false
 		}
-		owner, checkpointOwner := next.Owner, next.CheckpointOwner
+		owner, checkpointOwner, term := next.Owner, next.CheckpointOwner, next.Term
 		old, next = row, row
-		next.Owner, next.CheckpointOwner = owner, checkpointOwner
+		next.Owner, next.CheckpointOwner, next.Term = owner, checkpointOwner, term
 	}
 	return Lease{}, false
 }

@@ -13,12 +13,16 @@ import (
 func (s *session) poll(ctx context.Context) {
 	dice := s.diceOf("poll " + s.me)
 	pause := s.retry(dice)
+	reads := trouble{what: "reading the worker's leases"}
 	for {
 		awaiting, err := s.pollOnce(ctx)
 		delay := dice.about(s.cfg.PlanInterval)
+		if err == nil {
+			reads.over(ctx, s.log)
+		}
 		switch {
 		case err != nil && ctx.Err() == nil:
-			s.log.WarnContext(ctx, "cannot read the worker's leases, trying again", "err", err)
+			reads.met(ctx, s.log, err)
 			delay = pause.delay()
 		case awaiting:
 			// The former owner lets go soon, and nobody tells.
@@ -170,10 +174,11 @@ func (s *session) listen(ctx context.Context) {
 		kick(s.pollNow)
 		kick(s.planNow)
 	}
+	calls := trouble{what: "listening for notifications"}
 	for pause := s.retry(dice); ctx.Err() == nil; wait(ctx, pause.delay(), nil) {
 		began := time.Now()
 		if err := notifier.Changes(ctx, wake); err != nil && ctx.Err() == nil && !errors.Is(err, context.Canceled) {
-			s.log.WarnContext(ctx, "notifications stopped, trying again", "err", err)
+			calls.met(ctx, s.log, err)
 		}
 		if time.Since(began) > s.cfg.FailoverTime {
 			pause.reset()

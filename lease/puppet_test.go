@@ -3,6 +3,7 @@ package lease
 import (
 	"context"
 	"errors"
+	"iter"
 	"log/slog"
 	"sync"
 	"testing"
@@ -18,6 +19,8 @@ type puppet struct {
 	beforeSwap       func(old, next Lease) error
 	afterSwap        func(row Lease) error
 	afterRead        func()
+	beforeList       func() error // Leases, Owned, Read and Members
+	owned            []Lease      // what Owned answers, unless nil
 	afterMembers     func()
 	beforeSwapMember func(old, next Member) error
 	afterSwapMember  func(row Member) error
@@ -40,7 +43,31 @@ func (p *puppet) Swap(ctx context.Context, old, next Lease) (Lease, error) {
 	return row, err
 }
 
+func (p *puppet) list() error {
+	if p.beforeList == nil {
+		return nil
+	}
+	return p.beforeList()
+}
+
+func (p *puppet) Leases(ctx context.Context) iter.Seq2[Lease, error] {
+	if err := p.list(); err != nil {
+		return func(yield func(Lease, error) bool) { yield(Lease{}, err) }
+	}
+	return p.Store.Leases(ctx)
+}
+
+func (p *puppet) Owned(ctx context.Context, incarnation string) ([]Lease, error) {
+	if err := p.list(); err != nil || p.owned != nil {
+		return p.owned, err
+	}
+	return p.Store.Owned(ctx, incarnation)
+}
+
 func (p *puppet) Read(ctx context.Context, keys ...string) ([]Lease, error) {
+	if err := p.list(); err != nil {
+		return nil, err
+	}
 	rows, err := p.Store.Read(ctx, keys...)
 	if p.afterRead != nil {
 		p.afterRead()
@@ -49,6 +76,9 @@ func (p *puppet) Read(ctx context.Context, keys ...string) ([]Lease, error) {
 }
 
 func (p *puppet) Members(ctx context.Context) ([]Member, error) {
+	if err := p.list(); err != nil {
+		return nil, err
+	}
 	rows, err := p.Store.Members(ctx)
 	if p.afterMembers != nil {
 		p.afterMembers()

@@ -9,10 +9,12 @@ import (
 )
 
 // occupy claims the slot of a lease and serves it on a goroutine of its own,
-// unless somebody deals with it already or nothing may be begun. The caller
+// unless somebody deals with it already or nothing may be begun. A row from
+// before a term that the worker had is passed over: its take would be taken for
+// the one that went through then, and the term begin a second time. The caller
 // holds mu.
 func (s *session) occupy(ctx context.Context, row Lease) {
-	if s.slots[row.Key] != nil || s.leaving || !s.fresh() {
+	if s.slots[row.Key] != nil || s.leaving || !s.fresh() || row.Counter < s.past[row.Key] {
 		return
 	}
 	h := &held{
@@ -207,6 +209,10 @@ func (s *session) vacate(h *held) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.slots, h.key)
+	delete(s.past, h.key)
+	if StandingOf(h.row, s.me, h.term) != Lost {
+		s.past[h.key] = h.term
+	}
 	kick(s.vacated)
 }
 

@@ -32,6 +32,7 @@ type session struct {
 	beatNow, pollNow, planNow, fuseNow, vacated chan struct{} // kicks; each has room for one
 	writes                                      chan struct{} // tokens that bound the takes and releases at one time
 	holds                                       sync.WaitGroup
+	passes                                      trouble // the leading goroutine's
 
 	// mu guards everything below. Nothing waits while holding it.
 	mu      sync.Mutex
@@ -43,6 +44,7 @@ type session struct {
 	leads   bool
 	slots   map[string]*held
 	waiting map[string]string // leases that are the worker's and not yet held: why
+	past    map[string]int64  // terms that ended, though the row may still show them
 }
 
 // concurrency bounds the writes of one kind that a worker or leader has under
@@ -63,6 +65,8 @@ func newSession(c *Coordinator, hold HoldFunc) *session {
 		right:   newRight(c.cfg.FailoverTime, c.cfg.HandoffTimeout),
 		slots:   map[string]*held{},
 		waiting: map[string]string{},
+		past:    map[string]int64{},
+		passes:  trouble{what: "leader's pass"},
 	}
 }
 

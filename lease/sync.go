@@ -47,6 +47,9 @@ func Sync(id stream.Identity, shards []stream.Shard, leases []Lease, initial str
 		s.shards[shards[i].ID] = &shards[i]
 	}
 	var done Synced
+	if len(shards) == 0 {
+		return done // no stream is without shards: this is no listing to act on
+	}
 	for i := range leases {
 		l := &leases[i]
 		switch {
@@ -230,7 +233,7 @@ func (s *syncer) passed(shard string, children map[string][]string, begun func(s
 func (s *syncer) gone() []Lease {
 	var gone []Lease
 	for _, l := range s.rows {
-		if !l.Finished() && s.shards[l.Shard] == nil && len(s.shards) > 0 {
+		if !l.Finished() && s.shards[l.Shard] == nil {
 			gone = append(gone, *l)
 		}
 	}
@@ -250,9 +253,6 @@ func (s *syncer) holes(created [][]Lease) []stream.HashRange {
 		for _, l := range generation {
 			covered = append(covered, l.Hash)
 		}
-	}
-	if len(covered) == 0 && len(s.shards) == 0 {
-		return nil // a stream without shards, and nothing to cover
 	}
 	return stream.Holes(covered)
 }

@@ -1,6 +1,9 @@
 package lease
 
-import "time"
+import (
+	"sync"
+	"time"
+)
 
 // watch observes the beats of others with its own monotonic clock. It never
 // compares two machines' clocks: all that counts is for how long it has itself
@@ -8,8 +11,10 @@ import "time"
 type watch struct {
 	patience time.Duration // F
 	gap      time.Duration // two observations further apart are no watching
-	last     time.Time     // of the last observation
-	seen     map[string]sighting
+
+	mu   sync.Mutex // guards what follows
+	last time.Time  // of the last observation
+	seen map[string]sighting
 }
 
 type sighting struct {
@@ -28,6 +33,8 @@ func newWatch(patience, gap time.Duration) *watch {
 // seen nobody stand still: after a gap it starts anew, so that after an outage
 // all have time to come back before the first of them is taken for dead.
 func (w *watch) observe(asked, now time.Time, members ...Member) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	gap := asked.Sub(w.last) > w.gap
 	w.last = now
 	seen := make(map[string]sighting, len(members))
@@ -46,6 +53,8 @@ func (w *watch) observe(asked, now time.Time, members ...Member) {
 // silence returns for how long the counter had been seen to stand still by the
 // last observation.
 func (w *watch) silence(incarnation string) time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	s, known := w.seen[incarnation]
 	if !known {
 		return 0

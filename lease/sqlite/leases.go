@@ -127,6 +127,7 @@ func (s *Store) Create(ctx context.Context, leases ...lease.Lease) error {
 	if err := patiently(ctx, func() error { return s.create(ctx, leases) }); err != nil {
 		return failed(ctx, err, "create %d leases", len(leases))
 	}
+	s.wrote(ctx)
 	return nil
 }
 
@@ -158,6 +159,7 @@ func (s *Store) Swap(ctx context.Context, old, next lease.Lease) (lease.Lease, e
 	if err != nil {
 		return lease.Lease{}, failed(ctx, err, "swap lease %s", old.Key)
 	}
+	s.wrote(ctx)
 	return row, nil
 }
 

@@ -87,5 +87,6 @@ func (s *Store) SwapMember(ctx context.Context, old, next lease.Member) (row lea
 	if err != nil {
 		return nobody, failed(ctx, err, "swap member %s", key)
 	}
+	s.wrote(ctx)
 	return row, nil
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	driver "modernc.org/sqlite"
@@ -39,6 +40,9 @@ type Store struct {
 	// watches has one for each call of Changes, because what PRAGMA
 	// data_version returns means something only to the connection it came from.
 	watches *sql.DB
+
+	log     string       // the path of the write-ahead log
+	written atomic.Int64 // writes of this handle
 
 	leases  leaseStatements
 	members memberStatements
@@ -122,6 +126,10 @@ func (s *Store) open(ctx context.Context, path, synchronous string) (err error) 
 	if err := patiently(ctx, func() error { return migrate(ctx, s.writes, migrations()) }); err != nil {
 		return err
 	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real // the log lies beside the file, and not beside a link to it
+	}
+	s.log = path + "-wal"
 	return patiently(ctx, func() error {
 		return errors.Join(s.leases.prepare(ctx, s), s.members.prepare(ctx, s))
 	})

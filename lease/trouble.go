@@ -1,0 +1,43 @@
+package lease
+
+import (
+	"context"
+	"log/slog"
+	"time"
+)
+
+// remindEvery is how often a person is told of trouble that lasts, or that
+// comes and goes.
+const remindEvery = 10 * time.Minute
+
+// trouble is something that is tried again until it works. It is told of when
+// it begins, now and then while it lasts, and when it is over: an hour without
+// a store is a few lines of log, not thousands. It belongs to one goroutine.
+type trouble struct {
+	what  string
+	since time.Time // of the first failure in a row; zero when all is well
+	told  time.Time // when a person was last told
+	open  bool      // a person was told of this row of failures
+}
+
+// met takes note of a failure.
+func (t *trouble) met(ctx context.Context, log *slog.Logger, err error) {
+	now := time.Now()
+	if t.since.IsZero() {
+		t.since = now
+	}
+	if !t.told.IsZero() && now.Sub(t.told) < remindEvery {
+		log.DebugContext(ctx, t.what+" failed, trying again", "err", err)
+		return
+	}
+	t.told, t.open = now, true
+	log.WarnContext(ctx, t.what+" failed, trying again", "err", err, "failing_for", now.Sub(t.since))
+}
+
+// over takes note of a success.
+func (t *trouble) over(ctx context.Context, log *slog.Logger) {
+	if t.open {
+		log.InfoContext(ctx, t.what+" works again", "failed_for", time.Since(t.since))
+	}
+	t.since, t.open = time.Time{}, false
+}
