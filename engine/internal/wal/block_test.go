@@ -2,7 +2,11 @@ package wal
 
 import (
 	"bytes"
+	"encoding/binary"
+	"hash/crc32"
 	"testing"
+
+	"pgregory.net/rapid"
 
 	"github.com/millrace/millrace/stream"
 )
@@ -23,6 +27,19 @@ func TestARecordComesBackAsItWasWritten(t *testing.T) {
 		if r.key != e.PartitionKey || !bytes.Equal(r.data, e.Data) || r.hasHash != e.HasHashKey || r.hash != e.HashKey || r.delta != 77 || r.size != len(b) {
 			t.Errorf("%q came back as %+v", e.PartitionKey, r)
 		}
+	}
+}
+
+func TestTheSeedOfAPlaceIsTheChecksumOfItsOffset(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		seed, off := rapid.Uint32().Draw(t, "seed"), rapid.Int64Min(0).Draw(t, "off")
+		want := crc32.Update(seed, castagnoli, binary.LittleEndian.AppendUint64(nil, uint64(off)))
+		if got := seedAt(seed, off); got != want {
+			t.Fatalf("seed %x, want %x", got, want)
+		}
+	})
+	if n := testing.AllocsPerRun(100, func() { seedAt(1, 2) }); n > 0 {
+		t.Errorf("%v allocations", n)
 	}
 }
 

@@ -1,9 +1,6 @@
 package wal
 
-import (
-	"slices"
-	"sort"
-)
+import "sort"
 
 // entry tells where a block of a shard lies. 32 bytes.
 type entry struct {
@@ -24,15 +21,9 @@ func (e *entry) length() int64 { return headerSize + int64(pad8(int(e.size))) }
 type index struct {
 	pages   [][]entry
 	dropped int // entries of the first page that are gone
-	// spare is the memory of a short page that was dropped: a shard that gets
-	// little and keeps it briefly goes round in it.
-	spare []entry
 }
 
-const (
-	indexPage = 256
-	sparePage = 16 // or less, is worth keeping
-)
+const indexPage = 256
 
 func (x *index) empty() bool { return len(x.pages) == 0 }
 
@@ -50,9 +41,7 @@ func (x *index) append(e entry) {
 		x.pages[n-1] = append(x.pages[n-1], e)
 		return
 	}
-	page := x.spare
-	x.spare = nil
-	x.pages = append(x.pages, append(page, e))
+	x.pages = append(x.pages, []entry{e})
 }
 
 // oldest returns the first entry; the index must not be empty.
@@ -62,10 +51,8 @@ func (x *index) oldest() *entry { return &x.pages[0][x.dropped] }
 func (x *index) dropOldest() {
 	x.dropped++
 	if x.dropped == len(x.pages[0]) {
-		if page := x.pages[0]; cap(page) <= sparePage {
-			x.spare = page[:0]
-		}
-		x.pages = slices.Delete(x.pages, 0, 1)
+		x.pages[0] = nil
+		x.pages = x.pages[1:]
 		x.dropped = 0
 	}
 }

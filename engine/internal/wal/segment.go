@@ -74,10 +74,15 @@ func (h segmentHeader) seed() uint32 {
 	return crc32.Checksum(b[:], castagnoli)
 }
 
+// seedAt is crc32.Update over the offset's 8 bytes, without a buffer, which
+// would go to the heap for every block.
 func seedAt(seed uint32, off int64) uint32 {
-	var b [8]byte
-	binary.LittleEndian.PutUint64(b[:], uint64(off))
-	return crc32.Update(seed, castagnoli, b[:])
+	sum := ^seed
+	for range 8 {
+		sum = castagnoli[byte(sum)^byte(off)] ^ sum>>8
+		off >>= 8
+	}
+	return ^sum
 }
 
 func segmentName(gen uint64) string { return fmt.Sprintf("%016x%s", gen, logSuffix) }
