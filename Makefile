@@ -33,6 +33,7 @@ layout: ## who may import whom, and other rules of the house (layout_test.go)
 
 test: vet layout ## everything that is promised: all tests, then the concurrent packages with the race detector
 	$(GO) test -timeout $(TIMEOUT) ./...
+	cd benchmarks && $(GO) test -timeout $(TIMEOUT) ./...
 	$(GO) test -timeout $(TIMEOUT) -race -short $(CONCURRENT)
 
 race: ## all tests with the race detector, not shortened
