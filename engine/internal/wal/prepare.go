@@ -129,11 +129,14 @@ func rename(fs vfs.FS, from, to string) error {
 func poolName(gen uint64, why string) string { return fmt.Sprintf("%s%016x-%s", poolPrefix, gen, why) }
 
 // fillZeros writes zeros: to overwrite a block costs a sync half of what the
-// first write to an allocated one does. Close ends it; the file is filled to
-// its end another time.
+// first write to an allocated one does. What the log would have to wait for is
+// allocated only. Close ends it; the file is filled to its end another time.
 func (l *Log) fillZeros(f vfs.File, from, to int64) error {
 	zeros := make([]byte, fillStep)
 	for from < to {
+		if l.nearer(to - from) {
+			return f.Allocate(to)
+		}
 		select {
 		case <-l.stopped:
 			return stream.ErrClosed
@@ -149,6 +152,16 @@ func (l *Log) fillZeros(f vfs.File, from, to int64) error {
 		from += n
 	}
 	return nil
+}
+
+// nearer reports whether the log comes faster to the end of its segment than
+// zeros to the end of the next, of which that much is left. A lead of an
+// eighth counts for nothing; the last quarter is for what follows the zeros.
+func (l *Log) nearer(left int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	size := l.arena.seg.size
+	return size-l.endLocked().off() < max(left-size/8, size/4)
 }
 
 // fill brings a file to its size and writes the header. When it has to be
@@ -185,9 +198,10 @@ func (l *Log) fill(f vfs.File, fast bool, gen uint64) (*segment, error) {
 	return &segment{gen: gen, size: want, seed: h.seed(), name: segmentName(gen), file: f}, nil
 }
 
-// shrinkPool removes the files that nobody will need soon, in steps.
+// shrinkPool removes the files that nobody will need soon, in steps. A segment
+// that is wanted meanwhile comes first.
 func (l *Log) shrinkPool() {
-	for {
+	for len(l.wantSegment) == 0 {
 		l.segs.mu.Lock()
 		surplus := len(l.segs.pool) > poolFiles
 		l.segs.mu.Unlock()
