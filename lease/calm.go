@@ -77,7 +77,9 @@ func (c *calm) look(now time.Time, leases []Lease, fleet map[string]bool) (stead
 		}
 		known[l.Key] = a
 		l.Load = a.load
-		unknown[l.Key] = now.Sub(a.since) < unknownFor
+		if now.Sub(a.since) < unknownFor {
+			unknown[l.Key] = true
+		}
 	}
 	changed = changed || len(known) != len(c.leases)
 	c.leases, c.fleet, c.looked = known, fleet, now

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/millrace/millrace/stream"
 )
 
 // planning is a leader's planning without a store: leases that belong to whom
@@ -20,9 +22,9 @@ type planning struct {
 	random  *rand.Rand
 }
 
-func newPlanning(workers_ int, loads []float64, seed uint64) *planning {
+func newPlanning(n int, loads []float64, seed uint64) *planning {
 	p := &planning{
-		leases: leasesOf("", "k", len(loads)), members: workers(workers_), loads: loads,
+		leases: leasesOf("", "k", len(loads)), members: workers(n), loads: loads,
 		calm: newCalm(2500 * time.Millisecond), now: time.Unix(0, 0), random: rand.New(rand.NewPCG(seed, 1)),
 	}
 	for i := range p.leases {
@@ -163,5 +165,81 @@ func (p *planning) scale(owner string, by float64) {
 		if p.leases[i].Owner == owner {
 			p.loads[i] *= by
 		}
+	}
+}
+
+func TestBalanceWaitsForAMomentAfterAChange(t *testing.T) {
+	const pause = 2 * time.Second
+	c, began := newCalm(pause), time.Unix(0, 0)
+	leases, two, three := leasesOf("a", "k", 2), map[string]bool{"a": true, "b": true}, map[string]bool{"a": true, "b": true, "c": true}
+	for _, step := range []struct {
+		after   time.Duration
+		leases  []Lease
+		fleet   map[string]bool
+		settled bool
+	}{
+		{0, leases, two, false}, // a new leader
+		{time.Second, leases, two, false},
+		{2 * time.Second, leases, two, true},
+		{3 * time.Second, leases, two, true},
+		{4 * time.Second, leases, three, false}, // a join
+		{6 * time.Second, leases, three, true},
+		{7 * time.Second, leases[:1], three, false}, // a shard ends
+		{9 * time.Second, leases[:1], three, true},
+		{10 * time.Second, leases, two, false}, // a leave and a new shard
+		{12 * time.Second, leases, two, true},
+	} {
+		if _, _, settled := c.look(began.Add(step.after), step.leases, step.fleet); settled != step.settled {
+			t.Errorf("after %v: settled is %v", step.after, settled)
+		}
+	}
+	settled := 0
+	for i := range 100 { // something changes each second
+		if _, _, now := c.look(began.Add(time.Minute+time.Duration(i)*time.Second), leases[:1+i%2], two); now {
+			settled++
+		}
+	}
+	if settled < 3 || settled > 6 {
+		t.Errorf("settled %d times in 100 s of changes, want once in about %v", settled, restlessFor*pause)
+	}
+}
+
+func TestTheLoadOfANewLeaseIsUnknownForAWhile(t *testing.T) {
+	c, began := newCalm(time.Second), time.Unix(0, 0)
+	old, fresh, fleet := leasesOf("a", "k", 1), leasesOf("a", "n", 1), map[string]bool{"a": true}
+	old[0].Load.BytesPerSecond = 50
+	unknown := func(after time.Duration, leases ...Lease) bool {
+		_, unknown, _ := c.look(began.Add(after), leases, fleet)
+		if unknown["k00000"] {
+			t.Errorf("after %v: a lease that was there before its leader is unknown", after)
+		}
+		return unknown["n00000"]
+	}
+	unknown(0, old[0])
+	if !unknown(time.Second, old[0], fresh[0]) || !unknown(unknownFor, old[0], fresh[0]) {
+		t.Error("a new lease is known")
+	}
+	if unknown(time.Second+unknownFor, old[0], fresh[0]) {
+		t.Error("after a while a lease without load is not idle")
+	}
+	// A stream that begins has nothing but new leases.
+	c, fresh[0].Checkpoint.Position = newCalm(time.Second), stream.TrimHorizon
+	if !unknown(0, fresh[0]) {
+		t.Error("a lease that nobody has ever had is known")
+	}
+}
+
+func TestLoadsAreSmoothedAndTheRowsStay(t *testing.T) {
+	c, now, fleet := newCalm(time.Second), time.Unix(0, 0), map[string]bool{"a": true}
+	rows := leasesOf("a", "k", 1)
+	rows[0].Load.BytesPerSecond = 100
+	c.look(now, rows, fleet)
+	rows[0].Load.BytesPerSecond = 200
+	steady, _, _ := c.look(now.Add(calmMemory/3), rows, fleet)
+	if got := steady[0].Load.BytesPerSecond; math.Abs(got-400.0/3) > tiny {
+		t.Errorf("after a third of the memory a load that doubled counts as %v", got)
+	}
+	if rows[0].Load.BytesPerSecond != 200 {
+		t.Error("the row itself was changed")
 	}
 }
