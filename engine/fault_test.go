@@ -1,10 +1,12 @@
 package engine
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -77,6 +79,46 @@ func TestAFailedSyncStopsPutsAndKeepsWhatWasAcknowledged(t *testing.T) {
 			}
 		})
 	}
+}
+
+// askingHandler asks the engine while it logs, as one does that keeps its lines
+// in a stream.
+type askingHandler struct {
+	slog.Handler
+	e *Engine
+}
+
+func (h *askingHandler) Handle(ctx context.Context, r slog.Record) error {
+	if h.e != nil {
+		_ = h.e.Err()
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+func TestALoggerMayAskTheEngine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := vfs.NewCrash()
+		h := &askingHandler{Handler: quiet.Handler()}
+		cfg := small()
+		cfg.fs, cfg.Logger = fs, slog.New(h)
+		e, err := Open("", cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := ensure(t, e, "orders", StreamConfig{})
+		synctest.Wait()
+		h.e = e
+		fs.Fail(func(op vfs.Op) error {
+			if op.Kind == vfs.OpSync {
+				return syscall.EIO
+			}
+			return nil
+		})
+		if _, err := s.Put(t.Context(), number(0, 1)...); !errors.Is(err, syscall.EIO) {
+			t.Errorf("put: %v", err)
+		}
+		e.Close()
+	})
 }
 
 func TestAFailedSyncInTheBackgroundStopsPuts(t *testing.T) {

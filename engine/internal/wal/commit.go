@@ -226,12 +226,7 @@ func (l *Log) syncNow(ctx context.Context) error {
 		return err
 	}
 	if err := syncSegments(segs); err != nil {
-		l.mu.Lock()
-		finished := l.failLocked(err)
-		err := l.failed
-		l.mu.Unlock()
-		wake(finished)
-		return err
+		return l.fail(err)
 	}
 	l.mu.Lock()
 	l.durable = max(l.durable, upTo)
@@ -313,6 +308,9 @@ func (l *Log) settle(err error, wrote, synced bool, groups ...*group) {
 	}
 	l.mu.Unlock()
 	wake(finished)
+	if err != nil {
+		l.tellFailure()
+	}
 	l.cache.trim(end)
 	if records {
 		signal(l.kickMarker)
@@ -348,12 +346,28 @@ func wake(waiting []chan struct{}) {
 	}
 }
 
-// failLocked stops the log for good: after a failed write or sync nobody knows
-// what is on the disk, and trying again would only pretend to.
+// fail stops the log for good: after a failed write or sync nobody knows what
+// is on the disk, and trying again would only pretend to. It returns what stopped
+// the log, which may be something earlier.
+func (l *Log) fail(err error) error {
+	l.mu.Lock()
+	finished := l.failLocked(err)
+	err = l.failed
+	l.mu.Unlock()
+	wake(finished)
+	l.tellFailure()
+	return err
+}
+
+// tellFailure logs why the log has failed, once. Loggers may wait, and so may
+// not be called with the lock held.
+func (l *Log) tellFailure() {
+	l.told.Do(func() { l.opt.Logger.Error("log has failed and takes no more records", "err", l.Err()) })
+}
+
 func (l *Log) failLocked(err error) []chan struct{} {
 	if l.failed == nil {
 		l.failed = fmt.Errorf("%w: its log has failed: %w", stream.ErrReadOnly, err)
-		l.opt.Logger.Error("log has failed and takes no more records", "err", err)
 	}
 	l.sealBlockLocked()
 	failed := append(l.written, l.cur)

@@ -76,6 +76,7 @@ type Log struct {
 	settled          Pos // everything before it is answered
 	unsynced         []*segment
 	failed           error // set once, when nothing can be appended any more
+	told             sync.Once
 	closed           bool
 
 	next     *segment      // prepared, or nil
@@ -152,12 +153,7 @@ func (l *Log) Durable() Pos {
 }
 
 // Fail stops the log for good, as a failed write does.
-func (l *Log) Fail(err error) {
-	l.mu.Lock()
-	finished := l.failLocked(err)
-	l.mu.Unlock()
-	wake(finished)
-}
+func (l *Log) Fail(err error) { _ = l.fail(err) }
 
 // Err returns why nothing can be appended any more, or nil.
 func (l *Log) Err() error {
