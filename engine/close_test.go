@@ -115,3 +115,30 @@ func TestAPutThatGivesUpWaitingReturnsTheCause(t *testing.T) {
 		e.Close()
 	})
 }
+
+// Half of a put is stored and the other half waits for a reshard: when it gives
+// up, the first half must not lie there until somebody else puts something.
+func TestWhatAnAbandonedPutHasStoredIsCommitted(t *testing.T) {
+	inBubble(t, small(), func(t *testing.T, e *Engine) {
+		s := ensure(t, e, "orders", StreamConfig{Shards: 2})
+		open := s.topology.Load().open
+		e.log.Seal(open[0].log)
+		ctx, cancel := context.WithCancel(t.Context())
+		var err error
+		go func() {
+			_, err = s.Put(ctx,
+				stream.Entry{PartitionKey: "k", HashKey: open[0].hash.Start, HasHashKey: true},
+				stream.Entry{PartitionKey: "k", HashKey: open[1].hash.Start, HasHashKey: true})
+		}()
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		if !errors.Is(err, context.Canceled) {
+			t.Fatalf("put: %v", err)
+		}
+		e.log.Resume(open[0].log, true)
+		if got := mustRead(t, s, open[1].id, stream.TrimHorizon); len(got) != 1 {
+			t.Errorf("%d records in the other shard, want 1", len(got))
+		}
+	})
+}

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"maps"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -67,7 +66,7 @@ func Open(dir string, cfg Config) (*Engine, error) {
 		if dir == "" {
 			return nil, fmt.Errorf("open engine: %w", invalid("directory", "", "name one, or use OpenMemory"))
 		}
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+		if err := vfs.MakeDir(dir); err != nil {
 			return nil, fmt.Errorf("open engine: %w", err)
 		}
 		fs = vfs.Dir(dir)

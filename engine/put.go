@@ -26,7 +26,8 @@ var puts = sync.Pool{New: func() any { return new(put) }}
 // one result for each. A bad entry ([*InvalidError]) or one beyond the limits
 // of its shard ([stream.ErrThrottled]) has the error in its result and hinders
 // no other. The call as a whole fails when the engine is read-only
-// ([stream.ErrReadOnly]) or closed, or ctx is done.
+// ([stream.ErrReadOnly]) or closed, the stream is deleted, or ctx is done; it is
+// open then which of the entries are stored.
 func (s *Stream) Put(ctx context.Context, entries ...stream.Entry) ([]stream.PutResult, error) {
 	p := puts.Get().(*put)
 	defer func() {

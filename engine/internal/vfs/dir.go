@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -12,6 +13,27 @@ import (
 type Dir string
 
 var _ FS = Dir("")
+
+// MakeDir makes a directory, and those above it that are missing, so that they
+// are still there after a power cut. An existing one is left as it is.
+func MakeDir(path string) error {
+	switch info, err := os.Stat(path); {
+	case err == nil && info.IsDir():
+		return nil
+	case err == nil:
+		return &fs.PathError{Op: "mkdir", Path: path, Err: errors.New("there is a file of that name")}
+	}
+	above := filepath.Dir(path)
+	if above != path {
+		if err := MakeDir(above); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return Dir(above).SyncDir()
+}
 
 func (d Dir) Path(name string) string { return filepath.Join(string(d), name) }
 

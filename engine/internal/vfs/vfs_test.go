@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"testing"
 )
 
@@ -139,5 +141,26 @@ func TestAPowerCutKeepsWhatWasSyncedAndTheSeedDecidesTheRest(t *testing.T) {
 	}
 	if len(seen) < 10 {
 		t.Fatalf("100 seeds gave %d images", len(seen))
+	}
+}
+
+func TestADirectoryIsMadeWithThoseAboveIt(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a", "b", "c")
+	for range 2 {
+		if err := MakeDir(path); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(path); err != nil || !info.IsDir() {
+			t.Fatalf("%v, %v", info, err)
+		}
+	}
+	file := filepath.Join(path, "file")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{file, filepath.Join(file, "d")} {
+		if err := MakeDir(bad); err == nil {
+			t.Errorf("%s was made", bad)
+		}
 	}
 }

@@ -93,10 +93,12 @@ func (l *Log) Append(ctx context.Context, entries []stream.Entry, runs []Run) (C
 	}
 	defer l.mu.Unlock()
 	now := time.Now().UnixMilli()
+	held := false
 	for i := range runs {
 		r := &runs[i]
 		sh := r.Shard
 		if r.Held = sh.sealed; r.Held != nil {
+			held = true
 			continue
 		}
 		sh.arrival = max(sh.arrival, now)
@@ -104,6 +106,9 @@ func (l *Log) Append(ctx context.Context, entries []stream.Entry, runs []Run) (C
 		for _, at := range r.Entries {
 			l.appendLocked(sh, &entries[at])
 		}
+	}
+	if held {
+		l.kickLocked() // the caller waits for something else first, and may give up
 	}
 	return Commit{l.cur}, nil
 }
