@@ -76,7 +76,9 @@ func (s *session) candidate(ctx context.Context, leader *watch) (Member, bool) {
 	return row, err == nil
 }
 
-// look observes the members. Errors are no observation.
+// look observes the members. Errors are no observation. Nor does a worker
+// observe anything whose own beats are not answered: what keeps it from writing,
+// a full disk for example, may keep all others from it, too.
 func (s *session) look(ctx context.Context, w *watch) ([]Member, error) {
 	asked := time.Now()
 	ctx, cancel := s.call(ctx)
@@ -91,7 +93,14 @@ func (s *session) look(ctx context.Context, w *watch) ([]Member, error) {
 			members = append(members, m)
 		}
 	}
-	w.observe(asked, time.Now(), members...)
+	s.mu.Lock()
+	alive := s.fresh()
+	s.mu.Unlock()
+	if alive {
+		w.observe(asked, time.Now(), members...)
+	} else {
+		w.forget()
+	}
 	return members, nil
 }
 

@@ -50,6 +50,13 @@ func (w *watch) observe(asked, now time.Time, members ...Member) {
 	w.seen = seen
 }
 
+// forget starts anew with the next observation.
+func (w *watch) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	clear(w.seen)
+}
+
 // silence returns for how long the counter had been seen to stand still by the
 // last observation.
 func (w *watch) silence(incarnation string) time.Duration {

@@ -34,3 +34,47 @@ func TestAMemberIsDeadWhenItsBeatsStandStillForAsLongAsItIsWatched(t *testing.T)
 		t.Error("somebody who was never seen is dead")
 	}
 }
+
+func TestAHandoffIsTheLeavingOfOneTermByOneWorker(t *testing.T) {
+	moving := Lease{Key: "k", Term: 7, Owner: "b", CheckpointOwner: "a"}
+	with := func(change func(*Lease)) Lease { l := moving; change(&l); return l }
+	began := time.Unix(1000, 0)
+	for _, test := range []struct {
+		name string
+		l    Lease
+		due  bool
+	}{
+		{"the one that was announced", moving, true},
+		{"moved on to another owner", with(func(l *Lease) { l.Owner = "c" }), true},
+		{"a later term", with(func(l *Lease) { l.Term = 9 }), false},
+		{"another former owner", with(func(l *Lease) { l.CheckpointOwner = "c" }), false},
+		{"another lease", with(func(l *Lease) { l.Key = "x" }), false},
+	} {
+		h := newHandoffs(testH)
+		h.acknowledged(moving, began)
+		h.acknowledged(moving, began.Add(time.Second)) // the first time stays
+		if got := h.due(test.l, began.Add(testH)); got != test.due || h.pending(test.l) != test.due {
+			t.Errorf("%s: due is %v", test.name, got)
+		}
+		if h.due(test.l, began.Add(testH-1)) {
+			t.Errorf("%s: due too early", test.name)
+		}
+	}
+}
+
+func TestAReReadProvesNoMoreThanTheBeatBeforeIt(t *testing.T) {
+	at := func(s int) time.Time { return time.Unix(1000+int64(s), 0) }
+	r := newRight(testF, testH)
+	r.joined(at(0), 1)
+	r.beaten(at(3), 2) // a bump is seen
+	reading := r.read()
+	r.beaten(at(6), 3) // another one comes while the rows are being read
+	r.apply(reading)
+	if want := at(3).Add(testH - testH/margin); !r.stale() || !r.drainBy().Equal(want) {
+		t.Errorf("stale is %v, holds end at %v, want %v", r.stale(), r.drainBy(), want)
+	}
+	r.apply(r.read())
+	if want := at(6).Add(testH - testH/margin); r.stale() || !r.drainBy().Equal(want) {
+		t.Errorf("stale is %v, holds end at %v, want %v", r.stale(), r.drainBy(), want)
+	}
+}
