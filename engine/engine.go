@@ -126,6 +126,10 @@ func open(fs vfs.FS, cfg Config) (_ *Engine, err error) {
 		return nil, err
 	}
 	e.log = log
+	if m.Openings > 1 && log.Durable() != known.Durable {
+		e.logger.Info("recovered the log of an engine that was not closed",
+			"dir", fs.Path(""), "segments", report.Segments, "blocks", report.Blocks)
+	}
 	e.reclaimed.Store(m.FirstSegment)
 	for i := range m.Streams {
 		s := e.loadStream(&m.Streams[i])
@@ -181,7 +185,7 @@ func (e *Engine) tell(r wal.Report) {
 			"file", d.File, "offset", d.Offset, "length", d.Length, "detail", d.Detail)
 	}
 	if r.Cut != "" {
-		e.logger.Warn("cut off an unfinished end of the log; nothing of it was acknowledged",
+		e.logger.Warn("cut off an unfinished end of the log; nothing of it was acknowledged as durable",
 			"at", r.Cut, "records", r.CutRecords)
 	}
 }

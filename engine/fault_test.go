@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -119,6 +120,30 @@ func TestALoggerMayAskTheEngine(t *testing.T) {
 		}
 		e.Close()
 	})
+}
+
+func TestAPersonLearnsThatTheEngineWasNotClosed(t *testing.T) {
+	for _, killed := range []bool{true, false} {
+		fs := vfs.NewCrash()
+		e := onCrash(t, fs)
+		mustPut(t, ensure(t, e, "orders", StreamConfig{}), number(0, 5)...)
+		if killed {
+			kill(e, fs)
+		} else if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+		var lines bytes.Buffer
+		cfg := small()
+		cfg.fs, cfg.Logger = fs, slog.New(slog.NewTextHandler(&lines, nil))
+		e, err := Open("", cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.Close()
+		if told := strings.Contains(lines.String(), "was not closed"); told != killed {
+			t.Errorf("killed: %v, and logged is %q", killed, lines.String())
+		}
+	}
 }
 
 func TestAFailedSyncInTheBackgroundStopsPuts(t *testing.T) {

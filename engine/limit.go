@@ -75,8 +75,9 @@ func (l *limiter) spend(bytes int) {
 	l.charge(bytes)
 }
 
-// await returns when there is room for another call.
-func (l *limiter) await(ctx context.Context, closed <-chan struct{}) {
+// await returns when there is room for another call, or one of the others says
+// that it is not needed any more.
+func (l *limiter) await(ctx context.Context, closed, done <-chan struct{}) {
 	for {
 		l.mu.Lock()
 		l.refillLocked()
@@ -88,17 +89,12 @@ func (l *limiter) await(ctx context.Context, closed <-chan struct{}) {
 		timer := time.NewTimer(time.Duration(seconds*float64(time.Second)) + time.Nanosecond)
 		select {
 		case <-timer.C:
+			continue
 		case <-ctx.Done():
 		case <-closed:
+		case <-done:
 		}
 		timer.Stop()
-		if ctx.Err() != nil {
-			return
-		}
-		select {
-		case <-closed:
-			return
-		default:
-		}
+		return
 	}
 }

@@ -102,7 +102,7 @@ func (r *reader) Next(ctx context.Context, b *stream.Batch) error {
 			return r.end()
 		}
 		if out := r.sh.out; out != nil {
-			out.await(ctx, r.closed)
+			out.await(ctx, r.closed, r.s.e.done)
 			if err := r.usable(ctx); err != nil {
 				return err
 			}

@@ -29,15 +29,21 @@ func (e *Engine) sweepEvery() time.Duration {
 func (e *Engine) runSweeper() {
 	ticker := time.NewTicker(e.sweepEvery())
 	defer ticker.Stop()
+	failing := false
 	for {
 		select {
 		case <-ticker.C:
 		case <-e.done:
 			return
 		}
-		if err := e.sweep(); err != nil {
+		err := e.sweep()
+		switch {
+		case err != nil && !failing:
 			e.logger.Error("cannot reclaim the room of expired records; trying again", "err", err)
+		case err == nil && failing:
+			e.logger.Info("the room of expired records can be reclaimed again")
 		}
+		failing = err != nil
 	}
 }
 

@@ -201,6 +201,28 @@ func TestKinesisLimitsRefusePutsAndSlowReaders(t *testing.T) {
 	})
 }
 
+func TestAReaderHeldBackByLimitsEndsWithTheEngine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := openMemory(t, Config{SegmentBytes: 64 << 20, Logger: quiet})
+		s := ensure(t, e, "orders", StreamConfig{Limits: KinesisLimits, MaxRecordBytes: 10 << 20})
+		mustPut(t, s, entry("k", strings.Repeat("x", 9<<20)))
+		r, err := s.Open(t.Context(), shardID(0), stream.TrimHorizon)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b stream.Batch
+		next(t, r, &b) // leaves a debt of seconds
+		ended := make(chan error, 1)
+		go func() { ended <- r.Next(t.Context(), &b) }()
+		synctest.Wait()
+		closed := time.Now()
+		e.Close()
+		if err := <-ended; !errors.Is(err, stream.ErrClosed) || time.Since(closed) > 0 {
+			t.Errorf("%v, %v after the engine was closed", err, time.Since(closed))
+		}
+	})
+}
+
 func TestAnIdleLogNotesWhatIsDurable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := vfs.NewCrash()

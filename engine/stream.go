@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -96,7 +97,9 @@ func (s *Stream) saved(t *topology, set *settings) manifest.Stream {
 		committed, trimmed := sh.log.Counters()
 		m.Shards[i] = manifest.Shard{
 			Index: sh.index, Handle: sh.handle, Parents: sh.parents, Start: sh.hash.Start, End: sh.hash.End,
-			ClosedMs: sh.closed, Last: committed, Trimmed: trimmed, Accepted: sh.accepted,
+			ClosedMs: sh.closed, Last: committed, Trimmed: trimmed,
+			// Of what retention has dropped, nobody will ask again.
+			Accepted: slices.DeleteFunc(slices.Clone(sh.accepted), func(a [2]uint64) bool { return a[1] <= trimmed }),
 		}
 	}
 	return m

@@ -35,6 +35,10 @@ func TestBadValuesAreRefusedWithAFix(t *testing.T) {
 		_, err := OpenMemory(cfg)
 		return err
 	}
+	read := func(from stream.Position) error {
+		_, err := s.Open(ctx, shardID(0), from)
+		return err
+	}
 	one := func(entry stream.Entry) error {
 		results, err := s.Put(ctx, entry)
 		if err != nil {
@@ -42,36 +46,73 @@ func TestBadValuesAreRefusedWithAFix(t *testing.T) {
 		}
 		return results[0].Err
 	}
-	for what, err := range map[string]error{
-		"directory":                   func() error { _, err := Open("", Config{}); return err }(),
-		"Config.Durability":           open(Config{Durability: 7}),
-		"Config.SyncEvery":            open(Config{SyncEvery: -1}),
-		"Config.SegmentBytes":         open(Config{SegmentBytes: 1000}),
-		"Config.CacheBytes":           open(Config{CacheBytes: -1}),
-		"Config.PendingBytes":         open(Config{PendingBytes: -1}),
-		"Config.MinRetention":         open(Config{MinRetention: -1}),
-		"stream name":                 create("or ders", StreamConfig{}),
-		"StreamConfig.Shards":         create("a", StreamConfig{Shards: -1}),
-		"StreamConfig.Retention":      create("a", StreamConfig{Retention: time.Hour}),
-		"StreamConfig.MaxRecordBytes": create("a", StreamConfig{MaxRecordBytes: 11 << 20}),
-		"StreamConfig.Limits":         create("a", StreamConfig{Limits: 9}),
-		"StreamConfig.Tags":           create("a", StreamConfig{Tags: many}),
-		"StreamConfig.Tags key":       create("a", StreamConfig{Tags: map[string]string{"": "x"}}),
-		"StreamConfig.Tags value":     create("a", StreamConfig{Tags: map[string]string{"a": "<"}}),
-		"PartitionKey":                one(stream.Entry{PartitionKey: strings.Repeat("ä", 257)}),
-		"record size":                 one(stream.Entry{PartitionKey: "k", Data: make([]byte, 1<<20)}),
-		"retention":                   s.SetRetention(ctx, 366*24*time.Hour),
-		"MaxRecordBytes":              s.SetMaxRecordBytes(ctx, 0),
-		"tags":                        s.Tag(ctx, many),
-		"shard count":                 s.UpdateShardCount(ctx, 10_001),
+	for _, c := range []struct {
+		what string
+		err  error
+	}{
+		{"directory", func() error { _, err := Open("", Config{}); return err }()},
+		{"Config.Durability", open(Config{Durability: 7})},
+		{"Config.SyncEvery", open(Config{SyncEvery: -1})},
+		{"Config.SegmentBytes", open(Config{SegmentBytes: 1000})},
+		{"Config.CacheBytes", open(Config{CacheBytes: -1})},
+		{"Config.PendingBytes", open(Config{PendingBytes: -1})},
+		{"Config.MinRetention", open(Config{MinRetention: -1})},
+		{"stream name", create("or ders", StreamConfig{})},
+		{"StreamConfig.Shards", create("a", StreamConfig{Shards: -1})},
+		{"StreamConfig.Retention", create("a", StreamConfig{Retention: time.Hour})},
+		{"StreamConfig.MaxRecordBytes", create("a", StreamConfig{MaxRecordBytes: 11 << 20})},
+		{"StreamConfig.Limits", create("a", StreamConfig{Limits: 9})},
+		{"StreamConfig.Tags", create("a", StreamConfig{Tags: many})},
+		{"StreamConfig.Tags key", create("a", StreamConfig{Tags: map[string]string{"": "x"}})},
+		{"StreamConfig.Tags value", create("a", StreamConfig{Tags: map[string]string{"a": "<"}})},
+		{"PartitionKey", one(stream.Entry{PartitionKey: strings.Repeat("ä", 257)})},
+		{"record size", one(stream.Entry{PartitionKey: "k", Data: make([]byte, 1<<20)})},
+		{"retention", s.SetRetention(ctx, 366*24*time.Hour)},
+		{"MaxRecordBytes", s.SetMaxRecordBytes(ctx, 0)},
+		{"tags", s.Tag(ctx, many)},
+		{"shard count", s.UpdateShardCount(ctx, 10_001)},
+		{"Config.SegmentBytes", open(Config{SegmentBytes: 100_000})},
+		{"Config.SegmentBytes", open(Config{SegmentBytes: 2 << 30})},
+		{"Config.MinRetention", open(Config{MinRetention: 366 * 24 * time.Hour})},
+		{"stream name", create("", StreamConfig{})},
+		{"stream name", create(strings.Repeat("a", 129), StreamConfig{})},
+		{"StreamConfig.Shards", create("a", StreamConfig{Shards: 10_001})},
+		{"StreamConfig.Retention", create("a", StreamConfig{Retention: 366 * 24 * time.Hour})},
+		{"StreamConfig.MaxRecordBytes", create("a", StreamConfig{MaxRecordBytes: -1})},
+		{"StreamConfig.MaxRecordBytes", create("a", StreamConfig{MaxRecordBytes: 4 << 20})}, // more than its log files take
+		{"StreamConfig.Tags key", create("a", StreamConfig{Tags: map[string]string{strings.Repeat("k", 129): ""}})},
+		{"StreamConfig.Tags value", create("a", StreamConfig{Tags: map[string]string{"a": strings.Repeat("v", 257)}})},
+		{"PartitionKey", one(stream.Entry{Data: []byte("x")})},
+		{"retention", s.SetRetention(ctx, 0)},
+		{"MaxRecordBytes", s.SetMaxRecordBytes(ctx, 4<<20)},
+		{"tags key", s.Tag(ctx, map[string]string{"a\xff": "x"})},
+		{"shard count", s.UpdateShardCount(ctx, 0)},
+		{"position", read(stream.Position{})},
 	} {
 		var invalid *InvalidError
-		if !errors.As(err, &invalid) {
-			t.Errorf("%s: %v, want an InvalidError", what, err)
+		if !errors.As(c.err, &invalid) {
+			t.Errorf("%s: %v, want an InvalidError", c.what, c.err)
 			continue
 		}
-		if !strings.HasPrefix(invalid.Field, what) || !strings.Contains(invalid.Fix, "use ") && !strings.Contains(invalid.Fix, "name ") {
-			t.Errorf("%s: %v", what, err)
+		if !strings.HasPrefix(invalid.Field, c.what) || !strings.Contains(invalid.Fix, "use ") && !strings.Contains(invalid.Fix, "name ") {
+			t.Errorf("%s: %v", c.what, c.err)
+		}
+	}
+	for _, c := range []struct {
+		what string
+		err  error
+		want error // nil: any
+	}{
+		{"a shard that is not there", s.Split(ctx, "shardId-7", stream.FullRange.Middle()), stream.ErrShardNotFound},
+		{"a split at the start", s.Split(ctx, shardID(0), stream.Hash{}), nil},
+		{"a merge of a shard with itself", s.Merge(ctx, shardID(0), shardID(0)), nil},
+		{"a merge with a shard that is not there", s.Merge(ctx, shardID(0), shardID(9)), stream.ErrShardNotFound},
+		{"no such shard to read", func() error { _, err := s.Open(ctx, "", stream.TrimHorizon); return err }(), stream.ErrShardNotFound},
+		{"no such shard to pin", func() error { _, err := s.Pin(ctx, "x"); return err }(), stream.ErrShardNotFound},
+		{"no such loss", func() error { _, err := s.AcceptLoss(ctx, "x"); return err }(), stream.ErrShardNotFound},
+	} {
+		if c.err == nil || c.want != nil && !errors.Is(c.err, c.want) || !strings.Contains(c.err.Error(), "orders") {
+			t.Errorf("%s: %v, want %v, and the stream named", c.what, c.err, c.want)
 		}
 	}
 	if _, err := e.Stream("none"); !errors.Is(err, stream.ErrStreamNotFound) {

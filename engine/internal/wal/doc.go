@@ -18,7 +18,7 @@
 //   - After a failing write or sync nothing more is answered, ever; what was
 //     answered stays readable.
 //   - Damage to what was durable is found, reported, and not served; an
-//     unfinished end that no one was told of is cut off silently.
+//     unfinished end that no one was promised is cut off.
 //
 // The format of the files is in FORMAT.md beside the package engine.
 //
