@@ -3,6 +3,7 @@ package lease_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -153,7 +154,7 @@ func TestAGracefulHandoffRepeatsNothingAndIsQuick(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(1, 2)
 		held := make(chan string, 10)
-		gaps := map[string]time.Time{}
+		var gaps sync.Map // since when a shard has no holder, by lease key
 		run := func(name string, seed uint64) (stop func()) {
 			c, err := lease.NewCoordinator(lease.Config{
 				Worker: name, Store: s.store.As(name), Streams: []stream.Stream{s.stream}, Logger: s.log, Seed: seed,
@@ -167,7 +168,8 @@ func TestAGracefulHandoffRepeatsNothingAndIsQuick(t *testing.T) {
 				defer close(done)
 				_ = c.Run(ctx, func(ctx context.Context, h lease.Hold) error {
 					at := h.Lease().Checkpoint.Position
-					if since, moved := gaps[h.Lease().Key]; moved {
+					if left, moved := gaps.Load(h.Lease().Key); moved {
+						since := left.(time.Time)
 						t.Logf("%s: %v without a holder", h.Lease().Shard, time.Since(since))
 						if time.Since(since) > 12*time.Second {
 							t.Errorf("the gap is %v", time.Since(since))
@@ -178,7 +180,7 @@ func TestAGracefulHandoffRepeatsNothingAndIsQuick(t *testing.T) {
 					}
 					held <- name
 					<-h.Draining()
-					gaps[h.Lease().Key] = time.Now()
+					gaps.Store(h.Lease().Key, time.Now())
 					return h.Release(ctx, checkpoint.State{Position: stream.After(sequence(42))})
 				})
 			}()
