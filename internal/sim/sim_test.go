@@ -12,8 +12,8 @@ import (
 
 var (
 	seed  = flag.Uint64("seed", 0, "simulate this seed alone, and show what the workers say")
-	seeds = flag.Int("seeds", 4, "how many seeds to simulate")
-	hours = flag.Float64("hours", 2, "virtual hours of faults in each simulation")
+	seeds = flag.Int("seeds", 20, "how many seeds to simulate")
+	hours = flag.Float64("hours", 1, "virtual hours of faults in each simulation")
 )
 
 func TestFleetsKeepTheirPromisesAndComeToRest(t *testing.T) {
