@@ -291,3 +291,15 @@ func TestAForcedHandoffEndsTheTermThoughACheckpointCameBetween(t *testing.T) {
 		}
 	})(t)
 }
+
+func TestARowThatALateLeaderCreatedAfterItsShardWasRetiredIsRetiredAgain(t *testing.T) {
+	late := rowOf("a", stream.TrimHorizon)
+	late.Term = 0 // nobody ever had it
+	shards := []stream.Shard{shardOf("a", true), shardOf("b", false, "a")}
+	for child, want := range map[stream.Position]string{after(3): "a", stream.TrimHorizon: ""} {
+		s := Sync(testStream, shards, []Lease{late, rowOf("b", child, "a")}, stream.TrimHorizon)
+		if got := shardsOf(s.Retire); got != want {
+			t.Errorf("with a child at %v: retires %q, want %q", child, got, want)
+		}
+	}
+}
