@@ -56,7 +56,9 @@ func (s *Stream) Losses() []Loss {
 
 // AcceptLoss gives up the damaged records of a shard: its readers, who got
 // [*stream.CorruptError] until now, go on behind them. It returns what was
-// given up. The decision is durable when the call returns.
+// given up. The decision is durable when the call returns. Until then, or until
+// retention is over, the damaged file is kept as it is: who can mend it, or has
+// a copy, may put it back while the engine is closed.
 func (s *Stream) AcceptLoss(ctx context.Context, shardID string) ([]Loss, error) {
 	end, err := s.e.begin(ctx)
 	if err != nil {

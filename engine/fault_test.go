@@ -439,6 +439,56 @@ func TestEveryShortenedFileIsNoticedOrHarmless(t *testing.T) {
 	t.Logf("%d cuts noticed by readers, %d harmless, %d refused", noticed, harmless, refused)
 }
 
+// Somebody may be able to mend the file, or to copy it: it is not used again
+// before its loss is accepted or its records have left retention.
+func TestADamagedFileIsKeptUntilItsLossIsAccepted(t *testing.T) {
+	for _, accept := range []bool{false, true} {
+		disk, all := closedLog(t)
+		e := onCrash(t, disk) // the log goes on in another file
+		s := ensure(t, e, "orders", StreamConfig{})
+		for range 30 {
+			mustPut(t, s, entry("k", strings.Repeat("x", 5000)))
+		}
+		e.Close()
+		flip := func() {
+			disk.Flip(firstLog, 0, 1)
+			disk.Flip(firstLog, 2048, 1)
+		}
+		flip()
+		e = onCrash(t, disk)
+		s = ensure(t, e, "orders", StreamConfig{})
+		if len(e.Damage()) != 1 || len(s.Losses()) == 0 {
+			t.Fatalf("damage %v, losses %v", e.Damage(), s.Losses())
+		}
+		if accept {
+			for shard := range all {
+				if _, err := s.AcceptLoss(t.Context(), shard); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := e.sweep(); err != nil {
+			t.Fatal(err)
+		}
+		if used := e.reclaimed.Load() > 1; used != accept {
+			t.Errorf("accepted: %v, and given another use: %v", accept, used)
+		}
+		e.Close()
+		if accept {
+			continue
+		}
+		flip() // mended
+		e = onCrash(t, disk)
+		s = ensure(t, e, "orders", StreamConfig{})
+		for shard, want := range all {
+			if got := mustRead(t, s, shard, stream.TrimHorizon); len(got) < len(want) || got[0].Sequence != want[0].Sequence {
+				t.Errorf("%s: %d records of %d after mending", shard, len(got), len(want))
+			}
+		}
+		e.Close()
+	}
+}
+
 func TestAnAcceptedLossStaysAccepted(t *testing.T) {
 	disk, all := closedLog(t)
 	disk.Flip(firstLog, 4096+200, 1)

@@ -241,7 +241,7 @@ func (c *Cursor) malformed(v *view, err error) error {
 func (c *Cursor) lost(e entry, detail string) error {
 	g := Gap{
 		Range: Range{e.first, e.last()}, before: e.newest() + 1,
-		File: c.log.opt.FS.Path(segmentName(e.pos.gen())), Offset: e.pos.off(), Detail: detail,
+		File: c.log.opt.FS.Path(segmentName(e.pos.gen())), Offset: e.pos.off(), Detail: detail, gen: e.pos.gen(),
 	}
 	c.queue, c.at = c.queue[:0], 0
 	c.sh.mu.Lock()

@@ -39,6 +39,8 @@ type Damage struct {
 	File           string
 	Offset, Length int64
 	Detail         string
+
+	gen uint64 // of the segment
 }
 
 func (d Damage) String() string {

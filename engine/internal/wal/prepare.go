@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/millrace/millrace/engine/internal/vfs"
@@ -235,16 +237,20 @@ func shrink(fs vfs.FS, name string) error {
 	return fs.Remove(name)
 }
 
-// Reclaimable returns the generation of the oldest segment that has to stay:
-// in all before it nothing is left that anybody may read.
+// Reclaimable returns the generation of the oldest segment that has to stay: in
+// all before it nothing is left that anybody may read, or might want to mend.
 func (l *Log) Reclaimable() (first uint64) {
 	l.mu.Lock()
 	// What is not synced yet still needs its file, be it an empty block.
-	inUse := l.durable.gen()
+	stay := l.durable.gen()
+	shards := slices.Collect(maps.Values(l.shards))
 	l.mu.Unlock()
+	for _, sh := range shards {
+		stay = min(stay, sh.damaged())
+	}
 	l.segs.mu.Lock()
 	defer l.segs.mu.Unlock()
-	for first = l.segs.first; first < inUse; first++ {
+	for first = l.segs.first; first < stay; first++ {
 		if seg := l.segs.byGen[first]; seg != nil && seg.live.Load() > 0 {
 			break
 		}

@@ -105,7 +105,7 @@ func (r *recovery) missing(gen uint64) {
 
 // damaged reports damage that ends at a place of the log.
 func (r *recovery) damaged(end Pos, d Damage) {
-	d.File = r.l.opt.FS.Path(d.File)
+	d.File, d.gen = r.l.opt.FS.Path(d.File), end.gen()
 	r.damageEnd = end
 	r.report.Damage = append(r.report.Damage, d)
 }
@@ -264,7 +264,7 @@ func (r *recovery) blame(g *Gap, since int) {
 	g.Detail = "blocks are missing"
 	if since < len(r.report.Damage) {
 		d := r.report.Damage[since]
-		g.File, g.Offset, g.Detail = d.File, d.Offset, d.Detail
+		g.File, g.Offset, g.Detail, g.gen = d.File, d.Offset, d.Detail, d.gen
 	}
 }
 
@@ -284,7 +284,7 @@ func (r *recovery) lostPayload(seg *segment, off int64, h *header) {
 	if e.last() > s.sh.trimmed {
 		s.hidden = append(s.hidden, Gap{
 			Range: Range{e.first, e.last()}, before: e.newest() + 1,
-			File: r.l.opt.FS.Path(seg.name), Offset: off, Detail: d.Detail,
+			File: r.l.opt.FS.Path(seg.name), Offset: off, Detail: d.Detail, gen: seg.gen,
 		})
 	}
 }

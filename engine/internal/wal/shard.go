@@ -2,6 +2,7 @@ package wal
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"sync"
 
@@ -72,6 +73,9 @@ type Gap struct {
 	// before is a time at which nothing of what is lost can have arrived yet,
 	// Unix ms: the gap leaves with retention.
 	before int64
+	// gen is the generation of the damaged segment, which is kept as long as
+	// the gap; 0 when nobody knows.
+	gen uint64
 }
 
 // Handle returns the number that identifies the shard in the log.
@@ -207,6 +211,20 @@ func (s *Shard) addGapLocked(g Gap) {
 	}
 	s.gaps = append(s.gaps, g)
 	slices.SortFunc(s.gaps, func(a, b Gap) int { return cmp.Compare(a.First, b.First) })
+}
+
+// damaged returns the generation of the oldest segment in which records are
+// lost that nobody has given up yet; the greatest number when there is none.
+func (s *Shard) damaged() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	oldest := uint64(math.MaxUint64)
+	for _, g := range s.gaps {
+		if g.gen > 0 {
+			oldest = min(oldest, g.gen)
+		}
+	}
+	return oldest
 }
 
 // Seal holds back appends to the shard from now on, until Resume.
