@@ -19,6 +19,11 @@ func TestNothingIsLostWhenTheClockIsSetBack(t *testing.T) {
 	if err := s.SetRetention(t.Context(), 24*time.Hour); err != nil {
 		t.Fatal(err)
 	}
+	empty := ensure(t, e, "empty", StreamConfig{})
+	if err := empty.SetRetention(t.Context(), 24*time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	mustPut(t, ensure(t, e, "plain", StreamConfig{}), number(0, 3)...)
 	e.Close()
 
 	synctest.Test(t, func(t *testing.T) {
@@ -34,6 +39,12 @@ func TestNothingIsLostWhenTheClockIsSetBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		mustPut(t, s, number(6, 20)...)
+		empty := ensure(t, e, "empty", StreamConfig{})
+		mustPut(t, empty, number(0, 3)...)
+		plain := ensure(t, e, "plain", StreamConfig{})
+		if err := plain.Split(t.Context(), shardID(0), stream.FullRange.Middle()); err != nil {
+			t.Fatal(err)
+		}
 		other, err := e.CreateStream(t.Context(), "other", StreamConfig{})
 		if err != nil {
 			t.Fatal(err)
@@ -50,6 +61,10 @@ func TestNothingIsLostWhenTheClockIsSetBack(t *testing.T) {
 		// The records that came before are of a time still to come.
 		time.Sleep(48 * time.Hour)
 		endsAfter(t, s, shardID(0), stream.TrimHorizon, 6)
+		endsAfter(t, plain, shardID(0), stream.TrimHorizon, 3)
+		if got := mustRead(t, empty, shardID(0), stream.TrimHorizon); len(got) != 3 {
+			t.Errorf("%d records in what was empty, want 3", len(got))
+		}
 		left := 0
 		for _, m := range s.topology.Load().open {
 			left += len(mustRead(t, s, m.id, stream.TrimHorizon))
