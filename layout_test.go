@@ -36,7 +36,7 @@ var layout = map[string]room{
 	"lease/sqlite":    {ours: "stream checkpoint lease", others: "modernc.org/sqlite"},
 	"lease/leasetest": {ours: "stream checkpoint lease", support: true},
 
-	"worker": {ours: "stream checkpoint lease processors", others: otel + " github.com/sourcegraph/conc golang.org/x/sync"},
+	"worker": {ours: "stream checkpoint lease processors", others: otel},
 
 	"internal/check": {ours: "stream checkpoint lease", support: true},
 	"internal/sim":   {ours: anything, support: true},
