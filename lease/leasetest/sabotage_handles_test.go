@@ -22,6 +22,14 @@ var brokenOptions = Options{
 	OwnedLag: 20 * time.Millisecond,
 }
 
+// unbrokenOptions are the same with patience: what works must not fail because
+// the machine is busy.
+var unbrokenOptions = func() Options {
+	o := brokenOptions
+	o.OwnedLag = 0
+	return o
+}()
+
 func openUnbroken(testing.TB) lease.Store { return newBroken() }
 
 func newBroken() *broken {

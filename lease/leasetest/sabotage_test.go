@@ -34,7 +34,7 @@ func TestEveryBrokenStoreIsCaught(t *testing.T) {
 			if !ok {
 				t.Fatalf("there is no test called %s", s.caughtBy)
 			}
-			if failed, message := try(t, c, openUnbroken, brokenOptions); failed {
+			if failed, message := try(t, c, openUnbroken, unbrokenOptions); failed {
 				t.Fatalf("%s fails for the unbroken store: %s", s.caughtBy, message)
 			}
 			// Where a race decides, one try may come off well.

@@ -15,7 +15,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestAnUnbrokenStorePasses(t *testing.T) {
-	Run(t, openUnbroken, brokenOptions)
+	Run(t, openUnbroken, unbrokenOptions)
 }
 
 func TestTheHistoryOfARowIsJudged(t *testing.T) {
