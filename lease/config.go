@@ -73,14 +73,18 @@ type Config struct {
 	hooks hooks // set by tests alone
 }
 
-func (c Config) withDefaults() Config {
-	if c.Worker == "" {
-		host, err := os.Hostname()
-		if err != nil {
-			host = "worker"
-		}
-		c.Worker = fmt.Sprintf("%s-%d", host, os.Getpid())
+// DefaultWorker is the name of a worker that was given none: host name and
+// process id.
+func DefaultWorker() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "worker"
 	}
+	return fmt.Sprintf("%s-%d", host, os.Getpid())
+}
+
+func (c Config) withDefaults() Config {
+	c.Worker = cmp.Or(c.Worker, DefaultWorker())
 	c.Initial = cmp.Or(c.Initial, stream.TrimHorizon)
 	c.FailoverTime = cmp.Or(c.FailoverTime, 10*time.Second)
 	c.HandoffTimeout = cmp.Or(c.HandoffTimeout, max(c.FailoverTime, 30*time.Second))

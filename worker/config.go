@@ -7,7 +7,6 @@ import (
 	"hash/fnv"
 	"log/slog"
 	"math/rand/v2"
-	"os"
 	"strings"
 	"time"
 
@@ -98,13 +97,7 @@ type Config struct {
 const leastBatch = 64 << 10
 
 func (c Config) withDefaults() Config {
-	if c.Name == "" {
-		host, err := os.Hostname()
-		if err != nil {
-			host = "worker"
-		}
-		c.Name = fmt.Sprintf("%s-%d", host, os.Getpid())
-	}
+	c.Name = cmp.Or(c.Name, lease.DefaultWorker())
 	c.From = cmp.Or(c.From, stream.TrimHorizon)
 	c.BatchRecords = cmp.Or(c.BatchRecords, 1000)
 	c.BatchBytes = cmp.Or(c.BatchBytes, 1<<20)
