@@ -39,6 +39,7 @@ var layout = map[string]room{
 	"worker": {ours: "stream checkpoint lease processors", others: otel},
 
 	"internal/check": {ours: "stream checkpoint lease", support: true},
+	"internal/proof": {support: true},
 	"internal/sim":   {ours: anything, support: true},
 	"internal/chaos": {ours: anything, support: true},
 
