@@ -11,7 +11,7 @@ TIMEOUT     ?= 10m
 CONCURRENT  ?= ./stream/... ./checkpoint/... ./processors/... ./lease/... ./engine/... ./worker/...
 
 .DEFAULT_GOAL := help
-.PHONY: help fmt lint vet layout test race bench fuzz
+.PHONY: help fmt lint vet layout test race bench fuzz prove
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,3 +49,6 @@ fuzz: ## each fuzz target for FUZZTIME (20s)
 			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
 		done; \
 	done
+
+prove: ## all proofs at full length, which takes hours, and PROOFS.md (go run ./internal/prove -list)
+	$(GO) run ./internal/prove

@@ -38,10 +38,12 @@ var layout = map[string]room{
 
 	"worker": {ours: "stream checkpoint lease processors", others: otel},
 
-	"internal/check": {ours: "stream checkpoint lease", support: true},
-	"internal/proof": {support: true},
-	"internal/sim":   {ours: anything, support: true},
-	"internal/chaos": {ours: anything, support: true},
+	"internal/check":   {ours: "stream checkpoint lease", support: true},
+	"internal/proof":   {support: true},
+	"internal/machine": {support: true},
+	"internal/prove":   {ours: "internal/proof internal/machine", program: true},
+	"internal/sim":     {ours: anything, support: true},
+	"internal/chaos":   {ours: anything, support: true},
 
 	"examples/logaggregation": {ours: anything, others: anything, program: true},
 	"benchmarks":              {ours: anything, others: anything, program: true},

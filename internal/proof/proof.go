@@ -39,18 +39,27 @@ type Figure struct {
 // unit in the name.
 func Report(tb testing.TB, name string, figures ...any) {
 	tb.Helper()
+	line, err := Line(name, figures...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Log(line)
+}
+
+// Line returns what [Report] would log, for programs that are no tests.
+func Line(name string, figures ...any) (string, error) {
 	if len(figures)%2 != 0 {
-		tb.Fatalf("proof %s: %d names and values are not pairs", name, len(figures))
+		return "", fmt.Errorf("proof %s: %d names and values are not pairs", name, len(figures))
 	}
 	p := Proof{Name: name}
 	for i := 0; i < len(figures); i += 2 {
 		p.Figures = append(p.Figures, Figure{Name: fmt.Sprint(figures[i]), Value: figures[i+1]})
 	}
-	line, err := json.Marshal(p)
+	text, err := json.Marshal(p)
 	if err != nil {
-		tb.Fatalf("proof %s: %v", name, err)
+		return "", fmt.Errorf("proof %s: %w", name, err)
 	}
-	tb.Logf("%s%s", prefix, line)
+	return prefix + string(text), nil
 }
 
 // Parse finds the proof in a line of a test's output, if there is one.

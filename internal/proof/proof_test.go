@@ -11,8 +11,8 @@ type recorder struct {
 	log string
 }
 
-func (r *recorder) Helper()                      {}
-func (r *recorder) Logf(format string, a ...any) { r.log = fmt.Sprintf(format, a...) }
+func (r *recorder) Helper()      {}
+func (r *recorder) Log(a ...any) { r.log = fmt.Sprint(a...) }
 
 func TestWhatIsReportedIsFoundInTheLog(t *testing.T) {
 	r := &recorder{TB: t}
@@ -23,6 +23,12 @@ func TestWhatIsReportedIsFoundInTheLog(t *testing.T) {
 	}
 	if got := fmt.Sprint(p.Figures); got != "[{images 1000} {mode durable}]" {
 		t.Errorf("figures are %s", got)
+	}
+}
+
+func TestFiguresComeInPairs(t *testing.T) {
+	if line, err := Line("crash images", "images"); err == nil {
+		t.Errorf("a name without a value gives %s", line)
 	}
 }
 

@@ -1,0 +1,89 @@
+package main
+
+import "strings"
+
+// step is one proof, or several of a kind, at full length.
+type step struct {
+	name  string
+	title string
+	says  string // what is tried, and what it must not break: a paragraph of the page
+	// commands do it. Their output holds the figures.
+	commands []command
+	// fuzz stands for one command a fuzz target.
+	fuzz bool
+}
+
+// typed is how a person runs the step.
+func (s step) typed() string {
+	if s.fuzz {
+		return "go run ./internal/prove -run " + s.name
+	}
+	var lines []string
+	for _, c := range s.commands {
+		lines = append(lines, c.String())
+	}
+	return strings.Join(lines, "; ")
+}
+
+// test is a go test of one package that tells everything.
+func test(pkg, run, timeout string, env ...string) command {
+	return command{env: env, args: []string{"test", pkg, "-run", run, "-count=1", "-v", "-timeout", timeout}}
+}
+
+func (c command) with(args ...string) command {
+	c.args = append(c.args[:len(c.args):len(c.args)], args...)
+	return c
+}
+
+var steps = []step{
+	{
+		name: "crash", title: "Power cuts, simulated",
+		says: "A file system that can be cut at every operation keeps what was synced, and of the rest a random choice of sectors, " +
+			"reordered and torn. The engine is opened on what is left: every record that was acknowledged must be there, once and in " +
+			"order, and nothing that was never put.",
+		commands: []command{test("./engine", "PowerCut", "4h", "MILLRACE_CRASH_IMAGES=1000000")},
+	},
+	{
+		name: "rot", title: "Flipped bytes and cut files",
+		says: "Every byte of a small directory is flipped, and every file cut at every length. Each change is noticed, or lies in bytes " +
+			"without a meaning; nothing that was not touched is lost, and nothing wrong is served.",
+		commands: []command{test("./engine", "TestEveryFlippedByte|TestEveryShortenedFile", "1h")},
+	},
+	{
+		name: "power", title: "Power cuts on real file systems",
+		says: "A process puts records durably on ext4 and on XFS; the file system is shut down under it without a flush, mounted again, " +
+			"and the engine opened. The same test without syncs must find losses.",
+		commands: []command{test("./internal/powercut", ".", "2h", "MILLRACE_POWERCUTS=500")},
+	},
+	{
+		name: "kill", title: "Processes killed",
+		says: "A process with the engine, producers, three workers and reshards is killed with signal 9 again and again. What was " +
+			"acknowledged must be processed, in order, under terms that never overlap.",
+		commands: []command{
+			test("./internal/chaos", "Kill9", "3h", "MILLRACE_KILLS=1000"),
+			test("./engine", "Kill9", "1h", "MILLRACE_KILL_ROUNDS=200"),
+		},
+	},
+	{
+		name: "fleet", title: "Fleets in virtual time",
+		says: "Real workers, coordinators and processors over a stream and a lease store with faults, in virtual time: crashes, pauses, " +
+			"cut networks, lost answers, throttling, reshards. Safety holds all the time; when the faults end, the fleet comes to rest.",
+		commands: []command{test("./internal/sim", "TestFleets", "24h").with("-seeds", "2000", "-hours", "1")},
+	},
+	{
+		name: "incident", title: "Known incidents",
+		says:     "Scripts of what has gone wrong with systems of this kind.",
+		commands: []command{test("./internal/sim", "TestIncident", "30m")},
+	},
+	{
+		name: "fuzz", title: "Fuzzing",
+		says: "Every decoder of bytes that come from a disk, and every parser of text.",
+		fuzz: true,
+	},
+	{
+		name: "mutants", title: "Safety mechanisms, each switched off",
+		says: "Every mechanism that keeps a promise is taken out of the source, one at a time, and a test that names it must fail: " +
+			"[the whole table](internal/mutants/TABLE.md).",
+		commands: []command{{args: []string{"run", "./internal/mutants", "-o", "internal/mutants/TABLE.md"}}},
+	},
+}
