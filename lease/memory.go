@@ -19,7 +19,7 @@ import (
 // simulation takes the same course each time.
 //
 // Memory is a [Notifier], too, and as all its users share one process, a
-// caller is woken by its own writes as well.
+// caller is woken by its own writes as well. Beats and checkpoints wake nobody.
 type Memory struct {
 	// mu guards everything below. Nothing waits while holding it.
 	mu       sync.Mutex
@@ -106,42 +106,44 @@ func (m *Memory) Read(ctx context.Context, keys ...string) ([]Lease, error) {
 
 // Create implements [Store]. All rows appear at once.
 func (m *Memory) Create(ctx context.Context, leases ...Lease) error {
-	return m.write(ctx, func() error {
+	return m.write(ctx, func() (tell bool, err error) {
 		for _, l := range leases {
 			if _, exists := m.leases[l.Key]; !exists {
 				m.leases[l.Key] = l
+				tell = true
 			}
 		}
-		return nil
+		return tell, nil
 	})
 }
 
 // Swap implements [Store].
 func (m *Memory) Swap(ctx context.Context, old, next Lease) (row Lease, err error) {
-	err = m.write(ctx, func() error {
+	err = m.write(ctx, func() (tell bool, err error) {
 		current, exists := m.leases[old.Key]
 		if !exists || current.Counter != old.Counter || current.Owner != old.Owner {
 			row = current
-			return ErrConflict
+			return false, ErrConflict
 		}
 		row = next
 		row.Key, row.Stream, row.StreamID, row.Shard = current.Key, current.Stream, current.StreamID, current.Shard
 		row.Counter = current.Counter + 1
 		m.leases[row.Key] = row
-		return nil
+		return row.Owner != current.Owner || row.CheckpointOwner != current.CheckpointOwner ||
+			row.Term != current.Term || row.Finished() != current.Finished(), nil
 	})
 	return row, err
 }
 
 // Delete implements [Store].
 func (m *Memory) Delete(ctx context.Context, old Lease) error {
-	return m.write(ctx, func() error {
+	return m.write(ctx, func() (tell bool, err error) {
 		current, exists := m.leases[old.Key]
 		if !exists || current.Counter != old.Counter || current.Owner != old.Owner {
-			return ErrConflict
+			return false, ErrConflict
 		}
 		delete(m.leases, old.Key)
-		return nil
+		return true, nil
 	})
 }
 
@@ -167,33 +169,36 @@ func (m *Memory) SwapMember(ctx context.Context, old, next Member) (row Member, 
 	if join {
 		key = next.Incarnation
 	}
-	err = m.write(ctx, func() error {
+	err = m.write(ctx, func() (tell bool, err error) {
 		current, exists := m.members[key]
 		if exists == join || current.Version != old.Version {
 			row = current
-			return ErrConflict
+			return false, ErrConflict
 		}
 		if end {
 			delete(m.members, key)
-			return nil
+			return true, nil
 		}
 		row = next
 		row.Incarnation, row.Version = key, old.Version+1
 		m.members[key] = row
-		return nil
+		beat := row
+		beat.Version, beat.Beats, beat.Load = current.Version, current.Beats, current.Load
+		return beat != current, nil
 	})
 	return row, err
 }
 
 // write makes one change under the lock, and wakes who waits for changes when
-// there was one.
-func (m *Memory) write(ctx context.Context, change func() error) error {
+// it is one to tell of.
+func (m *Memory) write(ctx context.Context, change func() (tell bool, err error)) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := change(); err != nil {
+	tell, err := change()
+	if !tell {
 		return err
 	}
 	for w := range m.watchers {

@@ -8,8 +8,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/millrace/millrace/checkpoint"
 	"github.com/millrace/millrace/lease"
 	"github.com/millrace/millrace/lease/leasetest"
+	"github.com/millrace/millrace/stream"
 )
 
 func TestTheMemoryStoreKeepsTheContract(t *testing.T) {
@@ -69,8 +71,8 @@ func TestTheMemoryStoreWakesEveryWatcherOfABubble(t *testing.T) {
 			}()
 		}
 		synctest.Wait()
-		for range 2 {
-			if err := store.Create(ctx, lease.Lease{Key: "a"}); err != nil {
+		for _, key := range []string{"a", "b"} {
+			if err := store.Create(ctx, lease.Lease{Key: key}); err != nil {
 				t.Fatal(err)
 			}
 			synctest.Wait()
@@ -79,13 +81,27 @@ func TestTheMemoryStoreWakesEveryWatcherOfABubble(t *testing.T) {
 			t.Errorf("woken %v times, want twice each", woken)
 		}
 
-		// A conflict changes nothing, and so wakes nobody.
-		if _, err := store.Swap(ctx, lease.Lease{Key: "b"}, lease.Lease{}); !errors.Is(err, lease.ErrConflict) {
+		// A conflict changes nothing, a beat or a checkpoint nobody's business.
+		if _, err := store.Swap(ctx, lease.Lease{Key: "c"}, lease.Lease{}); !errors.Is(err, lease.ErrConflict) {
 			t.Errorf("swap of a missing row: %v", err)
 		}
+		saved := lease.Lease{Key: "a", Checkpoint: checkpoint.State{Position: stream.TrimHorizon}}
+		if _, err := store.Swap(ctx, lease.Lease{Key: "a"}, saved); err != nil {
+			t.Error(err)
+		}
+		member, err := store.SwapMember(ctx, lease.Member{}, lease.Member{Incarnation: "w#1"})
+		if err != nil {
+			t.Error(err)
+		}
 		synctest.Wait()
-		if woken != [3]int{2, 2, 2} {
-			t.Errorf("woken %v times after a conflict, want twice each", woken)
+		beaten := member
+		beaten.Beats++
+		if _, err := store.SwapMember(ctx, member, beaten); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if woken != [3]int{3, 3, 3} {
+			t.Errorf("woken %v times after a join, a checkpoint and a beat, want three times each", woken)
 		}
 		cancel(stopped)
 		synctest.Wait()

@@ -131,14 +131,20 @@ var notification = []clause{
 			func() { row = writer.swap(row, full("a")) },
 			func() { writer.delete(row) },
 			func() { member = writer.swapMember(nobody, member) },
-			func() { member = writer.swapMember(member, member) },
+			func() {
+				bumped := member
+				bumped.Revision++
+				member = writer.swapMember(member, bumped)
+			},
 			func() { writer.swapMember(member, nobody) },
 		}
 		// The first write may come before Changes has begun to look.
 		writer.create(plain("warm-up"))
 		warm := plain("warm-up")
 		r.soon(func() string {
-			warm = writer.swap(warm, warm)
+			next := warm
+			next.Owner += "w" // changes hands: a mere checkpoint may wake nobody
+			warm = writer.swap(warm, next)
 			select {
 			case <-woken:
 				return ""
