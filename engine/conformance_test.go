@@ -18,6 +18,12 @@ func TestAStreamKeepsTheContract(t *testing.T) {
 			cfg.CacheBytes = 1
 			return openMemory(t, cfg)
 		},
+		// Every log file is rewritten as soon as it is full.
+		"Rewritten": func(t testing.TB) *Engine {
+			cfg := small()
+			cfg.CacheBytes, cfg.ChunkBytes = 1, 1
+			return openDir(t, t.TempDir(), cfg)
+		},
 		"Relaxed": func(t testing.TB) *Engine {
 			cfg := small()
 			cfg.Durability = LoseOnPowerFailure

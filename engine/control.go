@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/millrace/millrace/engine/internal/manifest"
+	"github.com/millrace/millrace/engine/internal/wal"
 	"github.com/millrace/millrace/stream"
 )
 
@@ -34,21 +35,27 @@ type change struct {
 	topology *topology // nil: as it is
 	settings *settings // nil: as it is
 	remove   bool      // the stream is to go
+
+	files *wal.Files // that count; nil: as it is
 }
 
 // save writes the manifest: all as it is, but for the change. The caller has
 // the control, or is alone.
 func (e *Engine) save(ctx context.Context, c *change) error {
+	files := e.log.Files()
+	if c != nil && c.files != nil {
+		files = *c.files
+	}
 	m := &manifest.Manifest{
-		Openings: e.openings, FirstSegment: e.firstSegment,
-		NextHandle: e.nextHandle, LastCreated: e.lastCreated,
+		Openings: e.openings, NextHandle: e.nextHandle, LastCreated: e.lastCreated,
+		FirstSegment: files.First, Closed: files.Closed, NextChunk: files.NextChunk,
 		// Before the shards' counters are read: they cover all of it.
 		Durable: uint64(e.log.Durable()),
 	}
 	e.mu.RLock()
 	streams := slices.Collect(maps.Values(e.streams))
 	e.mu.RUnlock()
-	if c != nil && !slices.Contains(streams, c.stream) {
+	if c != nil && c.stream != nil && !slices.Contains(streams, c.stream) {
 		streams = append(streams, c.stream)
 	}
 	slices.SortFunc(streams, func(a, b *Stream) int { return strings.Compare(a.name, b.name) })

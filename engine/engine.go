@@ -9,7 +9,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/millrace/millrace/engine/internal/manifest"
@@ -33,16 +32,13 @@ type Engine struct {
 
 	// control is held by who changes what the manifest says, and with it what
 	// follows. It is a channel and not a mutex, since its holder waits for disks.
-	control      chan struct{}
-	openings     uint64
-	firstSegment uint64
-	nextHandle   uint64
-	lastCreated  int64
+	control     chan struct{}
+	openings    uint64
+	nextHandle  uint64
+	lastCreated int64
 
-	// reclaimed is firstSegment, for a look without the control.
-	reclaimed atomic.Uint64
-
-	done   chan struct{} // closed by Close
+	done   chan struct{}           // closed by Close
+	stop   context.CancelCauseFunc // ends what the engine does by itself
 	once   sync.Once
 	closed error // what Close returned
 	wg     sync.WaitGroup
@@ -107,15 +103,17 @@ func open(fs vfs.FS, cfg Config) (_ *Engine, err error) {
 	}
 	e := &Engine{
 		cfg: cfg, fs: fs, lock: lock, logger: cfg.Logger,
-		streams:      map[string]*Stream{},
-		control:      make(chan struct{}, 1),
-		openings:     m.Openings,
-		firstSegment: m.FirstSegment,
-		nextHandle:   m.NextHandle,
-		lastCreated:  m.LastCreated,
-		done:         make(chan struct{}),
+		streams:     map[string]*Stream{},
+		control:     make(chan struct{}, 1),
+		openings:    m.Openings,
+		nextHandle:  m.NextHandle,
+		lastCreated: m.LastCreated,
+		done:        make(chan struct{}),
 	}
-	known := wal.Known{OpenGen: m.Openings, First: m.FirstSegment, Durable: wal.Pos(m.Durable)}
+	known := wal.Known{
+		OpenGen: m.Openings, Durable: wal.Pos(m.Durable),
+		Files: wal.Files{First: m.FirstSegment, Closed: m.Closed, NextChunk: m.NextChunk},
+	}
 	for _, s := range m.Streams {
 		for _, sh := range s.Shards {
 			known.Shards = append(known.Shards, shardState(&s, sh))
@@ -130,7 +128,6 @@ func open(fs vfs.FS, cfg Config) (_ *Engine, err error) {
 		e.logger.Info("recovered the log of an engine that was not closed",
 			"dir", fs.Path(""), "segments", report.Segments, "blocks", report.Blocks)
 	}
-	e.reclaimed.Store(m.FirstSegment)
 	for i := range m.Streams {
 		s := e.loadStream(&m.Streams[i])
 		e.streams[s.name] = s
@@ -140,7 +137,10 @@ func open(fs vfs.FS, cfg Config) (_ *Engine, err error) {
 		log.Close()
 		return nil, err
 	}
+	ctx, stop := context.WithCancelCause(context.Background())
+	e.stop = stop
 	e.wg.Go(e.runSweeper)
+	e.wg.Go(func() { e.runRewriter(ctx) })
 	return e, nil
 }
 
@@ -196,6 +196,7 @@ func (e *Engine) tell(r wal.Report) {
 func (e *Engine) Close() error {
 	e.once.Do(func() {
 		close(e.done)
+		e.stop(stream.ErrClosed)
 		e.wg.Wait()
 		e.control <- struct{}{} // wait for who has it; nobody gets it after this
 		err := e.log.Close()

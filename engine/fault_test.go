@@ -470,7 +470,7 @@ func TestADamagedFileIsKeptUntilItsLossIsAccepted(t *testing.T) {
 		if err := e.sweep(); err != nil {
 			t.Fatal(err)
 		}
-		if used := e.reclaimed.Load() > 1; used != accept {
+		if used := e.log.Files().First > 1; used != accept {
 			t.Errorf("accepted: %v, and given another use: %v", accept, used)
 		}
 		e.Close()

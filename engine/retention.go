@@ -48,17 +48,10 @@ func (e *Engine) runSweeper() {
 }
 
 // sweep drops expired blocks, retires closed shards whose time is over, and
-// recycles the log files in which nothing is left.
+// recycles the files in which nothing is left.
 func (e *Engine) sweep() error {
-	retire := false
-	for _, s := range e.snapshot() {
-		cutoff := s.cutoff()
-		for _, m := range s.topology.Load().all {
-			e.log.Expire(m.log, cutoff)
-			retire = retire || m.closed != 0 && m.closed < cutoff
-		}
-	}
-	if !retire && e.log.Reclaimable() == e.reclaimed.Load() {
+	retire := e.expire()
+	if !retire && e.log.Spare().Equal(e.log.Files()) {
 		return nil
 	}
 	end, err := e.begin(context.Background())
@@ -71,18 +64,27 @@ func (e *Engine) sweep() error {
 			return err
 		}
 	}
-	first := e.log.Reclaimable()
-	if first == e.firstSegment {
+	stay := e.log.Spare()
+	if stay.Equal(e.log.Files()) {
 		return nil
 	}
-	before := e.firstSegment
-	e.firstSegment = first
-	if err := e.save(context.Background(), nil); err != nil {
-		e.firstSegment = before
+	if err := e.save(context.Background(), &change{files: &stay}); err != nil {
 		return err
 	}
-	e.reclaimed.Store(first)
-	return e.log.Reclaim(first)
+	return e.log.Release(stay)
+}
+
+// expire drops the blocks that have left retention, and reports whether closed
+// shards have, too.
+func (e *Engine) expire() (retire bool) {
+	for _, s := range e.snapshot() {
+		cutoff := s.cutoff()
+		for _, m := range s.topology.Load().all {
+			e.log.Expire(m.log, cutoff)
+			retire = retire || m.closed != 0 && m.closed < cutoff
+		}
+	}
+	return retire
 }
 
 // snapshot returns the streams of this moment.

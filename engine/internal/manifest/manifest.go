@@ -44,6 +44,11 @@ type Manifest struct {
 	Openings uint64 `json:"openings"`
 	// FirstSegment is the generation of the oldest log segment that counts.
 	FirstSegment uint64 `json:"first_segment"`
+	// Closed are the numbers of the files that hold what was in the log before,
+	// older blocks of a shard before newer ones.
+	Closed []uint64 `json:"closed,omitempty"`
+	// NextChunk is the number of the next file that is made for that.
+	NextChunk uint64 `json:"next_chunk,omitempty"`
 	// Durable is a place of the log before which all was durable when this was written.
 	Durable uint64 `json:"durable"`
 	// NextHandle is the next shard's number in the log. Numbers are not used again.

@@ -103,6 +103,29 @@ func decodeHeader(src []byte, seed uint32) (h header, ok bool) {
 	return h, ok
 }
 
+const (
+	badHeader  = "the header of a block fails its checksum"
+	badRecords = "the records of a block fail their checksum"
+)
+
+// tells reports whether the header is of the block that the index names.
+func (h *header) tells(s *Shard, e *entry) bool {
+	return h.kind == kindData && h.shard == s.handle && h.first == e.first && h.size == e.size && h.count == e.count
+}
+
+// checkBlock reads the block that the index names and says what is wrong with
+// it, if anything.
+func checkBlock(b []byte, seed uint32, s *Shard, e *entry) (h header, detail string) {
+	h, ok := decodeHeader(b, seed)
+	if !ok || !h.tells(s, e) {
+		return h, badHeader
+	}
+	if h.sum != checksum(seed, b[headerSize:]) {
+		return h, badRecords
+	}
+	return h, ""
+}
+
 // recordSize is what an entry takes in a payload.
 func recordSize(e *stream.Entry) int {
 	n := recordHead + len(e.PartitionKey) + len(e.Data)
@@ -151,7 +174,7 @@ func decodeRecord(p []byte, r *recordView) error {
 	dataLen, keyLen := uint64(le.Uint32(p)), uint64(le.Uint16(p[4:]))
 	r.delta = le.Uint16(p[6:])
 	at := uint64(recordHead)
-	r.hasHash = keyLen&hashFlag != 0
+	r.hash, r.hasHash = stream.Hash{}, keyLen&hashFlag != 0
 	if r.hasHash {
 		keyLen &^= hashFlag
 		if len(p) < recordHead+hashSize {

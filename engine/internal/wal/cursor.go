@@ -239,19 +239,8 @@ func (c *Cursor) malformed(v *view, err error) error {
 // lost takes note that a block cannot be read. It returns nil when the block is
 // not wanted any more: the next look at the index tells why.
 func (c *Cursor) lost(e entry, detail string) error {
-	g := Gap{
-		Range: Range{e.first, e.last()}, before: e.newest() + 1,
-		File: c.log.opt.FS.Path(segmentName(e.pos.gen())), Offset: e.pos.off(), Detail: detail, gen: e.pos.gen(),
-	}
 	c.queue, c.at = c.queue[:0], 0
-	c.sh.mu.Lock()
-	defer c.sh.mu.Unlock()
-	var now [1]entry
-	if c.sh.index.from(e.first, now[:0]); now[0] != e {
-		return nil
-	}
-	c.sh.addGapLocked(g)
-	return &Lost{g}
+	return c.log.damaged(c.sh, e, detail)
 }
 
 // refill puts the blocks that follow into the queue. With an empty batch it

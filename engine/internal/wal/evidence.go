@@ -104,7 +104,7 @@ func (r *recovery) cut(seg *segment, off int64) error {
 	}
 	// From the last to the first, so that no hole is left whenever this ends.
 	for _, gen := range slices.Backward(later) {
-		if err := r.l.moveToPool(segmentName(gen), gen); err != nil {
+		if err := r.l.moveToPool(segmentName(gen)); err != nil {
 			return err
 		}
 	}

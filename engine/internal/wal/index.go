@@ -16,19 +16,84 @@ func (e *entry) last() uint64  { return e.first + uint64(e.count) - 1 }
 func (e *entry) newest() int64 { return e.base + int64(e.span) }
 func (e *entry) length() int64 { return headerSize + int64(pad8(int(e.size))) }
 
-// index is a shard's blocks in order. It is kept in pages, so that a long one
+// index is a shard's blocks in order: those that lie in closed files, and behind
+// them those in the log.
+type index struct{ stored, recent entries }
+
+func (x *index) empty() bool { return x.stored.empty() && x.recent.empty() }
+
+func (x *index) len() int { return x.stored.len() + x.recent.len() }
+
+// last returns the counter of the last record, 0 when the index is empty.
+func (x *index) last() uint64 {
+	if !x.recent.empty() {
+		return x.recent.last()
+	}
+	return x.stored.last()
+}
+
+// append adds a block of the log.
+func (x *index) append(e entry) { x.recent.add(&e) }
+
+// part returns the entries that hold the first one; the index must not be empty.
+func (x *index) part() *entries {
+	if !x.stored.empty() {
+		return &x.stored
+	}
+	return &x.recent
+}
+
+// oldest returns the first entry; the index must not be empty.
+func (x *index) oldest() *entry { return x.part().oldest() }
+
+// dropOldest removes the first entry.
+func (x *index) dropOldest() { x.part().dropOldest() }
+
+// from appends to dst the entries that hold the counter next or a greater one,
+// until dst is full.
+func (x *index) from(next uint64, dst []entry) []entry {
+	return x.recent.from(next, x.stored.from(next, dst))
+}
+
+// fromTime appends to dst the entries that hold records of that arrival or a
+// later one, until dst is full.
+func (x *index) fromTime(ms int64, dst []entry) []entry {
+	return x.recent.fromTime(ms, x.stored.fromTime(ms, dst))
+}
+
+// each calls f with every entry in order.
+func (x *index) each(f func(*entry)) {
+	x.stored.each(f)
+	x.recent.each(f)
+}
+
+// cut removes the entries that hold a counter of the range, and calls f with each.
+func (x *index) cut(r Range, f func(*entry)) {
+	x.stored.cut(r, f)
+	x.recent.cut(r, f)
+}
+
+// entries is a run of blocks in order. It is kept in pages, so that a long one
 // grows and shrinks without being copied as a whole.
-type index struct {
+type entries struct {
 	pages   [][]entry
 	dropped int // entries of the first page that are gone
 }
 
 const indexPage = 256
 
-func (x *index) empty() bool { return len(x.pages) == 0 }
+func (x *entries) empty() bool { return len(x.pages) == 0 }
 
-// last returns the counter of the last record, 0 when the index is empty.
-func (x *index) last() uint64 {
+func (x *entries) len() int {
+	n := -x.dropped
+	for _, page := range x.pages {
+		n += len(page)
+	}
+	return n
+}
+
+// last returns the counter of the last record, 0 when there are none.
+func (x *entries) last() uint64 {
 	if x.empty() {
 		return 0
 	}
@@ -36,19 +101,19 @@ func (x *index) last() uint64 {
 	return page[len(page)-1].last()
 }
 
-func (x *index) append(e entry) {
+func (x *entries) add(e *entry) {
 	if n := len(x.pages); n > 0 && len(x.pages[n-1]) < indexPage {
-		x.pages[n-1] = append(x.pages[n-1], e)
+		x.pages[n-1] = append(x.pages[n-1], *e)
 		return
 	}
-	x.pages = append(x.pages, []entry{e})
+	x.pages = append(x.pages, []entry{*e})
 }
 
-// oldest returns the first entry; the index must not be empty.
-func (x *index) oldest() *entry { return &x.pages[0][x.dropped] }
+// oldest returns the first entry; there must be one.
+func (x *entries) oldest() *entry { return &x.pages[0][x.dropped] }
 
 // dropOldest removes the first entry.
-func (x *index) dropOldest() {
+func (x *entries) dropOldest() {
 	x.dropped++
 	if x.dropped == len(x.pages[0]) {
 		x.pages[0] = nil
@@ -57,9 +122,18 @@ func (x *index) dropOldest() {
 	}
 }
 
+// dropThrough removes the first entries as far as they lie in the log up to a
+// generation, and calls f with each.
+func (x *entries) dropThrough(gen uint64, f func(*entry)) {
+	for !x.empty() && x.oldest().pos.gen() <= gen {
+		f(x.oldest())
+		x.dropOldest()
+	}
+}
+
 // from appends to dst the entries that hold the counter next or a greater one,
 // until dst is full.
-func (x *index) from(next uint64, dst []entry) []entry {
+func (x *entries) from(next uint64, dst []entry) []entry {
 	p := sort.Search(len(x.pages), func(i int) bool {
 		page := x.pages[i]
 		return page[len(page)-1].last() >= next
@@ -69,7 +143,7 @@ func (x *index) from(next uint64, dst []entry) []entry {
 
 // fromTime appends to dst the entries that hold records of that arrival or a
 // later one, until dst is full.
-func (x *index) fromTime(ms int64, dst []entry) []entry {
+func (x *entries) fromTime(ms int64, dst []entry) []entry {
 	p := sort.Search(len(x.pages), func(i int) bool {
 		page := x.pages[i]
 		return page[len(page)-1].newest() >= ms
@@ -79,7 +153,7 @@ func (x *index) fromTime(ms int64, dst []entry) []entry {
 
 // collect appends entries to dst until it is full, beginning with the first
 // one of page p that is wanted.
-func (x *index) collect(p int, wanted func(*entry) bool, dst []entry) []entry {
+func (x *entries) collect(p int, wanted func(*entry) bool, dst []entry) []entry {
 	skip := 0
 	for first := true; p < len(x.pages) && len(dst) < cap(dst); p++ {
 		page := x.pages[p]
@@ -98,7 +172,7 @@ func (x *index) collect(p int, wanted func(*entry) bool, dst []entry) []entry {
 }
 
 // each calls f with every entry in order.
-func (x *index) each(f func(*entry)) {
+func (x *entries) each(f func(*entry)) {
 	for i, page := range x.pages {
 		skip := 0
 		if i == 0 {
@@ -111,13 +185,13 @@ func (x *index) each(f func(*entry)) {
 }
 
 // cut removes the entries that hold a counter of the range, and calls f with each.
-func (x *index) cut(r Range, f func(*entry)) {
-	var rest index
+func (x *entries) cut(r Range, f func(*entry)) {
+	var rest entries
 	x.each(func(e *entry) {
 		if e.first <= r.Last && e.last() >= r.First {
 			f(e)
 		} else {
-			rest.append(*e)
+			rest.add(e)
 		}
 	})
 	*x = rest

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +26,9 @@ type Options struct {
 	// SyncEvery answers appends when they are written, and syncs at most that
 	// much later. Default: 0, answer when they are synced.
 	SyncEvery time.Duration
+	// ChunkBytes is how much of the log is rewritten at a time, by whole
+	// segments, one at least. Default: 0, [Log.Rewrite] does nothing.
+	ChunkBytes int64
 	// IdleMark is how long after the last commit the log notes in itself what
 	// is durable. Default: 1 s.
 	IdleMark time.Duration
@@ -38,6 +43,14 @@ func (o Options) withDefaults() Options {
 	o.IdleMark = cmp.Or(o.IdleMark, time.Second)
 	o.Logger = cmp.Or(o.Logger, slog.Default())
 	return o
+}
+
+// runSegments is how many segments are rewritten at a time.
+func (o Options) runSegments() int {
+	if o.ChunkBytes <= 0 {
+		return 0
+	}
+	return int(max(1, o.ChunkBytes/o.SegmentBytes))
 }
 
 // MaxRecord returns how large a record may be in a log with segments of that
@@ -85,6 +98,7 @@ type Log struct {
 	waitRoom chan struct{} // closed when room or a segment may have come; nil while nobody waits
 
 	wantSegment chan struct{}
+	filled      chan struct{} // signalled when the log has gone on in another segment
 	kickWriter  chan struct{}
 	kickSyncer  chan struct{}
 	kickMarker  chan struct{}
@@ -136,6 +150,12 @@ func (l *Log) Shard(handle uint64) *Shard {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.shards[handle]
+}
+
+func (l *Log) allShards() []*Shard {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Values(l.shards))
 }
 
 // Forget gives up the shard's handle. Cursors on it go on.

@@ -1,10 +1,10 @@
 package wal
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/millrace/millrace/stream"
@@ -14,8 +14,8 @@ import (
 type Known struct {
 	// OpenGen counts the openings of the log, this one included. It is durable.
 	OpenGen uint64
-	// First is the generation of the oldest segment; 1 for a new log.
-	First uint64
+	// Files are those that count; the zero value for a new log.
+	Files Files
 	// Durable is a place before which everything was durable once.
 	Durable Pos
 	// Shards are all shards that exist. Records of others are ignored.
@@ -30,7 +30,7 @@ type Report struct {
 	// it, that nobody was told of, were whole.
 	Cut        string
 	CutRecords int
-	// Segments and Blocks count what was read.
+	// Segments and Blocks count what was read of the log.
 	Segments, Blocks int
 }
 
@@ -56,12 +56,16 @@ func Open(opt Options, known Known) (*Log, Report, error) {
 		shards:      make(map[uint64]*Shard, len(known.Shards)),
 		cur:         &group{},
 		wantSegment: make(chan struct{}, 1),
+		filled:      make(chan struct{}, 1),
 		kickWriter:  make(chan struct{}, 1),
 		kickSyncer:  make(chan struct{}, 1),
 		kickMarker:  make(chan struct{}, 1),
 		syncSlot:    make(chan struct{}, 1),
 	}
-	l.segs = segments{byGen: map[uint64]*segment{}, first: max(1, known.First)}
+	files := known.Files.clone()
+	files.First = max(1, files.First)
+	files.NextChunk = max(chunkBit|1, files.NextChunk)
+	l.segs = segments{byGen: map[uint64]*segment{}, files: files}
 	l.cache.limit = l.opt.CacheBytes
 	for _, state := range known.Shards {
 		l.shards[state.Handle] = l.makeShard(state)
@@ -78,40 +82,54 @@ func Open(opt Options, known Known) (*Log, Report, error) {
 	l.wg.Go(l.runSyncer)
 	l.wg.Go(l.runMarker)
 	signal(l.wantSegment)
+	signal(l.filled)
 	return l, report, nil
 }
 
-// listFiles finds the generations of the log, in order, and fills the pool.
-func (l *Log) listFiles() (gens []uint64, err error) {
+// listFiles finds the generations of the log, in order, and the closed files
+// that are there. The pool gets what is neither: it is left from a crash.
+func (l *Log) listFiles() (gens []uint64, closed map[uint64]bool, err error) {
 	names, err := l.opt.FS.List()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, name := range names {
-		if strings.HasPrefix(name, poolPrefix) {
+		if number, ok := strings.CutPrefix(name, poolPrefix); ok {
 			l.segs.pool = append(l.segs.pool, name)
+			number, _, _ = strings.Cut(number, "-")
+			n, _ := strconv.ParseUint(number, 16, 64)
+			l.segs.pooled = max(l.segs.pooled, n)
 		}
+	}
+	wanted := make(map[uint64]bool, len(l.segs.files.Closed))
+	for _, gen := range l.segs.files.Closed {
+		wanted[gen] = true
+	}
+	closed = make(map[uint64]bool, len(wanted))
+	for _, name := range names {
 		gen, ok := parseSegmentName(name)
 		switch {
 		case !ok:
-		case gen < l.segs.first: // left from an interrupted Reclaim
-			if err := l.moveToPool(name, gen); err != nil {
-				return nil, err
+		case wanted[gen]:
+			closed[gen] = true
+		case isChunk(gen) || gen < l.segs.files.First:
+			if err := l.moveToPool(name); err != nil {
+				return nil, nil, err
 			}
 		default:
 			gens = append(gens, gen)
 		}
 	}
-	slices.SortFunc(gens, cmp.Compare)
-	return gens, nil
+	slices.Sort(gens)
+	return gens, closed, nil
 }
 
-func (l *Log) moveToPool(name string, gen uint64) error {
-	to := poolName(gen, "old")
+func (l *Log) moveToPool(name string) error {
+	to := l.segs.newPoolName()
 	if err := l.opt.FS.Rename(name, to); err != nil {
-		return fmt.Errorf("take log segment %s out of use: %w", name, err)
+		return fmt.Errorf("take %s out of use: %w", name, err)
 	}
-	l.segs.pool = append(l.segs.pool, to)
+	l.segs.putPooled(to)
 	return nil
 }
 

@@ -1,11 +1,11 @@
 package wal
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -23,7 +23,8 @@ const (
 	hurry = 2 * time.Second
 	// retryPrepare is the pause before another try to make a segment.
 	retryPrepare = time.Second
-	// poolFiles is how many files without content are kept for another use.
+	// poolFiles is how many files without content are kept for another use, or
+	// twice as many as one rewriting takes.
 	poolFiles = 8
 	// shrinkStep is cut off at a time from a file that is not needed: to unlink
 	// a large file at once holds up the syncs of the whole file system.
@@ -44,7 +45,9 @@ func (l *Log) runPreparer() {
 		case <-l.stopped:
 			return
 		}
-		switch err := l.prepareNext(&prepared); {
+		err := l.prepareNext(&prepared)
+		signal(l.filled) // by now, what filled the last one is durable
+		switch {
 		case errors.Is(err, stream.ErrClosed):
 			return
 		case err != nil:
@@ -91,16 +94,7 @@ func (l *Log) prepareNext(prepared *time.Time) error {
 // prepare makes an empty segment of a pooled or a new file. The file gets its
 // name as the last step, so that a segment file without a header is always damage.
 func (l *Log) prepare(gen uint64, fast bool) (*segment, error) {
-	fs, name := l.opt.FS, l.segs.takePooled()
-	made := name == ""
-	if made {
-		name = poolName(gen, "new")
-	}
-	open := fs.Open
-	if made {
-		open = fs.Create
-	}
-	f, err := open(name)
+	f, name, err := l.takeFile(0)
 	if err != nil {
 		return nil, fmt.Errorf("prepare log segment: %w", err)
 	}
@@ -108,17 +102,27 @@ func (l *Log) prepare(gen uint64, fast bool) (*segment, error) {
 	if err != nil {
 		f.Close()
 		// The file stays for another try, as long as it is.
-		l.segs.mu.Lock()
-		l.segs.pool = append(l.segs.pool, name)
-		l.segs.mu.Unlock()
+		l.segs.putPooled(name)
 		return nil, fmt.Errorf("prepare log segment: %w", err)
 	}
-	if err := rename(fs, name, seg.name); err != nil {
+	if err := rename(l.opt.FS, name, seg.name); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("prepare log segment: %w", err)
 	}
 	l.segs.add(seg)
 	return seg, nil
+}
+
+// takeFile opens a file of the pool, when there are more than have to stay, or
+// else makes one.
+func (l *Log) takeFile(stay int) (f vfs.File, name string, err error) {
+	if name = l.segs.takePooled(stay); name != "" {
+		f, err = l.opt.FS.Open(name)
+	} else {
+		name = l.segs.newPoolName()
+		f, err = l.opt.FS.Create(name)
+	}
+	return f, name, err
 }
 
 func rename(fs vfs.FS, from, to string) error {
@@ -127,8 +131,6 @@ func rename(fs vfs.FS, from, to string) error {
 	}
 	return fs.SyncDir()
 }
-
-func poolName(gen uint64, why string) string { return fmt.Sprintf("%s%016x-%s", poolPrefix, gen, why) }
 
 // fillZeros writes zeros: to overwrite a block costs a sync half of what the
 // first write to an allocated one does. What the log would have to wait for is
@@ -185,14 +187,9 @@ func (l *Log) fill(f vfs.File, fast bool, gen uint64) (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	var salt [8]byte
-	rand.Read(salt[:])
-	h := segmentHeader{gen: gen, salt: binary.LittleEndian.Uint64(salt[:]), size: want}
-	b := h.encode()
-	for _, off := range []int64{0, headerCopy} {
-		if _, err := f.WriteAt(b[:], off); err != nil {
-			return nil, err
-		}
+	h := segmentHeader{gen: gen, salt: newSalt(), size: want}
+	if err := h.write(f); err != nil {
+		return nil, err
 	}
 	if err := f.Sync(); err != nil {
 		return nil, err
@@ -200,17 +197,21 @@ func (l *Log) fill(f vfs.File, fast bool, gen uint64) (*segment, error) {
 	return &segment{gen: gen, size: want, seed: h.seed(), name: segmentName(gen), file: f}, nil
 }
 
+func newSalt() uint64 {
+	var salt [8]byte
+	rand.Read(salt[:])
+	return binary.LittleEndian.Uint64(salt[:])
+}
+
 // shrinkPool removes the files that nobody will need soon, in steps. A segment
 // that is wanted meanwhile comes first.
 func (l *Log) shrinkPool() {
+	stay := max(poolFiles, 2*l.opt.runSegments())
 	for len(l.wantSegment) == 0 {
-		l.segs.mu.Lock()
-		surplus := len(l.segs.pool) > poolFiles
-		l.segs.mu.Unlock()
-		if !surplus {
+		name := l.segs.takePooled(stay)
+		if name == "" {
 			return
 		}
-		name := l.segs.takePooled()
 		if err := shrink(l.opt.FS, name); err != nil {
 			l.opt.Logger.Warn("cannot remove a log segment that is not needed", "file", name, "err", err)
 			return
@@ -237,49 +238,60 @@ func shrink(fs vfs.FS, name string) error {
 	return fs.Remove(name)
 }
 
-// Reclaimable returns the generation of the oldest segment that has to stay: in
-// all before it nothing is left that anybody may read, or might want to mend.
-func (l *Log) Reclaimable() (first uint64) {
+// Spare returns the files that have to stay: in all others nothing is left that
+// anybody may read, or might want to mend. The log loses its oldest segments
+// only, closed files leave in any order.
+func (l *Log) Spare() Files {
 	l.mu.Lock()
 	// What is not synced yet still needs its file, be it an empty block.
-	stay := l.durable.gen()
-	shards := slices.Collect(maps.Values(l.shards))
+	end := l.durable.gen()
 	l.mu.Unlock()
-	for _, sh := range shards {
-		stay = min(stay, sh.damaged())
-	}
+	damaged := l.damagedFiles()
 	l.segs.mu.Lock()
 	defer l.segs.mu.Unlock()
-	for first = l.segs.first; first < stay; first++ {
-		if seg := l.segs.byGen[first]; seg != nil && seg.live.Load() > 0 {
-			break
-		}
+	wanted := func(gen uint64) bool {
+		seg := l.segs.byGen[gen]
+		return damaged[gen] || seg != nil && seg.live.Load() > 0
 	}
-	return first
+	f := l.segs.files.clone()
+	for !l.segs.held && f.First < end && !wanted(f.First) {
+		f.First++
+	}
+	f.Closed = slices.DeleteFunc(f.Closed, func(gen uint64) bool { return !wanted(gen) })
+	return f
 }
 
-// Reclaim gives the files of all segments before a generation another use.
-// That nothing before it is wanted must be durable, where the next Open learns
-// of it. One call at a time; after an error it may be called again.
-func (l *Log) Reclaim(first uint64) error {
-	for {
-		l.segs.mu.Lock()
-		gen := l.segs.first
-		seg := l.segs.byGen[gen]
-		l.segs.mu.Unlock()
-		if gen >= first {
-			signal(l.wantSegment) // and with it, the pool's surplus goes
-			return nil
-		}
-		if seg != nil {
-			to := poolName(gen, "old")
-			if err := l.opt.FS.Rename(seg.name, to); err != nil {
-				return fmt.Errorf("reclaim log segment %s: %w", seg.name, err)
-			}
-			l.segs.retire(seg, to)
-		}
-		l.segs.mu.Lock()
-		l.segs.first++
-		l.segs.mu.Unlock()
+// Files returns the files that are in use.
+func (l *Log) Files() Files {
+	l.segs.mu.Lock()
+	defer l.segs.mu.Unlock()
+	return l.segs.files.clone()
+}
+
+// Release gives all files but those another use. That they are not wanted must
+// be durable, where the next Open learns of it. One call at a time.
+func (l *Log) Release(stay Files) error {
+	closed := make(map[uint64]bool, len(stay.Closed))
+	for _, gen := range stay.Closed {
+		closed[gen] = true
 	}
+	var leave []*segment
+	l.segs.mu.Lock()
+	l.segs.files = stay.clone()
+	for gen, seg := range l.segs.byGen {
+		if (isChunk(gen) || gen < stay.First) && !closed[gen] {
+			leave = append(leave, seg)
+		}
+	}
+	l.segs.mu.Unlock()
+	slices.SortFunc(leave, func(a, b *segment) int { return cmp.Compare(a.gen, b.gen) })
+	for _, seg := range leave {
+		to := l.segs.newPoolName()
+		if err := l.opt.FS.Rename(seg.name, to); err != nil {
+			return fmt.Errorf("take %s out of use: %w", seg.name, err)
+		}
+		l.segs.retire(seg, to)
+	}
+	signal(l.wantSegment) // and with it, the pool's surplus goes
+	return nil
 }

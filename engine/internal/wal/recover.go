@@ -11,8 +11,8 @@ import (
 	"github.com/millrace/millrace/engine/internal/vfs"
 )
 
-// recovery reads the log from its first segment to its end and rebuilds the
-// index of every shard.
+// recovery rebuilds the index of every shard: from what the closed files say of
+// themselves, and from the log, which it reads from its first segment to its end.
 //
 //	valid ■■■■■■■■■ X ? ? ?            a block at X is not valid. If a later
 //	                   ■■■■ synced     block, or the manifest, says that X was
@@ -23,13 +23,16 @@ import (
 type recovery struct {
 	l      *Log
 	known  Known
-	gens   []uint64
+	gens   []uint64        // of the log, in order
+	closed map[uint64]bool // the closed files that are there
 	report Report
 	shards []shardScan // by handle; without a Shard where there is none
 	end    Pos         // behind the last valid block
 	ended  bool        // nothing after end counts
 	more   bool        // the last segment read says that another one follows
-	// damageEnd is where the last damage ends.
+	// logDamage is the first of the damages that are in the log, damageEnd where
+	// the last one ends.
+	logDamage int
 	damageEnd Pos
 	evident   Pos // what later blocks and the manifest call durable
 }
@@ -42,10 +45,12 @@ type shardScan struct {
 	since int
 	// hidden are losses found on the way.
 	hidden []Gap
+	// accepted are those that count no more.
+	accepted []Range
 }
 
 func (l *Log) recover(known Known) (Report, error) {
-	gens, err := l.listFiles()
+	gens, closed, err := l.listFiles()
 	if err != nil {
 		return Report{}, fmt.Errorf("recover log: %w", err)
 	}
@@ -53,10 +58,17 @@ func (l *Log) recover(known Known) (Report, error) {
 	for handle := range l.shards {
 		top = max(top, handle)
 	}
-	r := &recovery{l: l, known: known, gens: gens, evident: known.Durable, shards: make([]shardScan, top+1)}
+	r := &recovery{l: l, known: known, gens: gens, closed: closed, evident: known.Durable, shards: make([]shardScan, top+1)}
 	for handle, sh := range l.shards {
 		r.shards[handle] = shardScan{sh: sh, last: sh.trimmed}
 	}
+	for _, state := range known.Shards {
+		r.shards[state.Handle].accepted = state.Accepted
+	}
+	if err := r.scanClosed(); err != nil {
+		return r.report, fmt.Errorf("recover closed files: %w", err)
+	}
+	r.logDamage = len(r.report.Damage)
 	if err := r.scan(); err != nil {
 		return r.report, fmt.Errorf("recover log: %w", err)
 	}
@@ -74,14 +86,14 @@ func (r *recovery) shard(handle uint64) *shardScan {
 	return &r.shards[handle]
 }
 
-// scan reads all segments in order.
+// scan reads all segments of the log in order.
 func (r *recovery) scan() error {
 	lastGen := uint64(0)
 	if n := len(r.gens); n > 0 {
 		lastGen = r.gens[n-1]
 	}
 	lastGen = max(lastGen, r.known.Durable.gen())
-	for gen := r.l.segs.first; gen <= lastGen && !r.ended; gen++ {
+	for gen := r.l.segs.files.First; gen <= lastGen && !r.ended; gen++ {
 		if !slices.Contains(r.gens, gen) {
 			r.missing(gen)
 			continue
@@ -96,6 +108,9 @@ func (r *recovery) scan() error {
 	return nil
 }
 
+// inLog tells the log's own segments from closed files.
+func (r *recovery) inLog(gen uint64) bool { return !isChunk(gen) && gen >= r.l.segs.files.First }
+
 // missing deals with a segment file that is not there. It was made, and its
 // name durable, before the segment before it could end.
 func (r *recovery) missing(gen uint64) {
@@ -105,33 +120,45 @@ func (r *recovery) missing(gen uint64) {
 
 // damaged reports damage that ends at a place of the log.
 func (r *recovery) damaged(end Pos, d Damage) {
+	if r.inLog(end.gen()) {
+		r.damageEnd = end
+	}
 	d.File, d.gen = r.l.opt.FS.Path(d.File), end.gen()
-	r.damageEnd = end
 	r.report.Damage = append(r.report.Damage, d)
 }
 
 func (r *recovery) scanSegment(gen uint64) error {
+	seg, err := r.openSegment(gen)
+	if seg == nil || err != nil {
+		// The header was durable before the file got its name.
+		r.end = makePos(gen, math.MaxUint32)
+		return err
+	}
+	r.report.Segments++
+	return r.scanBlocks(seg)
+}
+
+// openSegment opens a file and reads its header. A damaged header is reported:
+// there is no segment then, and no error.
+func (r *recovery) openSegment(gen uint64) (*segment, error) {
 	name := segmentName(gen)
 	f, err := r.l.opt.FS.Open(name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	h, err := r.readSegmentHeader(f, gen)
 	if errors.Is(err, errSegmentHeader) {
 		f.Close()
-		// The header was durable before the file got its name.
-		r.end = makePos(gen, math.MaxUint32)
-		r.damaged(r.end, Damage{File: name, Detail: err.Error()})
-		return nil
+		r.damaged(makePos(gen, math.MaxUint32), Damage{File: name, Detail: err.Error()})
+		return nil, nil
 	}
 	if err != nil {
 		f.Close()
-		return fmt.Errorf("%s: %w", r.l.opt.FS.Path(name), err)
+		return nil, fmt.Errorf("%s: %w", r.l.opt.FS.Path(name), err)
 	}
 	seg := &segment{gen: gen, size: h.size, seed: h.seed(), name: name, file: f}
 	r.l.segs.add(seg)
-	r.report.Segments++
-	return r.scanBlocks(seg)
+	return seg, nil
 }
 
 // readSegmentHeader reads the two copies, and repairs one by the other.
@@ -197,9 +224,11 @@ func (r *recovery) scanBlocks(seg *segment) error {
 			}
 			continue
 		}
-		durable, err := r.durableLater(r.end, seg, off)
-		if err != nil {
-			return err
+		durable := !r.inLog(seg.gen)
+		if !durable {
+			if durable, err = r.durableLater(r.end, seg, off); err != nil {
+				return err
+			}
 		}
 		if !durable {
 			return r.cut(seg, off)
@@ -243,7 +272,13 @@ func (r *recovery) apply(seg *segment, off int64, h *header) {
 	if e.last() <= sh.trimmed {
 		return
 	}
-	sh.index.append(e)
+	if r.inLog(seg.gen) {
+		sh.index.recent.add(&e)
+	} else if !within(s.accepted, Range{e.first, e.last()}) {
+		sh.index.stored.add(&e)
+	} else {
+		return
+	}
 	sh.committed, sh.newest = e.last(), e.newest()
 	seg.live.Add(1)
 }
@@ -301,7 +336,7 @@ func (r *recovery) finish() error {
 	}
 	// What was read may have been in the page cache only.
 	for _, seg := range l.segs.byGen {
-		if seg.gen >= r.known.Durable.gen() {
+		if !isChunk(seg.gen) && seg.gen >= r.known.Durable.gen() {
 			if err := seg.file.Sync(); err != nil {
 				return fmt.Errorf("sync %s: %w", seg.name, err)
 			}
@@ -312,7 +347,7 @@ func (r *recovery) finish() error {
 		l.startLocked(seg, off)
 	} else {
 		// The end is damaged, or this is the beginning.
-		gen := max(l.segs.first, r.end.gen()+1)
+		gen := max(l.segs.files.First, r.end.gen()+1)
 		seg, err := l.prepare(gen, true) // nobody shall wait for zeros
 		if err != nil {
 			return err
@@ -344,12 +379,12 @@ func (r *recovery) settleShard(s *shardScan, state ShardState) {
 		s.last = state.Last
 	}
 	sh.next = max(sh.next, s.last+1)
-	if s.since < len(r.report.Damage) && !state.Ended && r.damageEnd > r.known.Durable {
+	if since := max(s.since, r.logDamage); since < len(r.report.Damage) && !state.Ended && r.damageEnd > r.known.Durable {
 		// Whether the shard had records in what is damaged, and behind what the
 		// manifest knows, nobody can tell. From now on they count as lost: the
 		// chain and the manifest go on from the last counter they can have had.
 		g := Gap{Range: Range{s.last + 1, sh.next - 1}, before: before}
-		r.blame(&g, s.since)
+		r.blame(&g, since)
 		g.Detail += " (it cannot be told whether records of this shard were there)"
 		add(g)
 		s.last = g.Last

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,8 +25,14 @@ const (
 	// the only one that is read.
 	FormatVersion = 1
 
-	logSuffix  = ".log"
-	poolPrefix = "pool-"
+	logSuffix   = ".log"
+	chunkSuffix = ".chunk"
+	poolPrefix  = "pool-"
+
+	// chunkBit is set in the generation of a chunk: a file in which the blocks
+	// of several segments lie shard by shard. Everything else about it is as in
+	// a segment of the log.
+	chunkBit = 1 << 31
 )
 
 // segmentHeader opens a segment file.
@@ -45,6 +52,17 @@ func (h segmentHeader) encode() [segHeadSize]byte {
 	le.PutUint64(b[32:], uint64(h.size))
 	le.PutUint32(b[40:], crc32.Checksum(b[:40], castagnoli))
 	return b
+}
+
+// write puts both copies into the file.
+func (h segmentHeader) write(f vfs.File) error {
+	b := h.encode()
+	for _, off := range []int64{0, headerCopy} {
+		if _, err := f.WriteAt(b[:], off); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 var (
@@ -85,25 +103,30 @@ func seedAt(seed uint32, off int64) uint32 {
 	return ^sum
 }
 
-func segmentName(gen uint64) string { return fmt.Sprintf("%016x%s", gen, logSuffix) }
+func isChunk(gen uint64) bool { return gen&chunkBit != 0 }
+
+func segmentName(gen uint64) string {
+	suffix := logSuffix
+	if isChunk(gen) {
+		suffix = chunkSuffix
+	}
+	return fmt.Sprintf("%016x%s", gen, suffix)
+}
 
 // parseSegmentName reads what [segmentName] writes.
 func parseSegmentName(name string) (gen uint64, ok bool) {
-	hex, isLog := strings.CutSuffix(name, logSuffix)
-	if !isLog || len(hex) != 16 {
-		return 0, false
-	}
-	gen, err := strconv.ParseUint(hex, 16, 64)
-	return gen, err == nil && gen > 0 && gen < 1<<32
+	hex, suffix, _ := strings.Cut(name, ".")
+	gen, err := strconv.ParseUint(hex, 16, 32)
+	return gen, err == nil && len(hex) == 16 && gen&^chunkBit > 0 && segmentName(gen)[len(hex):] == "."+suffix
 }
 
-// IsSegment reports whether a file of that name is a segment of a log.
+// IsSegment reports whether a file of that name holds records.
 func IsSegment(name string) bool {
 	_, ok := parseSegmentName(name)
 	return ok
 }
 
-// segment is one file of the log, open.
+// segment is one file with blocks, open: a part of the log, or a closed file.
 type segment struct {
 	gen  uint64
 	size int64
@@ -114,18 +137,63 @@ type segment struct {
 	live atomic.Int64
 
 	pins    int  // readers at work; guarded by segments.mu
-	retired bool // out of the log: recycle when pins is 0; guarded by segments.mu
+	retired bool // out of use: recycle when pins is 0; guarded by segments.mu
 }
 
 func (s *segment) seedAt(off int64) uint32 { return seedAt(s.seed, off) }
 
-// segments are the files of the log by generation, and the pool of files that
-// wait for another use.
+// Files tells which files hold what can be read: a number of closed ones, and
+// the segments of the log from First on.
+type Files struct {
+	// First is the generation of the oldest segment of the log.
+	First uint64
+	// Closed are the generations of the closed files, older blocks of a shard
+	// before newer ones: chunks, and segments that have left the log as they
+	// were, because their blocks are large enough already.
+	Closed []uint64
+	// NextChunk is the generation of the next chunk.
+	NextChunk uint64
+}
+
+// Equal reports whether both tell the same.
+func (f Files) Equal(o Files) bool {
+	return f.First == o.First && f.NextChunk == o.NextChunk && slices.Equal(f.Closed, o.Closed)
+}
+
+func (f Files) clone() Files {
+	f.Closed = slices.Clone(f.Closed)
+	return f
+}
+
+// segments are the files by generation, and the pool of files that wait for
+// another use.
 type segments struct {
 	mu    sync.Mutex
 	byGen map[uint64]*segment
-	first uint64   // generation of the oldest segment of the log
-	pool  []string // names of files without content
+	files Files
+	// held keeps the log's segments from leaving, while they are rewritten.
+	held   bool
+	pool   []string // names of files without content
+	pooled uint64   // number of the last pool name
+}
+
+// newPoolNameLocked returns a name that no file of the pool has.
+func (s *segments) newPoolNameLocked() string {
+	s.pooled++
+	return fmt.Sprintf("%s%016x", poolPrefix, s.pooled)
+}
+
+func (s *segments) newPoolName() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.newPoolNameLocked()
+}
+
+// putPooled adds a file without content to the pool.
+func (s *segments) putPooled(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pool = append(s.pool, name)
 }
 
 func (s *segments) add(seg *segment) {
@@ -141,7 +209,7 @@ func (s *segments) get(gen uint64) *segment {
 }
 
 // pin returns the segment and keeps its file from being used again until
-// unpin; nil when the segment has left the log.
+// unpin; nil when the segment is out of use.
 func (s *segments) pin(gen uint64) *segment {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -166,7 +234,7 @@ func (s *segments) unpin(seg *segment) {
 	}
 }
 
-// retire takes a segment out of the log. Its file must have its new name by now.
+// retire takes a segment out of use. Its file must have its new name by now.
 func (s *segments) retire(seg *segment, poolName string) {
 	s.mu.Lock()
 	delete(s.byGen, seg.gen)
@@ -181,11 +249,12 @@ func (s *segments) retire(seg *segment, poolName string) {
 	}
 }
 
-// takePooled returns a file to use again, or "".
-func (s *segments) takePooled() string {
+// takePooled returns a file to use again, or "" when there are no more of them
+// than have to stay.
+func (s *segments) takePooled(stay int) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.pool) == 0 {
+	if len(s.pool) <= stay {
 		return ""
 	}
 	name := s.pool[len(s.pool)-1]

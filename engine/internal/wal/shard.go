@@ -2,7 +2,6 @@ package wal
 
 import (
 	"cmp"
-	"math"
 	"slices"
 	"sync"
 
@@ -101,11 +100,7 @@ type Status struct {
 func (s *Shard) Status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := -s.index.dropped
-	for _, p := range s.index.pages {
-		n += len(p)
-	}
-	return Status{s.committed, s.trimmed, s.newest, n, slices.Clone(s.gaps)}
+	return Status{s.committed, s.trimmed, s.newest, s.index.len(), slices.Clone(s.gaps)}
 }
 
 // Counters returns the counter of the last record that readers see, and of the
@@ -213,18 +208,37 @@ func (s *Shard) addGapLocked(g Gap) {
 	slices.SortFunc(s.gaps, func(a, b Gap) int { return cmp.Compare(a.First, b.First) })
 }
 
-// damaged returns the generation of the oldest segment in which records are
-// lost that nobody has given up yet; the greatest number when there is none.
-func (s *Shard) damaged() uint64 {
+// damagedFiles returns the generations of the files in which records are lost
+// that nobody has given up yet.
+func (l *Log) damagedFiles() map[uint64]bool {
+	files := map[uint64]bool{}
+	for _, s := range l.allShards() {
+		s.mu.Lock()
+		for _, g := range s.gaps {
+			if g.gen > 0 {
+				files[g.gen] = true
+			}
+		}
+		s.mu.Unlock()
+	}
+	return files
+}
+
+// damaged takes note that a block cannot be read, and returns what its readers
+// get; nil when the block is not wanted any more.
+func (l *Log) damaged(s *Shard, e entry, detail string) error {
+	g := Gap{
+		Range: Range{e.first, e.last()}, before: e.newest() + 1,
+		File: l.opt.FS.Path(segmentName(e.pos.gen())), Offset: e.pos.off(), Detail: detail, gen: e.pos.gen(),
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	oldest := uint64(math.MaxUint64)
-	for _, g := range s.gaps {
-		if g.gen > 0 {
-			oldest = min(oldest, g.gen)
-		}
+	var now [1]entry
+	if s.index.from(e.first, now[:0]); now[0] != e {
+		return nil
 	}
-	return oldest
+	s.addGapLocked(g)
+	return &Lost{g}
 }
 
 // Seal holds back appends to the shard from now on, until Resume.
