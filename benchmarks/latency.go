@@ -5,15 +5,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
-	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/millrace/millrace/benchmarks/internal/disk"
+	"github.com/millrace/millrace/benchmarks/internal/logs"
 	"github.com/millrace/millrace/engine"
 	"github.com/millrace/millrace/lease/sqlite"
 	"github.com/millrace/millrace/processors"
@@ -21,20 +19,59 @@ import (
 	"github.com/millrace/millrace/worker"
 )
 
-// runLatency puts 100-byte records at a steady rate, whether or not the former
-// ones were answered (an open loop, so that a stall is counted for everyone who
-// would have met it), while a worker processes them.
-func runLatency(ctx context.Context, o options, report func(row)) error {
-	for _, mode := range []struct {
-		name string
-		engine.Durability
-	}{{"durable", engine.Durable}, {"relaxed", engine.LoseOnPowerFailure}} {
-		rates := []int{1000, 10000}
-		if o.quick {
-			rates = rates[:1]
-		}
+// What is timed.
+const (
+	answered  = "put"
+	processed = "processed"
+)
+
+var latencyBenchmark = benchmark{
+	name:  "latency",
+	about: "from the call of Put to its answer, and to the processor of a worker, beside a bare write + fdatasync of 4 KiB",
+	columns: []string{
+		latency(answered, 50), latency(answered, 99), latency(answered, 99.9),
+		latency(processed, 50), latency(processed, 99), latency(processed, 99.9),
+	},
+	run: runLatency,
+}
+
+const (
+	latencyShards = 16
+	latencyLasts  = 2 * time.Second
+	syncLasts     = time.Second
+	// closedLoop is the rate of one producer who waits for each answer.
+	closedLoop = 0
+)
+
+var latencyRates = []int{closedLoop, 1000, 10_000}
+
+func latencyCase(d engine.Durability, rate int) string {
+	name := "durable, "
+	if d == engine.LoseOnPowerFailure {
+		name = "not durable, "
+	}
+	if rate == closedLoop {
+		return name + "closed loop"
+	}
+	return fmt.Sprintf("%s%d/s", name, rate)
+}
+
+// runLatency puts records while a worker processes them, in a closed loop or at
+// a steady rate whether or not the former ones were answered (an open loop, so
+// that a stall is counted for everyone who would have met it).
+func runLatency(ctx context.Context, b *bench) error {
+	b.note("Records of 100 B over %d shards, %v each. The bare disk's \"put\" is one write + fdatasync after the other, measured for %v in the same rounds.", latencyShards, b.lasts(latencyLasts), b.lasts(syncLasts))
+	rates := latencyRates
+	if b.quick {
+		rates = rates[1:2]
+	}
+	for _, d := range []engine.Durability{engine.Durable, engine.LoseOnPowerFailure} {
 		for _, rate := range rates {
-			if err := latencyCase(ctx, o, mode.name, mode.Durability, rate, report); err != nil {
+			who := []contender{{millrace, func(ctx context.Context, dir string) (figures, error) { return b.latency(ctx, dir, d, rate) }}}
+			if d == engine.Durable {
+				who = append(who, contender{rawRecycled, b.bareSyncs})
+			}
+			if err := b.compare(ctx, latencyCase(d, rate), who...); err != nil {
 				return err
 			}
 		}
@@ -42,138 +79,135 @@ func runLatency(ctx context.Context, o options, report func(row)) error {
 	return nil
 }
 
-func latencyCase(ctx context.Context, o options, name string, d engine.Durability, rate int, report func(row)) (err error) {
-	const shards = 16
-	n := 3 * rate
-	if o.quick {
-		n = rate / 5
+func (b *bench) bareSyncs(ctx context.Context, path string) (f figures, err error) {
+	ring, err := disk.OpenRing(path, disk.Recycled, 64<<20, 4096)
+	if err != nil {
+		return nil, err
 	}
-	values := map[string][]float64{}
-	for range o.rounds {
-		put, processed, err := latencyRound(ctx, o, d, rate, n, shards)
-		if err != nil {
-			return err
-		}
-		for what, times := range map[string][]time.Duration{"put": put, "processed": processed} {
-			slices.Sort(times)
-			for name, p := range map[string]float64{"p50": .5, "p99": .99, "p99.9": .999} {
-				key := what + " " + name + " µs"
-				values[key] = append(values[key], float64(percentile(times, p).Microseconds()))
-			}
-		}
-	}
-	r := row{Case: fmt.Sprintf("%s, %d/s", name, rate), Value: map[string]spread{}}
-	for _, what := range []string{"put", "processed"} {
-		for _, p := range []string{"p50", "p99", "p99.9"} {
-			key := what + " " + p + " µs"
-			r.Units = append(r.Units, key)
-			r.Value[key] = spreadOf(values[key])
-		}
-	}
-	report(r)
-	return nil
+	defer func() { err = errors.Join(err, ring.Close()) }()
+	times, err := ring.Loop(ctx, b.lasts(syncLasts))
+	f = figures{}
+	distribution(f, answered, times)
+	return f, err
 }
 
-func latencyRound(ctx context.Context, o options, d engine.Durability, rate, n, shards int) (put, processed []time.Duration, err error) {
-	dir, err := os.MkdirTemp(o.dir, "latency-")
+// latency is one round: an engine, a worker over it that has all shards, and a
+// producer.
+func (b *bench) latency(ctx context.Context, dir string, d engine.Durability, rate int) (f figures, err error) {
+	m, err := logs.OpenMillrace(ctx, filepath.Join(dir, "engine"), engine.Config{Durability: d}, engine.StreamConfig{Shards: latencyShards})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	defer os.RemoveAll(dir)
-	e, err := engine.Open(filepath.Join(dir, "engine"), engine.Config{Durability: d})
-	if err != nil {
-		return nil, nil, err
-	}
-	defer func() { err = errors.Join(err, e.Close()) }()
-	s, err := e.CreateStream(ctx, "bench", engine.StreamConfig{Shards: shards})
-	if err != nil {
-		return nil, nil, err
-	}
+	defer func() { err = errors.Join(err, m.Close()) }()
 	leases, err := sqlite.Open(ctx, filepath.Join(dir, "leases.db"), sqlite.Config{Application: "bench"})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, leases.Close()) }()
 
-	// Every record carries its number and when it was put.
-	put, processed = make([]time.Duration, n), make([]time.Duration, n)
-	epoch := time.Now()
-	var left, ready atomic.Int64
-	left.Store(int64(n))
-	allReady := make(chan struct{})
+	p := &producer{stream: m.Stream, epoch: time.Now(), allReady: make(chan struct{})}
 	runCtx, enough := context.WithCancel(ctx)
 	defer enough()
 	w, err := worker.New(worker.Config{
-		Application: "bench", Streams: []stream.Stream{s}, Leases: leases,
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Processor: func(processors.Shard) processors.RecordProcessor {
-			if ready.Add(1) == int64(shards) {
-				close(allReady)
-			}
-			return processors.Func(func(_ context.Context, b *processors.Batch) error {
-				now := time.Since(epoch)
-				for i := range b.Records {
-					number, due := decodeStamp(b.Records[i].Data)
-					processed[number] = now - due
-				}
-				if left.Add(-int64(len(b.Records))) <= 0 {
-					enough()
-				}
-				return nil
-			})
-		},
+		Application: "bench", Streams: []stream.Stream{m.Stream}, Leases: leases, Logger: logs.Quiet,
+		Processor: p.processor,
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	var wg sync.WaitGroup
 	var runErr error
 	wg.Go(func() { runErr = w.Run(runCtx) })
 	select {
-	case <-allReady:
+	case <-p.allReady:
 	case <-ctx.Done():
 	}
+	err = p.produce(ctx, rate, b.lasts(latencyLasts))
+	for err == nil && p.processed.Load() < int64(len(p.put)) {
+		select {
+		case <-time.After(time.Millisecond): // the last ones are on their way
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+	}
+	enough()
+	wg.Wait()
+	if err = errors.Join(err, runErr); err != nil {
+		return nil, err
+	}
+	f = figures{}
+	distribution(f, answered, p.put)
+	distribution(f, processed, p.took)
+	return f, nil
+}
 
-	var putErr atomic.Pointer[error]
+// producer puts records that carry their number and when they were put, and
+// hears of them again from the processors.
+type producer struct {
+	stream   *engine.Stream
+	epoch    time.Time
+	ready    atomic.Int64
+	allReady chan struct{} // closed when a processor has begun on each shard
+
+	put, took []time.Duration // by number: until the answer, until the processor
+	processed atomic.Int64
+}
+
+func (p *producer) processor(processors.Shard) processors.RecordProcessor {
+	if p.ready.Add(1) == latencyShards {
+		close(p.allReady)
+	}
+	return processors.Func(func(_ context.Context, batch *processors.Batch) error {
+		now := time.Since(p.epoch)
+		for i := range batch.Records {
+			data := batch.Records[i].Data
+			p.took[binary.LittleEndian.Uint64(data)] = now - time.Duration(binary.LittleEndian.Uint64(data[8:]))
+		}
+		p.processed.Add(int64(len(batch.Records)))
+		return nil
+	})
+}
+
+// produce puts for that long.
+func (p *producer) produce(ctx context.Context, rate int, lasts time.Duration) error {
+	if rate == closedLoop {
+		const most = 1 << 20 // more than one caller puts in any time that lasts
+		p.put, p.took = make([]time.Duration, most), make([]time.Duration, most)
+		n := 0
+		for until := time.Now().Add(lasts); n < most && time.Now().Before(until); n++ {
+			if err := p.one(ctx, n); err != nil {
+				return err
+			}
+		}
+		p.put, p.took = p.put[:n], p.took[:n]
+		return nil
+	}
+	n := max(1, int(lasts.Seconds()*float64(rate)))
+	p.put, p.took = make([]time.Duration, n), make([]time.Duration, n)
+	errs := make([]error, n)
 	var puts sync.WaitGroup
-	begin := time.Since(epoch)
+	begin := time.Now()
 	for i := range n {
-		due := begin + time.Duration(i)*time.Second/time.Duration(rate)
-		if wait := due - time.Since(epoch); wait > 0 {
+		if wait := time.Until(begin.Add(time.Duration(i) * time.Second / time.Duration(rate))); wait > 0 {
 			time.Sleep(wait) // the rate of the producer, not a synchronisation
 		}
-		puts.Go(func() {
-			// Timers wake late; that is the producer's matter and not counted.
-			due := time.Since(epoch)
-			data := make([]byte, 92)
-			encodeStamp(data, i, due)
-			results, err := s.Put(ctx, stream.Entry{PartitionKey: fmt.Sprintf("%08d", i), Data: data})
-			put[i] = time.Since(epoch) - due
-			if err == nil {
-				err = results[0].Err
-			}
-			if err != nil {
-				putErr.Store(&err)
-				enough()
-			}
-		})
+		// Timers wake late; that is the producer's matter and not counted.
+		puts.Go(func() { errs[i] = p.one(ctx, i) })
 	}
 	puts.Wait()
-	wg.Wait()
-	if p := putErr.Load(); p != nil {
-		return nil, nil, *p
-	}
-	if runErr == nil && left.Load() != 0 {
-		runErr = fmt.Errorf("%d of %d records were not processed", left.Load(), n)
-	}
-	return put, processed, runErr
+	return errors.Join(errs...)
 }
 
-func encodeStamp(data []byte, number int, due time.Duration) {
+// one puts the record of that number.
+func (p *producer) one(ctx context.Context, number int) error {
+	data := make([]byte, 100-keySize)
+	begin := time.Since(p.epoch)
 	binary.LittleEndian.PutUint64(data, uint64(number))
-	binary.LittleEndian.PutUint64(data[8:], uint64(due))
-}
-
-func decodeStamp(data []byte) (number int, due time.Duration) {
-	return int(binary.LittleEndian.Uint64(data)), time.Duration(binary.LittleEndian.Uint64(data[8:]))
+	binary.LittleEndian.PutUint64(data[8:], uint64(begin))
+	results, err := p.stream.Put(ctx, stream.Entry{PartitionKey: fmt.Sprintf("%0*d", keySize, number), Data: data})
+	p.put[number] = time.Since(p.epoch) - begin
+	if err == nil {
+		err = results[0].Err
+	}
+	return err
 }

@@ -1,18 +1,22 @@
-// Command benchmarks measures Millrace, each figure beside something to hold it
-// against, in one run:
+// Command benchmarks measures Millrace beside its rivals and beside what the
+// machine can do at all, each case in one run:
 //
 //	go run . -list
-//	go run . -run path
-//	go run . -run latency -json
+//	go run . -run put,goals
+//	go run . -run all -out results     # a file of figures for each benchmark
+//	go run . -report -out results      # tables and plots of README.md from these
+//
+//	contenders of a case ──rounds in turn──► samples ──► table · results/*.json
+//	 Millrace, rivals,                          │
+//	 bare disk                                  └──► goals, as ratios of one run
 //
 // Machines are noisy: every figure is the median of several rounds, with the
-// spread beside it, and the rounds of what is compared take turns. CPU is the
-// user and system time of this process, so it counts producer, engine and
-// consumer together where they run together.
+// least and the most beside it, and the rounds of what is compared take turns.
+// CPU is the user and system time of this process, so it counts producer, log
+// and consumer together where they run together.
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -20,85 +24,72 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"maps"
 	"os"
+	"os/exec"
 	"os/signal"
-	"runtime"
 	"slices"
 	"strings"
-	"text/tabwriter"
+	"time"
+
+	"github.com/millrace/millrace/benchmarks/internal/disk"
 )
 
-// benchmark is one scenario. run calls report once for each row.
-type benchmark struct {
-	about string
-	run   func(ctx context.Context, o options, report func(row)) error
+// benchmarks are all of them, in the order in which they run.
+var benchmarks = []benchmark{
+	putBenchmark, readBenchmark, latencyBenchmark, pathBenchmark, retentionBenchmark, recoveryBenchmark,
 }
 
-// options are what the command line gives every benchmark.
-type options struct {
-	dir    string // where data goes
-	rounds int
-	quick  bool // a small run that shows only that it works
-}
-
-// row is one figure of a benchmark.
-type row struct {
-	Case  string            `json:"case"`
-	Units []string          `json:"-"` // the order of Values in a table
-	Value map[string]spread `json:"values"`
-}
-
-// spread is what several rounds gave.
-type spread struct {
-	Min    float64 `json:"min"`
-	Median float64 `json:"median"`
-	Max    float64 `json:"max"`
-}
-
-func spreadOf(values []float64) spread {
-	slices.Sort(values)
-	return spread{values[0], values[len(values)/2], values[len(values)-1]}
-}
-
-var benchmarks = map[string]benchmark{
-	"path":    {"the whole worker path, engine to processor and checkpoints, beside a bare reader: records/s, CPU and allocations per record", runPath},
-	"latency": {"put to processor, at a steady rate, beside the put's own answer: p50, p99, p99.9", runLatency},
-}
+// goalsName is what -run calls the goals: they are no benchmark of their own but
+// ratios of the others' figures.
+const goalsName = "goals"
 
 func main() {
 	list := flag.Bool("list", false, "list the benchmarks")
 	name := flag.String("run", "", "the benchmark to run; several by commas; all of them by \"all\"")
-	asJSON := flag.Bool("json", false, "print one JSON object a row")
+	asJSON := flag.Bool("json", false, "print results as JSON, one object a benchmark, in place of tables")
 	dir := flag.String("dir", "", "where data goes; it should be on the disk to be measured (default: a temporary directory, removed at the end)")
 	rounds := flag.Int("rounds", 0, "rounds of each figure (default: 5; with -quick, 1)")
 	quick := flag.Bool("quick", false, "small and fast, for a look whether it works")
+	out := flag.String("out", "", "where each benchmark's results are saved as JSON (default: nowhere; for -report and -plot, results)")
+	report := flag.Bool("report", false, "write the tables of README.md from saved results")
+	plots := flag.String("plot", "", "draw saved results as SVG files into this directory")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if *list || *name == "" {
-		for _, n := range slices.Sorted(maps.Keys(benchmarks)) {
-			fmt.Printf("%-10s %s\n", n, benchmarks[n].about)
-		}
-		return
+	o := options{dir: *dir, rounds: *rounds, quick: *quick}
+	var err error
+	if *name != "" {
+		err = run(ctx, os.Stdout, *name, *asJSON, *out, o)
 	}
-	if err := run(ctx, os.Stdout, *name, *asJSON, options{*dir, *rounds, *quick}); err != nil {
+	if *report {
+		err = errors.Join(err, writeReport("README.md", cmp.Or(*out, "results")))
+	}
+	if *plots != "" {
+		err = errors.Join(err, drawPlots(*plots, cmp.Or(*out, "results")))
+	}
+	if *list || flag.NFlag() == 0 {
+		writeList(os.Stdout)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "benchmarks:", err)
 		os.Exit(1)
 	}
 }
 
-// run runs the benchmarks with these names and prints what they report.
-func run(ctx context.Context, out io.Writer, name string, asJSON bool, o options) error {
-	names := strings.Split(name, ",")
-	if name == "all" {
-		names = slices.Sorted(maps.Keys(benchmarks))
+func writeList(out io.Writer) {
+	for _, b := range benchmarks {
+		fmt.Fprintf(out, "%-10s %s\n", b.name, b.about)
 	}
-	for _, n := range names {
-		if _, ok := benchmarks[n]; !ok {
-			return fmt.Errorf("-run is %q: there is no benchmark %q; -list names them", name, n)
-		}
+	fmt.Fprintf(out, "%-10s %s\n", goalsName, "what Millrace wants to reach, as ratios of the figures of one run, and whether it does; alone, it runs all benchmarks")
+}
+
+// run runs the benchmarks with these names, and prints and saves what they
+// measure, each at once. One that fails hinders no other.
+func run(ctx context.Context, out io.Writer, name string, asJSON bool, save string, o options) error {
+	chosen, goals, err := choose(name)
+	if err != nil {
+		return err
 	}
 	switch {
 	case o.rounds < 0:
@@ -116,85 +107,88 @@ func run(ctx context.Context, out io.Writer, name string, asJSON bool, o options
 		defer os.RemoveAll(temp)
 		o.dir = temp
 	}
-	print := printTable
-	if asJSON {
-		print = printJSON
-	} else {
-		fmt.Fprintln(out, machine())
+	about := result{Machine: disk.Machine(o.dir), Commit: commit(), Command: command(name, o), Rounds: o.rounds}
+	if !asJSON {
+		fmt.Fprintf(out, "%s, commit %s, %s\n", about.Machine, about.Commit, time.Now().UTC().Format(time.DateOnly))
 	}
-	for _, n := range names {
-		if err := print(out, n, func(report func(row)) error { return benchmarks[n].run(ctx, o, report) }); err != nil {
-			return fmt.Errorf("%s: %w", n, err)
-		}
-	}
-	return nil
-}
-
-// printJSON prints one object a row, each with the machine's name: lines of
-// several runs may be mixed.
-func printJSON(out io.Writer, name string, run func(report func(row)) error) error {
-	encoder := json.NewEncoder(out)
+	all := results{}
 	var failed error
-	err := run(func(r row) {
-		failed = errors.Join(failed, encoder.Encode(struct {
-			Benchmark string `json:"benchmark"`
-			Machine   string `json:"machine"`
-			row
-		}{name, machine(), r}))
-	})
-	return errors.Join(err, failed)
-}
-
-func printTable(out io.Writer, name string, run func(report func(row)) error) error {
-	fmt.Fprintf(out, "\n%s: %s\n", name, benchmarks[name].about)
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	var header string
-	err := run(func(r row) {
-		if h := strings.Join(r.Units, "\t"); h != header {
-			header = h
-			fmt.Fprintf(table, "\t%s\t\n", h)
+	for _, b := range chosen {
+		r := measure(ctx, b, about, o)
+		all[b.name] = r
+		if r.Error != "" {
+			failed = errors.Join(failed, fmt.Errorf("%s: %s", b.name, r.Error))
 		}
-		fmt.Fprintf(table, "%s\t", r.Case)
-		for _, u := range r.Units {
-			v := r.Value[u]
-			fmt.Fprintf(table, "%s [%s..%s]\t", number(v.Median), number(v.Min), number(v.Max))
+		if save != "" {
+			failed = errors.Join(failed, r.save(save))
 		}
-		fmt.Fprintln(table)
-	})
-	return errors.Join(err, table.Flush())
-}
-
-// machine says where a figure was measured: without it, no figure means anything.
-func machine() string {
-	model := "unknown processor"
-	if f, err := os.Open("/proc/cpuinfo"); err == nil {
-		defer f.Close()
-		for s := bufio.NewScanner(f); s.Scan(); {
-			if k, v, ok := strings.Cut(s.Text(), ":"); ok && strings.TrimSpace(k) == "model name" {
-				model = strings.TrimSpace(v)
-				break
-			}
+		if asJSON {
+			err = json.NewEncoder(out).Encode(r)
+		} else {
+			err = writeText(out, r)
+		}
+		if failed = errors.Join(failed, err); ctx.Err() != nil {
+			return failed
 		}
 	}
-	return fmt.Sprintf("%s, %d cores, %s/%s, %s", model, runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version())
-}
-
-func number(v float64) string {
-	switch a := max(v, -v); {
-	case a >= 10_000_000:
-		return fmt.Sprintf("%.1fM", v/1e6)
-	case a >= 10_000:
-		return fmt.Sprintf("%.0fk", v/1e3)
-	case a >= 100:
-		return fmt.Sprintf("%.0f", v)
-	case a >= 1:
-		return fmt.Sprintf("%.2f", v)
-	default:
-		return strings.TrimSuffix(fmt.Sprintf("%.4f", v), "0")
+	if goals && !asJSON {
+		failed = errors.Join(failed, writeGoals(out, all))
 	}
+	return failed
 }
 
-// percentile of sorted values.
-func percentile[T cmp.Ordered](sorted []T, p float64) T {
-	return sorted[min(len(sorted)-1, int(p*float64(len(sorted))))]
+// measure runs one benchmark. What it measured before it failed is kept.
+func measure(ctx context.Context, b benchmark, about result, o options) *result {
+	r := &about
+	r.Benchmark, r.About, r.Columns, r.Date = b.name, b.about, b.columns, time.Now().UTC().Format(time.DateTime)+" UTC"
+	begin := time.Now()
+	run := &bench{options: o, result: r, progress: func(format string, args ...any) {
+		fmt.Fprintf(os.Stderr, "%s "+format+"\n", append([]any{time.Now().Format(time.TimeOnly)}, args...)...)
+	}}
+	err := b.run(ctx, run)
+	if err == nil && run.failed > 0 {
+		err = fmt.Errorf("%d could not be measured", run.failed)
+	}
+	if err != nil {
+		r.Error = err.Error()
+	}
+	r.Seconds = time.Since(begin).Seconds()
+	return r
+}
+
+// choose finds the benchmarks that were asked for, and whether the goals were.
+func choose(name string) (chosen []benchmark, goals bool, err error) {
+	if name == "all" || name == goalsName {
+		return benchmarks, true, nil
+	}
+	for n := range strings.SplitSeq(name, ",") {
+		if n == goalsName {
+			goals = true
+			continue
+		}
+		i := slices.IndexFunc(benchmarks, func(b benchmark) bool { return b.name == n })
+		if i < 0 {
+			return nil, false, fmt.Errorf("-run is %q: there is no benchmark %q; -list names them", name, n)
+		}
+		chosen = append(chosen, benchmarks[i])
+	}
+	return chosen, goals, nil
+}
+
+// command is how to get the same figures again.
+func command(name string, o options) string {
+	c := fmt.Sprintf("go run . -run %s -rounds %d", name, o.rounds)
+	if o.quick {
+		c += " -quick"
+	}
+	return c
+}
+
+// commit is the commit of the code that is measured, as far as git knows it.
+func commit() string {
+	out, err := exec.Command("git", "describe", "--always", "--dirty", "--abbrev=10").Output()
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(out))
 }

@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
-	"os"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"sync/atomic"
 
+	"github.com/millrace/millrace/benchmarks/internal/logs"
 	"github.com/millrace/millrace/engine"
 	"github.com/millrace/millrace/lease/sqlite"
 	"github.com/millrace/millrace/processors"
@@ -19,157 +16,84 @@ import (
 	"github.com/millrace/millrace/worker"
 )
 
-// runPath measures records that are already in the engine: read by a bare
-// reader a shard, and through the whole worker path with leases in SQLite,
-// automatic checkpoints and a processor that only counts.
-func runPath(ctx context.Context, o options, report func(row)) error {
-	total, counts := 256<<20, []int{1, 16, 256} // bytes of payload in the stream, shards
-	if o.quick {
-		total, counts = 4<<20, []int{1, 16}
+var pathBenchmark = benchmark{
+	name:    "path",
+	about:   "records that are in the engine already, through a bare reader a shard, and through the whole worker path: leases and checkpoints in SQLite, a processor that only counts",
+	columns: []string{recordRate, perCore, cpuPerRecord, allocs},
+	run:     runPath,
+}
+
+// perCore is how many records one core can do: the inverse of the CPU time.
+const perCore = "records/s and core"
+
+// Who takes the records.
+const (
+	bareReader  = "bare reader"
+	wholeWorker = "worker"
+)
+
+const pathBytes = 256 << 20
+
+// paths are how the stream was written: the records of each shard are the more
+// scattered over the log, the more shards there are and the smaller the puts.
+var paths = []load{
+	{8, 500, 100, 1}, {8, 500, 100, 16}, {8, 500, 100, 256}, {64, 1, 100, 256},
+	{8, 500, 1024, 1}, {8, 500, 1024, 16}, {8, 500, 1024, 256}, {64, 1, 1024, 256},
+}
+
+func pathCase(l load) string {
+	name := sizeName(l.size) + ", " + shardsName(l.shards)
+	if l.batch == 1 {
+		name += ", put one by one"
 	}
-	for _, size := range []int{100, 1024} {
-		for _, shards := range counts {
-			if err := pathCase(ctx, o, total, size, shards, report); err != nil {
-				return err
-			}
+	return name
+}
+
+func runPath(ctx context.Context, b *bench) error {
+	b.note("%d MiB, put in batches of 500 by 8 callers, or one by one by 64. Wall time is from the first record to the last.", b.amount(pathBytes)>>20)
+	cases := paths
+	if b.quick {
+		cases = cases[1:2]
+	}
+	for _, l := range cases {
+		if err := b.pathCase(ctx, l); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func pathCase(ctx context.Context, o options, total, size, shards int, report func(row)) (err error) {
-	dir, err := os.MkdirTemp(o.dir, "path-")
+func (b *bench) pathCase(ctx context.Context, l load) (err error) {
+	dir, done, err := b.temp()
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	e, err := engine.Open(filepath.Join(dir, "engine"), engine.Config{})
+	defer done()
+	m, n, err := filled(ctx, filepath.Join(dir, "engine"), engine.Config{}, l, b.amount(pathBytes))
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, e.Close()) }()
-	s, err := e.CreateStream(ctx, "bench", engine.StreamConfig{Shards: shards})
-	if err != nil {
-		return err
-	}
-	n, err := fill(ctx, s, total, size)
-	if err != nil {
-		return err
-	}
+	defer func() { err = errors.Join(err, m.Close()) }()
+	return b.compare(ctx, pathCase(l), b.pathContenders(m.Stream, n, l.shards, filepath.Join(dir, "leases.db"))...)
+}
 
-	readers := map[string]func() (usage, error){
-		"reader": func() (usage, error) { return readAll(ctx, s, n) },
-		"worker": func() (usage, error) { return workAll(ctx, s, n, shards, filepath.Join(dir, "leases.db")) },
-	}
-	results := map[string]map[string][]float64{"reader": {}, "worker": {}}
-	for range o.rounds {
-		for _, who := range []string{"reader", "worker"} {
-			u, err := readers[who]()
+func (b *bench) pathContenders(s *engine.Stream, n, shards int, leases string) []contender {
+	takes := func(take func(ctx context.Context) (usage, error)) func(context.Context, string) (figures, error) {
+		return func(ctx context.Context, _ string) (figures, error) {
+			u, err := take(ctx)
 			if err != nil {
-				return fmt.Errorf("%s: %w", who, err)
+				return nil, err
 			}
-			v := results[who]
-			v["M rec/s"] = append(v["M rec/s"], float64(n)/u.wall.Seconds()/1e6)
-			v["CPU ns/rec"] = append(v["CPU ns/rec"], float64(u.cpu.Nanoseconds())/float64(n))
-			v["allocs/rec"] = append(v["allocs/rec"], float64(u.allocs)/float64(n))
-			v["bytes/rec"] = append(v["bytes/rec"], float64(u.bytes)/float64(n))
+			f := figures{allocs: float64(u.allocs) / float64(n), perCore: float64(n) / u.cpu.Seconds()}
+			u.perRecord(f, n)
+			return f, nil
 		}
 	}
-	for _, who := range []string{"reader", "worker"} {
-		r := row{
-			Case:  fmt.Sprintf("%d B, %d shards, %s", size, shards, who),
-			Units: []string{"M rec/s", "CPU ns/rec", "allocs/rec", "bytes/rec"},
-			Value: map[string]spread{},
-		}
-		for unit, values := range results[who] {
-			r.Value[unit] = spreadOf(values)
-		}
-		report(r)
+	return []contender{
+		{bareReader, takes(func(ctx context.Context) (usage, error) { return readAll(ctx, s, n) })},
+		{wholeWorker, takes(func(ctx context.Context) (usage, error) { return workAll(ctx, s, n, shards, leases) })},
 	}
-	return nil
 }
-
-// fill puts records of that size until total bytes are in the stream, evenly
-// over its hash space, and returns how many they are.
-func fill(ctx context.Context, s *engine.Stream, total, size int) (n int, err error) {
-	const batch = 500
-	n = total / size / batch * batch
-	var wg sync.WaitGroup
-	var failed atomic.Pointer[error]
-	var next atomic.Int64
-	for range 8 {
-		wg.Go(func() {
-			entries := make([]stream.Entry, batch)
-			data := make([]byte, size-8)
-			for failed.Load() == nil {
-				first := int(next.Add(batch)) - batch
-				if first >= n {
-					return
-				}
-				for i := range entries {
-					entries[i] = stream.Entry{PartitionKey: fmt.Sprintf("%08d", first+i), Data: data}
-				}
-				results, err := s.Put(ctx, entries...)
-				for i := range results {
-					err = errors.Join(err, results[i].Err)
-				}
-				if err != nil {
-					failed.Store(&err)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	if p := failed.Load(); p != nil {
-		return 0, *p
-	}
-	return n, nil
-}
-
-// readAll reads every shard from its beginning with a reader of its own. It is
-// measured from the opening of the readers to the last record.
-func readAll(ctx context.Context, s *engine.Stream, n int) (u usage, err error) {
-	shards, err := s.Shards(ctx)
-	if err != nil {
-		return u, err
-	}
-	ctx, enough := context.WithCancelCause(ctx)
-	defer enough(nil)
-	var watch stopwatch
-	watch.start()
-	var left atomic.Int64
-	left.Store(int64(n))
-	var wg sync.WaitGroup
-	for _, shard := range shards {
-		wg.Go(func() {
-			r, err := s.Open(ctx, shard.ID, stream.TrimHorizon)
-			if err != nil {
-				enough(err)
-				return
-			}
-			defer r.Close()
-			b := stream.Batch{MaxRecords: 1000, MaxBytes: 1 << 20}
-			for {
-				if err := r.Next(ctx, &b); err != nil {
-					enough(err) // once the last record was read, the others end by that
-					return
-				}
-				if left.Add(-int64(len(b.Records))) <= 0 {
-					u = watch.stop()
-					enough(errAllRead)
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-	if err := context.Cause(ctx); !errors.Is(err, errAllRead) {
-		return u, err
-	}
-	return u, nil
-}
-
-var errAllRead = errors.New("every record was read")
 
 var applications atomic.Int64
 
@@ -190,8 +114,7 @@ func workAll(ctx context.Context, s *engine.Stream, n, shards int, leasesFile st
 	c.missing.Store(int64(shards))
 	c.left.Store(int64(n))
 	w, err := worker.New(worker.Config{
-		Application: app, Streams: []stream.Stream{s}, Leases: leases,
-		Logger:    slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Application: app, Streams: []stream.Stream{s}, Leases: leases, Logger: logs.Quiet,
 		Processor: func(processors.Shard) processors.RecordProcessor { return counter{all: c} },
 	})
 	if err != nil {

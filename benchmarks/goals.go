@@ -1,0 +1,178 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/millrace/millrace/engine"
+)
+
+// goal is something that Millrace wants to reach, as a ratio or a figure of one
+// run.
+type goal struct {
+	what      string
+	measured  expression
+	bound     bound
+	prototype string // what a throw-away prototype of the design reached, once, on another day
+}
+
+// goals are all of them, in the order of the table.
+var goals = []goal{
+	{"durable batches (1 KiB, 16 × 500): share of the bandwidth of a fallocated file", put(millrace, byteRate, batchKiB).over(put(rawAllocated, byteRate, batchKiB)), atLeast(0.70), "0.71"},
+	{"… of a recycled file", put(millraceRecycled, byteRate, batchKiB).over(put(rawRecycled, byteRate, batchKiB)), atLeast(0.50), "0.54"},
+	{"… against Pebble", put(millraceRecycled, recordRate, batchKiB).over(put(pebbleSync, recordRate, batchKiB)), atLeast(3.5), "3.6"},
+	{"… against raft-wal", put(millraceRecycled, recordRate, batchKiB).over(put(raftWAL, recordRate, batchKiB)), atLeast(5), "5.9"},
+	{"… against NATS, sync always", put(millraceRecycled, recordRate, batchKiB).over(put(natsAlways, recordRate, batchKiB)), atLeast(200), "310"},
+	{"… CPU ns a record", put(millraceRecycled, cpuPerRecord, batchKiB).only(), atMost(800), "710"},
+	{"durable single records (1 KiB, 256 callers) against raft-wal", put(millraceRecycled, recordRate, singleKiB).over(put(raftWAL, recordRate, singleKiB)), atLeast(1.5), "1.7"},
+	{"… against Pebble", put(millraceRecycled, recordRate, singleKiB).over(put(pebbleSync, recordRate, singleKiB)), atLeast(3), "3.1"},
+	{"… against NATS, sync always", put(millraceRecycled, recordRate, singleKiB).over(put(natsAlways, recordRate, singleKiB)), atLeast(50), "83"},
+	{"… CPU ns a record", put(millraceRecycled, cpuPerRecord, singleKiB).only(), atMost(3500), "2900"},
+	{"one caller (1 KiB): p50 against a bare 4 KiB write + fdatasync, recycled file", put(millrace, latency("", 50), oneCaller).over(put(rawRecycled, latency("", 50), oneCaller)), atMost(1.2), "0.9"},
+	{"… rate against raft-wal", put(millrace, recordRate, oneCaller).over(put(raftWAL, recordRate, oneCaller)), atLeast(1), "1.2"},
+	{"4096 shards against 1, single records", put(millrace, recordRate, scaled(singleKiB, 4096)).over(put(millrace, recordRate, singleKiB)), atLeast(0.85), "0.93"},
+	{"… scattered batches", put(millrace, recordRate, scaled(batchKiB, 4096)).over(put(millrace, recordRate, batchKiB)), atLeast(0.55), "0.58"},
+	{"4096 shards, single records, against a file per shard", put(millrace, recordRate, scaled(singleKiB, 4096)).over(put(filesSynced, recordRate, scaled(singleKiB, 4096))), atLeast(10), "11.7"},
+	{"… scattered batches", put(millrace, recordRate, scaled(batchKiB, 4096)).over(put(filesSynced, recordRate, scaled(batchKiB, 4096))), atLeast(10), "17.5"},
+	{"not durable (1 KiB, 4 × 500) against Pebble NoSync", unsynced(millrace).over(unsynced(pebbleNoSync)), atLeast(5), "5.5"},
+	{"… against NATS default", unsynced(millrace).over(unsynced(natsDefault)), atLeast(10), "12.7"},
+	{"warm catch-up (1 KiB, 1 shard, checksums), MB/s", caughtUp(fromPageCache, byteRate).only(), atLeast(4000), "6500"},
+	{"… against NATS ordered consumer", caughtUp(fromPageCache, recordRate).over(caughtUp(natsOrdered, recordRate)), atLeast(10), "24"},
+	{"put → processor, durable, closed loop: p50 above the put's own, µs", delay(processed, 50, engine.Durable, closedLoop).minus(delay(answered, 50, engine.Durable, closedLoop)), atMost(60), "52"},
+	{"… p99 against the p99 of a bare fdatasync", delay(processed, 99, engine.Durable, closedLoop).over(bareSync(99, closedLoop)), atMost(2), ""},
+	{"… the same at 1,000/s", delay(processed, 99, engine.Durable, 1000).over(bareSync(99, 1000)), atMost(2), ""},
+	{"… the same at 10,000/s", delay(processed, 99, engine.Durable, 10_000).over(bareSync(99, 10_000)), atMost(2), ""},
+	{"put → processor, not durable, 10,000/s: p50, µs", delay(processed, 50, engine.LoseOnPowerFailure, 10_000).only(), atMost(50), "40"},
+	{"… p99, µs", delay(processed, 99, engine.LoseOnPowerFailure, 10_000).only(), atMost(250), "197"},
+	{"worker path (100 B): records/s and core, 1 shard", worked(perCore, paths[0]).only(), atLeast(5e6), ""},
+	{"… 16 shards", worked(perCore, paths[1]).only(), atLeast(5e6), ""},
+	{"… 256 shards", worked(perCore, paths[2]).only(), atLeast(5e6), ""},
+	{"… allocations a record, 1 shard", worked(allocs, paths[0]).only(), atMost(0.01), ""},
+	{"… 256 shards", worked(allocs, paths[2]).only(), atMost(0.01), ""},
+	{"opening with 256 MiB of log, cold, s", recovered(openCold, openTime, 0).only(), atMost(1), "0.5 to 1.1"},
+	{"… rebuilding the index (100 B, 4096 shards), records/s", recovered(openWarm, recordRate, 1).only(), atLeast(5e6), "6.2M"},
+}
+
+// The loads that goals speak of.
+var (
+	oneCaller = load{1, 1, 1024, 1}
+	singleKiB = load{256, 1, 1024, 1}
+	batchKiB  = load{16, 500, 1024, 1}
+)
+
+func scaled(l load, shards int) load {
+	l.shards = shards
+	return l
+}
+
+func put(who, figure string, l load) quantity { return quantity{"put", durable(l), who, figure} }
+
+func unsynced(who string) quantity { return quantity{"put", relaxed(putRelaxed), who, recordRate} }
+
+func caughtUp(who, figure string) quantity {
+	return quantity{"read", catchUp(catchUps[0]), who, figure}
+}
+
+func delay(what string, percent float64, d engine.Durability, rate int) quantity {
+	return quantity{"latency", latencyCase(d, rate), millrace, latency(what, percent)}
+}
+
+func bareSync(percent float64, rate int) quantity {
+	return quantity{"latency", latencyCase(engine.Durable, rate), rawRecycled, latency(answered, percent)}
+}
+
+func worked(figure string, l load) quantity {
+	return quantity{"path", pathCase(l), wholeWorker, figure}
+}
+
+func recovered(who, figure string, which int) quantity {
+	return quantity{"recovery", recoveryCase(unwrittenLogs[which], unwrittenBytes), who, figure}
+}
+
+// quantity is one figure of a run.
+type quantity struct{ benchmark, name, who, figure string }
+
+// expression computes a value of each round; none when it was not measured.
+type expression func(results) []float64
+
+func (q quantity) only() expression {
+	return func(rs results) []float64 { return rs.samples(q.benchmark, q.name, q.who, q.figure) }
+}
+
+func (q quantity) over(r quantity) expression {
+	return q.with(r, func(a, b float64) float64 { return a / b })
+}
+
+func (q quantity) minus(r quantity) expression {
+	return q.with(r, func(a, b float64) float64 { return a - b })
+}
+
+// with combines the figures round by round: what weighed on one round weighed
+// on both.
+func (q quantity) with(r quantity, combine func(a, b float64) float64) expression {
+	return func(rs results) []float64 {
+		a, b := q.only()(rs), r.only()(rs)
+		var v []float64
+		for i := range min(len(a), len(b)) {
+			v = append(v, combine(a[i], b[i]))
+		}
+		return v
+	}
+}
+
+// bound is the limit of a goal.
+type bound struct {
+	limit float64
+	most  bool // the limit is the most and not the least
+}
+
+func atLeast(v float64) bound { return bound{v, false} }
+func atMost(v float64) bound  { return bound{v, true} }
+
+func (b bound) met(v float64) bool { return cmp.Compare(v, b.limit) == 0 || v < b.limit == b.most }
+
+func (b bound) String() string {
+	if b.most {
+		return "≤ " + number(b.limit)
+	}
+	return "≥ " + number(b.limit)
+}
+
+// cells are what a table says of a goal: it is met when the median of the rounds is.
+func (g goal) cells(rs results) []string {
+	v := g.measured(rs)
+	cells := []string{g.what, g.bound.String(), "–", cmp.Or(g.prototype, "–"), "not measured"}
+	if len(v) > 0 {
+		s := spreadOf(v)
+		cells[2], cells[4] = s.String(), "**not met**"
+		if g.bound.met(s.median) {
+			cells[4] = "met"
+		}
+	}
+	return cells
+}
+
+var goalColumns = []any{"goal", "bound", "measured", "prototype", ""}
+
+// writeGoals writes the table for a terminal.
+func writeGoals(out io.Writer, rs results) error {
+	fmt.Fprint(out, "\ngoals: each computed in every round, median [least..most]\n\n")
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", goalColumns...)
+	for _, g := range goals {
+		c := g.cells(rs)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", c[0], c[1], c[2], c[3], c[4])
+	}
+	return table.Flush()
+}
+
+// writeGoalsMarkdown writes the table for a page.
+func writeGoalsMarkdown(out io.Writer, rs results) {
+	fmt.Fprintf(out, "| %s | %s | %s | %s | %s |\n|---|--:|--:|--:|---|\n", goalColumns...)
+	for _, g := range goals {
+		c := g.cells(rs)
+		fmt.Fprintf(out, "| %s | %s | %s | %s | %s |\n", c[0], c[1], c[2], c[3], c[4])
+	}
+}
