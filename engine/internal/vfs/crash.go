@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"sync"
+	"time"
 )
 
 // SectorSize is what a disk writes as a whole or not at all.
@@ -17,7 +17,9 @@ const SectorSize = 512
 // [Replay] can show what a power cut would have left after any of them. It is
 // for tests.
 type Crash struct {
-	mu     sync.Mutex
+	mu sync.Mutex
+	// first is how the directory was at the beginning, all of it durable.
+	first  map[string]content
 	fault  func(Op) error
 	ops    []Op
 	inodes []*content
@@ -29,10 +31,11 @@ type Crash struct {
 // Op is one change of a [Crash].
 type Op struct {
 	Kind OpKind
-	Name string // of the file at that moment; Rename: before
-	To   string // Rename
-	Off  int64  // Write, Truncate: the new size
-	Data []byte // Write
+	Name string    // of the file at that moment; Rename: before
+	To   string    // Rename
+	Off  int64     // Write, Truncate: the new size
+	Data []byte    // Write: what goes to the disk
+	When time.Time // it was made
 
 	inode int
 }
@@ -61,14 +64,50 @@ func (o Op) String() string {
 	return fmt.Sprintf("%s %s %s %d+%d", o.Kind, o.Name, o.To, o.Off, len(o.Data))
 }
 
-// ErrKilled is for fault hooks that play the death of the process: what was
-// written stays in the page cache, synced or not.
-var ErrKilled = errors.New("the process was killed")
+// What fault hooks may return beside the errors of an operating system.
+var (
+	// ErrKilled plays the death of the process: what was written stays in the
+	// page cache, synced or not.
+	ErrKilled = errors.New("the process was killed")
+	// ErrUnwritten lets a write succeed of which nothing goes to the disk: it is
+	// read back as it should be until the power is cut.
+	ErrUnwritten = errors.New("the disk lies, and writes nothing")
+	// ErrGarbled does the same with a write that goes to the disk as something
+	// else.
+	ErrGarbled = errors.New("the disk lies, and writes something else")
+)
+
+// ShortWrite lets a write fail after so many bytes.
+type ShortWrite struct {
+	Bytes int
+	Err   error
+}
+
+func (e *ShortWrite) Error() string { return fmt.Sprintf("short write: %v", e.Err) }
+func (e *ShortWrite) Unwrap() error { return e.Err }
 
 var _ FS = (*Crash)(nil)
 
 // NewCrash returns an empty directory.
-func NewCrash() *Crash { return &Crash{names: map[string]int{}} }
+func NewCrash() *Crash { return newCrash(nil) }
+
+// newCrash returns a directory that begins with these files. It shares their
+// memory and leaves it as it is.
+func newCrash(first map[string]content) *Crash {
+	c := &Crash{first: first, names: make(map[string]int, len(first)+2)}
+	for _, name := range slices.Sorted(maps.Keys(first)) {
+		data := first[name]
+		own := data.clone()
+		c.names[name] = c.addInode(name, &own)
+	}
+	return c
+}
+
+func (c *Crash) addInode(name string, data *content) int {
+	c.inodes = append(c.inodes, data)
+	c.called = append(c.called, name)
+	return len(c.inodes) - 1
+}
 
 // Ops returns how many changes there have been.
 func (c *Crash) Ops() int {
@@ -77,33 +116,62 @@ func (c *Crash) Ops() int {
 	return len(c.ops)
 }
 
-// Fail sets a hook that is asked before every change whether it fails; nil for
-// none. It is called with the directory's lock held.
+// History returns all changes so far.
+func (c *Crash) History() []Op {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.ops)
+}
+
+// Fail sets a hook that is asked before every change whether it fails, and how;
+// nil for none. It is called with the directory's lock held.
 func (c *Crash) Fail(fault func(Op) error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.fault = fault
 }
 
-// do records a change that the fault hook allows.
+// do makes and records a change, as far as the fault hook allows it.
 func (c *Crash) do(op Op, apply func(op *Op)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if op.Name == "" && op.Kind != OpSyncDir {
 		op.Name = c.called[op.inode]
 	}
+	op.When = time.Now()
+	var err error
 	if c.fault != nil {
-		if err := c.fault(op); err != nil {
-			if op.Kind == OpSync && !errors.Is(err, ErrKilled) {
-				op.Kind = OpSyncFailed
-				c.ops = append(c.ops, op)
-			}
-			return err
-		}
+		err = c.fault(op)
 	}
-	apply(&op)
+	var short *ShortWrite
+	switch {
+	case err == nil:
+		apply(&op)
+	case op.Kind == OpWrite && errors.Is(err, ErrUnwritten):
+		apply(&op)
+		op.Data, err = nil, nil
+	case op.Kind == OpWrite && errors.Is(err, ErrGarbled):
+		apply(&op)
+		op.Data, err = garble(op.Data), nil
+	case op.Kind == OpWrite && errors.As(err, &short):
+		op.Data = op.Data[:min(short.Bytes, len(op.Data))]
+		apply(&op)
+	case op.Kind == OpSync && !errors.Is(err, ErrKilled):
+		op.Kind = OpSyncFailed
+	default:
+		return err
+	}
 	c.ops = append(c.ops, op)
-	return nil
+	return err
+}
+
+// garble returns other bytes than these.
+func garble(data []byte) []byte {
+	other := slices.Clone(data)
+	for i := range other {
+		other[i] ^= byte(i*7) | 0x80
+	}
+	return other
 }
 
 func (c *Crash) Path(name string) string { return name }
@@ -127,9 +195,7 @@ func (c *Crash) Create(name string) (File, error) {
 		return f, f.Truncate(0)
 	}
 	err := c.do(Op{Kind: OpCreate, Name: name}, func(op *Op) {
-		op.inode = len(c.inodes)
-		c.inodes = append(c.inodes, &content{})
-		c.called = append(c.called, name)
+		op.inode = c.addInode(name, &content{})
 		c.names[name] = op.inode
 		inode = op.inode
 	})
@@ -196,12 +262,13 @@ func (f *crashFile) ReadAt(p []byte, off int64) (int, error) {
 	return f.c.inodes[f.inode].readAt(p, off)
 }
 
-func (f *crashFile) WriteAt(p []byte, off int64) (int, error) {
+func (f *crashFile) WriteAt(p []byte, off int64) (n int, err error) {
 	op := Op{Kind: OpWrite, Off: off, Data: slices.Clone(p), inode: f.inode}
-	if err := f.c.do(op, func(*Op) { f.c.inodes[f.inode].writeAt(p, off) }); err != nil {
-		return 0, err
-	}
-	return len(p), nil
+	err = f.c.do(op, func(op *Op) {
+		n = len(op.Data)
+		f.c.inodes[f.inode].writeAt(op.Data, off)
+	})
+	return n, err
 }
 
 func (f *crashFile) Truncate(size int64) error {
@@ -223,155 +290,20 @@ func (f *crashFile) Size() (int64, error) {
 
 func (f *crashFile) Close() error { return nil }
 
-// Replay walks over the changes of a [Crash] and keeps what is durable apart
-// from what is not.
-type Replay struct {
-	ops    []Op
-	at     int
-	inodes []replayed
-	// names are the durable ones, dir the changes to them that are not.
-	names map[string]int
-	dir   []Op
-}
-
-type replayed struct {
-	durable content
-	pending []Op
-}
-
-// Replay returns a walk over the changes so far. It begins before the first.
-func (c *Crash) Replay() *Replay {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return &Replay{ops: slices.Clone(c.ops), names: map[string]int{}}
-}
-
-// At returns how many changes lie behind.
-func (r *Replay) At() int { return r.at }
-
-// Step goes over one change; false at the end.
-func (r *Replay) Step() bool {
-	if r.at == len(r.ops) {
-		return false
-	}
-	op := r.ops[r.at]
-	r.at++
-	switch op.Kind {
-	case OpCreate:
-		for len(r.inodes) <= op.inode {
-			r.inodes = append(r.inodes, replayed{})
-		}
-		r.dir = append(r.dir, op)
-	case OpRename, OpRemove:
-		r.dir = append(r.dir, op)
-	case OpWrite, OpTruncate:
-		r.inodes[op.inode].pending = append(r.inodes[op.inode].pending, op)
-	case OpSync:
-		x := &r.inodes[op.inode]
-		x.apply(&x.durable, func() bool { return true })
-		x.pending = nil
-	case OpSyncFailed:
-		// What reached the disk reached it; the rest never will.
-		x := &r.inodes[op.inode]
-		rng := rand.New(rand.NewPCG(uint64(r.at), 0))
-		x.apply(&x.durable, func() bool { return rng.IntN(2) == 0 })
-		x.pending = nil
-	case OpSyncDir:
-		applyNames(r.names, r.dir, func() bool { return true })
-		r.dir = nil
-	}
-	return true
-}
-
-// apply writes the pending changes, sector by sector, where keep says so.
-func (x *replayed) apply(to *content, keep func() bool) {
-	for _, op := range x.pending {
-		if op.Kind == OpTruncate {
-			if keep() {
-				to.truncate(op.Off)
-			}
-			continue
-		}
-		for off, data := op.Off, op.Data; len(data) > 0; {
-			n := min(len(data), SectorSize-int(off%SectorSize))
-			if keep() {
-				to.writeAt(data[:n], off)
-			}
-			off, data = off+int64(n), data[n:]
-		}
-	}
-}
-
-func applyNames(names map[string]int, ops []Op, keep func() bool) {
-	for _, op := range ops {
-		if !keep() {
-			continue
-		}
-		switch op.Kind {
-		case OpCreate:
-			names[op.Name] = op.inode
-		case OpRename:
-			if inode, ok := names[op.Name]; ok && inode == op.inode {
-				delete(names, op.Name)
-				names[op.To] = op.inode
-			}
-		case OpRemove:
-			delete(names, op.Name)
-		}
-	}
-}
-
-// Image returns a directory as a power cut at this moment may have left it:
-// all that is durable, and of the rest what the seed says. The same seed gives
-// the same image.
-func (r *Replay) Image(seed uint64) *Crash {
-	rng := rand.New(rand.NewPCG(seed, uint64(r.at)))
-	// From nothing of the rest to all of it.
-	odds := []int{0, 10, 50, 90, 100}[rng.IntN(5)]
-	keep := func() bool { return rng.IntN(100) < odds }
-	names := maps.Clone(r.names)
-	applyNames(names, r.dir, keep)
-	image := NewCrash()
-	for _, name := range slices.Sorted(maps.Keys(names)) {
-		x := r.inodes[names[name]]
-		data := x.durable.clone()
-		x.apply(&data, keep)
-		image.add(name, data)
-	}
-	return image
-}
-
-// Now returns the directory as it is now, all of it durable.
+// Now returns the directory as it is now, all of it durable: what is left when
+// the process dies and nothing else does.
 func (c *Crash) Now() *Crash {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	image := NewCrash()
-	for _, name := range slices.Sorted(maps.Keys(c.names)) {
-		image.add(name, c.inodes[c.names[name]].clone())
+	files := make(map[string]content, len(c.names))
+	for name, inode := range c.names {
+		files[name] = c.inodes[inode].clone()
 	}
-	return image
-}
-
-// add puts in a file that is durable, by the changes that make it so.
-func (c *Crash) add(name string, data content) {
-	inode := len(c.inodes)
-	c.inodes = append(c.inodes, &data)
-	c.called = append(c.called, name)
-	c.names[name] = inode
-	c.ops = append(c.ops, Op{Kind: OpCreate, Name: name, inode: inode})
-	if data.size > 0 {
-		c.ops = append(c.ops, Op{Kind: OpTruncate, Name: name, Off: data.size, inode: inode})
-	}
-	for i, page := range data.pages {
-		if page != nil {
-			n := min(int64(len(page)), data.size-int64(i)*pageSize)
-			c.ops = append(c.ops, Op{Kind: OpWrite, Name: name, Off: int64(i) * pageSize, Data: slices.Clone(page[:n]), inode: inode})
-		}
-	}
-	c.ops = append(c.ops, Op{Kind: OpSync, Name: name, inode: inode}, Op{Kind: OpSyncDir})
+	return newCrash(files)
 }
 
 // Flip inverts bits of one byte of a file, behind the back of whoever uses it.
+// No [Replay] knows of it: it is for files that are opened again as they are.
 func (c *Crash) Flip(name string, off int64, bits byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -1,7 +1,6 @@
 package vfs
 
 import (
-	"fmt"
 	"io"
 	"io/fs"
 	"slices"
@@ -134,76 +133,3 @@ func (f *memFile) Allocate(size int64) error { return f.Truncate(size) }
 
 func (f *memFile) Sync() error  { return nil }
 func (f *memFile) Close() error { return nil }
-
-// content is the bytes of a file in pages; a page that is nil is all zeros.
-type content struct {
-	pages [][]byte
-	size  int64
-}
-
-const pageSize = 4096
-
-var zeroPage [pageSize]byte
-
-func (c *content) readAt(p []byte, off int64) (int, error) {
-	if off < 0 {
-		return 0, fmt.Errorf("read at negative offset %d", off)
-	}
-	if off >= c.size {
-		return 0, io.EOF
-	}
-	n := int(min(int64(len(p)), c.size-off))
-	for done := 0; done < n; {
-		page, at := int((off+int64(done))/pageSize), int((off+int64(done))%pageSize)
-		from := zeroPage[:]
-		if page < len(c.pages) && c.pages[page] != nil {
-			from = c.pages[page]
-		}
-		done += copy(p[done:n], from[at:])
-	}
-	if n < len(p) {
-		return n, io.EOF
-	}
-	return n, nil
-}
-
-func (c *content) writeAt(p []byte, off int64) {
-	c.size = max(c.size, off+int64(len(p)))
-	for len(p) > 0 {
-		page, at := int(off/pageSize), int(off%pageSize)
-		n := min(len(p), pageSize-at)
-		for page >= len(c.pages) {
-			c.pages = append(c.pages, nil)
-		}
-		if c.pages[page] == nil && string(p[:n]) != string(zeroPage[:n]) {
-			c.pages[page] = make([]byte, pageSize)
-		}
-		if c.pages[page] != nil {
-			copy(c.pages[page][at:], p[:n])
-		}
-		p, off = p[n:], off+int64(n)
-	}
-}
-
-func (c *content) truncate(size int64) {
-	if size < c.size {
-		keep := int((size + pageSize - 1) / pageSize)
-		if keep < len(c.pages) {
-			clear(c.pages[keep:])
-			c.pages = c.pages[:keep]
-		}
-		if at := size % pageSize; at != 0 && keep <= len(c.pages) && c.pages[keep-1] != nil {
-			clear(c.pages[keep-1][at:])
-		}
-	}
-	c.size = size
-}
-
-// clone copies the file; pages of zeros stay free.
-func (c *content) clone() content {
-	pages := make([][]byte, len(c.pages))
-	for i, p := range c.pages {
-		pages[i] = slices.Clone(p)
-	}
-	return content{pages, c.size}
-}
