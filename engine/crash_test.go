@@ -1,26 +1,100 @@
 package engine
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"slices"
+	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/millrace/millrace/engine/internal/vfs"
-	"github.com/millrace/millrace/stream"
+	"github.com/millrace/millrace/internal/proof"
 )
 
-// crashImages is how many images of a cut disk the crash tests look at; the
-// environment variable MILLRACE_CRASH_IMAGES says otherwise.
+// The crash tests live a life, cut the disk after every change of it, and open
+// an engine on what that has left. A failure tells how to see it alone.
+const (
+	// imagesVariable says how many images all crash tests look at together.
+	imagesVariable = "MILLRACE_CRASH_IMAGES"
+	// oneVariable names a single image: seed/life/cut/number, as failures tell it.
+	oneVariable = "MILLRACE_CRASH_IMAGE"
+)
+
+// way is a way of living: what an engine is tried with.
+type way struct {
+	share     int // of all images, percent
+	config    func(rng *rand.Rand) Config
+	retention time.Duration
+	puts      int // of each writer
+	controls  int
+	lives     int // how often the engine is opened again on what a cut has left
+	fault     fault
+	damages   bool // between lives, bytes are flipped
+	lies      bool // the disk may lose what it said it has
+}
+
+const longRetention = 24 * time.Hour
+
+func someConfig(rng *rand.Rand) Config {
+	cfg := small()
+	cfg.MinRetention = 100 * time.Millisecond
+	cfg.CacheBytes = []int{1, 0}[rng.IntN(2)]
+	cfg.PendingBytes = []int{4 << 10, 0, 0}[rng.IntN(3)]
+	return cfg
+}
+
+func relaxedConfig(rng *rand.Rand) Config {
+	cfg := someConfig(rng)
+	cfg.Durability = LoseOnPowerFailure
+	cfg.SyncEvery = time.Duration(1+rng.IntN(30)) * time.Millisecond
+	return cfg
+}
+
+func TestAPowerCutAtAnyMomentLosesNothingAcknowledged(t *testing.T) {
+	cutEverywhere(t, "durable", way{share: 40, config: someConfig, retention: longRetention, puts: 20, controls: 7, lives: 3})
+}
+
+// What is lost is lost at the end of the log, and no number is given again.
+// When only the process dies, nothing is lost.
+func TestAPowerCutInTheRelaxedModeLeavesAPrefix(t *testing.T) {
+	cutEverywhere(t, "relaxed", way{share: 15, config: relaxedConfig, retention: longRetention, puts: 20, controls: 7, lives: 3})
+}
+
+// Log files go round while the disk is cut: neither do old blocks come back nor
+// are new ones taken for damage.
+func TestAPowerCutWhileLogFilesAreRecycled(t *testing.T) {
+	cutEverywhere(t, "recycled files", way{share: 15, config: someConfig, retention: briefRetention, puts: 40, controls: 7, lives: 3})
+}
+
+func TestAPowerCutOfAFailingDisk(t *testing.T) {
+	cutEverywhere(t, "failing disk", way{share: 10, config: someConfig, retention: longRetention, puts: 20, controls: 7, lives: 1, fault: failing})
+}
+
+func TestAPowerCutOfAFullDisk(t *testing.T) {
+	cutEverywhere(t, "full disk", way{share: 10, config: someConfig, retention: briefRetention, puts: 30, controls: 7, lives: 1, fault: full})
+}
+
+// What a lying disk has lost is served by nobody, and a person is told of it as
+// soon as something behind it proves that it was there.
+func TestAPowerCutOfALyingDisk(t *testing.T) {
+	cutEverywhere(t, "lying disk", way{share: 5, config: someConfig, retention: longRetention, puts: 20, controls: 7, lives: 1, fault: lying, lies: true})
+}
+
+func TestAPowerCutOfADamagedLogWhoseLossIsAccepted(t *testing.T) {
+	cutEverywhere(t, "damaged log", way{share: 5, config: someConfig, retention: longRetention, puts: 20, controls: 7, lives: 3, damages: true})
+}
+
+// crashImages is how many images the tests look at together.
 func crashImages(t testing.TB) int {
-	if text := os.Getenv("MILLRACE_CRASH_IMAGES"); text != "" {
+	if text := os.Getenv(imagesVariable); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil {
 			t.Fatal(err)
@@ -28,452 +102,201 @@ func crashImages(t testing.TB) int {
 		return n
 	}
 	if testing.Short() {
-		return 300
+		return 2000
 	}
-	return 2000
+	return 100_000
 }
 
-// history is what a workload knows for certain, with the number of changes
-// that the disk had seen by then.
-type history struct {
-	fs *vfs.Crash
-
-	mu     sync.Mutex
-	acked  []happened
-	seen   []happened // by readers
-	states []state
+// tally sums up over all seeds of a test.
+type tally struct {
+	images, again, changes, records, opened atomic.Int64
+	ones                                    []string // the one image that is wanted
 }
 
-// happened is a record that was acknowledged, or seen, before change number at.
-type happened struct {
-	at      int
-	created int64 // of the stream
-	shard   string
-	seq     stream.Sequence
-	data    string
-}
-
-// state is what the control plane was asked for: begun before change number
-// begun, answered before change number done.
-type state struct {
-	begun, done int
-	what        string
-}
-
-func (h *history) ack(s *Stream, entries []stream.Entry, results []stream.PutResult) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	at := h.fs.Ops()
-	for i, r := range results {
-		h.acked = append(h.acked, happened{at, s.created, r.Shard, r.Sequence, string(entries[i].Data)})
+func cutEverywhere(t *testing.T, name string, w way) {
+	defer debug.SetGCPercent(debug.SetGCPercent(800)) // much garbage, little else
+	begun := time.Now()
+	all := int64(crashImages(t) * w.share / 100)
+	var sum tally
+	if one := os.Getenv(oneVariable); one != "" {
+		sum.ones = strings.Split(one, "/")
 	}
-}
-
-// control does one call of the control plane and notes what came of it.
-func (h *history) control(t testing.TB, e *Engine, f func() error) {
-	t.Helper()
-	begun := h.fs.Ops()
-	if err := f(); err != nil {
-		t.Error(err)
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.states = append(h.states, state{begun, h.fs.Ops(), describeAll(e)})
-}
-
-// describeAll writes down everything that the manifest keeps, but for what
-// time alone changes.
-func describeAll(e *Engine) string {
-	var b strings.Builder
-	for _, name := range e.Streams() {
-		s, err := e.Stream(name)
-		if err != nil {
-			continue
-		}
-		d, _ := s.Describe()
-		fmt.Fprintf(&b, "%s %d %v %v\n", name, s.created, d.Retention, d.Tags)
-		for _, m := range s.topology.Load().all {
-			fmt.Fprintf(&b, "  %s %v %v %v\n", m.id, m.parents, m.hash, m.closed != 0)
-		}
-	}
-	return b.String()
-}
-
-// workload does everything an engine can do, on a disk that records it: puts
-// from several goroutines, readers at their heels, and all of the control plane.
-func workload(t *testing.T, seed uint64, cfg Config) *history {
-	h := &history{fs: vfs.NewCrash()}
-	cfg.fs = h.fs
-	rng := rand.New(rand.NewPCG(seed, 1))
-	for round := range 3 {
-		e, err := Open("", cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.states = append(h.states, state{h.fs.Ops(), h.fs.Ops(), describeAll(e)})
-		var s *Stream
-		h.control(t, e, func() (err error) {
-			s, err = e.EnsureStream(t.Context(), "main", StreamConfig{Shards: 2})
-			return err
-		})
-		var wg sync.WaitGroup
-		for w := range 3 {
-			rng := rand.New(rand.NewPCG(seed, uint64(100+w)))
-			wg.Go(func() {
-				for i := range 25 {
-					entries := make([]stream.Entry, 1+rng.IntN(4)*rng.IntN(4))
-					for j := range entries {
-						size := rng.IntN(60)
-						if rng.IntN(40) == 0 {
-							size = 3000
-						}
-						entries[j] = entry(fmt.Sprint(rng.IntN(50)), fmt.Sprintf("%d-%d-%d-%d-%s", round, w, i, j, strings.Repeat("x", size)))
-					}
-					results, err := s.Put(t.Context(), entries...)
-					if err != nil {
-						t.Error(err)
+	var seed atomic.Uint64
+	var explorers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		explorers.Go(func() {
+			for sum.images.Load() < all && !t.Failed() {
+				x := explorer{way: &w, sum: &sum, seed: seed.Add(1), stride: 1}
+				if all < 5000 {
+					x.stride = 8 // a sample of every life
+				}
+				if len(sum.ones) > 0 {
+					if x.seed > 1 {
 						return
 					}
-					h.ack(s, entries, results)
+					x.seed, _ = strconv.ParseUint(sum.ones[0], 10, 64)
 				}
-			})
-		}
-		stop := make(chan struct{})
-		var readers sync.WaitGroup
-		readers.Go(func() {
-			for done := false; !done; {
-				select {
-				case <-stop:
-					done = true
-				default:
-				}
-				h.look(t, s)
+				t.Run(fmt.Sprint("seed ", x.seed), x.explore)
 			}
 		})
-		for i := range 6 {
-			h.control(t, e, func() error { return randomControl(t, rng, e, s, i) })
-		}
-		wg.Wait()
-		close(stop)
-		readers.Wait()
-		if err := e.Close(); err != nil {
-			t.Fatal(err)
-		}
 	}
-	return h
-}
-
-// look reads all there is and notes it.
-func (h *history) look(t testing.TB, s *Stream) {
-	shards, err := s.Shards(t.Context())
-	if err != nil {
+	explorers.Wait()
+	if t.Failed() {
 		return
 	}
-	for _, sh := range shards {
-		records, err := readNow(s, sh.ID, stream.TrimHorizon)
-		var end *stream.ShardEndError
-		if err != nil && !errors.As(err, &end) {
-			t.Errorf("read: %v", err)
-			return
-		}
-		h.mu.Lock()
-		at := h.fs.Ops()
-		for _, r := range records {
-			h.seen = append(h.seen, happened{at, s.created, sh.ID, r.Sequence, string(r.Data)})
-		}
-		h.mu.Unlock()
-	}
+	proof.Report(t, "crash images of the log, "+name, "images", sum.images.Load(), "of them cut again during recovery", sum.again.Load(),
+		"seeds", fmt.Sprint("1 to ", seed.Load()), "changes of the disk", sum.changes.Load(), "records put", sum.records.Load(),
+		"acknowledged records lost", 0, "seconds", int(time.Since(begun).Seconds()))
 }
 
-func randomControl(t testing.TB, rng *rand.Rand, e *Engine, s *Stream, i int) error {
-	ctx := t.Context()
-	open := s.topology.Load().open
-	switch rng.IntN(6) {
-	case 0:
-		sh := open[rng.IntN(len(open))]
-		return s.Split(ctx, sh.id, sh.hash.Middle())
-	case 1:
-		if len(open) > 1 {
-			k := rng.IntN(len(open) - 1)
-			return s.Merge(ctx, open[k].id, open[k+1].id)
-		}
-		return s.UpdateShardCount(ctx, 3)
-	case 2:
-		return s.UpdateShardCount(ctx, 1+rng.IntN(4))
-	case 3:
-		return s.Tag(ctx, map[string]string{"turn": fmt.Sprint(i)})
-	case 4:
-		if _, err := e.Stream("other"); err == nil {
-			return e.DeleteStream(ctx, "other")
-		}
-		_, err := e.CreateStream(ctx, "other", StreamConfig{})
-		return err
-	default:
-		return s.SetRetention(ctx, time.Duration(24+rng.IntN(100))*time.Hour)
-	}
+// explorer goes through the lives of one seed.
+type explorer struct {
+	way    *way
+	sum    *tally
+	seed   uint64
+	stride int
 }
 
-// judge has what is needed to check images.
-type judge struct {
-	h     *history
-	order map[string][]happened // all records of a shard, in order
-}
-
-func newJudge(h *history) *judge {
-	j := &judge{h: h, order: map[string][]happened{}}
-	for _, a := range h.acked {
-		j.order[j.key(a)] = append(j.order[j.key(a)], a)
-	}
-	for _, all := range j.order {
-		slices.SortFunc(all, func(a, b happened) int { return a.seq.Compare(b.seq) })
-	}
-	return j
-}
-
-func (j *judge) key(a happened) string { return fmt.Sprint(a.created, " ", a.shard) }
-
-// check opens an image of the disk after change number at, and holds it
-// against what had happened by then.
-func (j *judge) check(cfg Config, image *vfs.Crash, at int) error {
-	cfg.fs = image
-	e, err := Open("", cfg)
-	if err != nil {
-		return fmt.Errorf("open: %w", err)
-	}
-	defer e.Close()
-	if d := e.Damage(); len(d) > 0 {
-		return fmt.Errorf("an unfinished write was taken for damage: %v", d)
-	}
-	if err := j.checkControl(e, at); err != nil {
-		return err
-	}
-	have := map[string]int{} // how many records of each shard
-	for _, name := range e.Streams() {
-		s, _ := e.Stream(name)
-		for _, m := range s.topology.Load().all {
-			key := fmt.Sprint(s.created, " ", m.id)
-			records, err := readNow(s, m.id, stream.TrimHorizon)
-			var end *stream.ShardEndError
-			if err != nil && !errors.As(err, &end) {
-				return fmt.Errorf("read %s: %w", m.id, err)
-			}
-			all := j.order[key]
-			if len(records) > len(all) {
-				return fmt.Errorf("%s has %d records, and only %d were put", m.id, len(records), len(all))
-			}
-			for i, r := range records {
-				if r.Sequence != all[i].seq || string(r.Data) != all[i].data {
-					return fmt.Errorf("%s: record %d is not the one that was put there: a hole, or an invention", m.id, i)
-				}
-			}
-			have[key] = len(records)
-		}
-		// No number is given twice.
-		if name == "main" {
-			results, err := s.Put(context.Background(), number(0, 20)...)
-			if err != nil {
-				return fmt.Errorf("put after recovery: %w", err)
-			}
-			for _, r := range results {
-				for _, old := range j.order[fmt.Sprint(s.created, " ", r.Shard)] {
-					if old.at <= at && !old.seq.Less(r.Sequence) {
-						return fmt.Errorf("%s: %v was given before", r.Shard, r.Sequence)
-					}
-				}
-			}
-		}
-	}
-	if cfg.Durability != Durable {
-		return nil
-	}
-	for what, list := range map[string][]happened{"acknowledged": j.h.acked, "seen": j.h.seen} {
-		for _, a := range list {
-			if a.at > at {
-				continue
-			}
-			all := j.order[j.key(a)]
-			i, _ := slices.BinarySearchFunc(all, a.seq, func(x happened, seq stream.Sequence) int { return x.seq.Compare(seq) })
-			if have[j.key(a)] <= i {
-				return fmt.Errorf("a record that was %s is lost: %s %v", what, a.shard, a.seq)
-			}
-		}
-	}
-	return nil
-}
-
-func (j *judge) checkControl(e *Engine, at int) error {
-	var last state
-	var allowed []string
-	for _, s := range j.h.states {
-		if s.done <= at {
-			last = s
-		} else if s.begun <= at {
-			allowed = append(allowed, s.what)
-			break
-		}
-	}
-	allowed = append(allowed, last.what)
-	if have := describeAll(e); !slices.Contains(allowed, have) {
-		return fmt.Errorf("streams and shards are\n%swant\n%s", have, strings.Join(allowed, "or\n"))
-	}
-	return nil
-}
-
-func TestAPowerCutAtAnyMomentLosesNothingAcknowledged(t *testing.T) {
-	cutEverywhere(t, small(), crashImages(t))
-}
-
-// What is lost is lost at the end of the log, and no number is given again.
-func TestAPowerCutInTheRelaxedModeLeavesAPrefix(t *testing.T) {
-	cfg := small()
-	cfg.Durability = LoseOnPowerFailure
-	cfg.SyncEvery = time.Millisecond
-	cutEverywhere(t, cfg, crashImages(t)/4)
-}
-
-func cutEverywhere(t *testing.T, cfg Config, images int) {
-	for seed, done := uint64(1), 0; done < images; seed++ {
-		h := workload(t, seed, cfg)
+func (x *explorer) explore(t *testing.T) {
+	rng := rand.New(rand.NewPCG(x.seed, 0))
+	cfg := x.way.config(rng)
+	lag := time.Duration([]int{0, 0, 0, 0, 0, 1, 500, -1}[rng.IntN(8)]) * time.Millisecond
+	disk, start := vfs.NewCrash(), time.Time{}
+	l := &life{way: x.way, cfg: cfg, disk: disk, unsure: never, states: make([]state, 1)}
+	for n := 0; n < x.way.lives && !t.Failed(); n++ {
+		l.seed = x.seed*100 + uint64(n)
+		synctest.Test(t, func(t *testing.T) {
+			time.Sleep(time.Until(start))
+			l.live(t)
+			l.sortRecords()
+		})
 		if t.Failed() {
 			return
 		}
-		j := newJudge(h)
-		r := h.fs.Replay()
-		each := max(1, images/(3*h.fs.Ops()))
-		rng := rand.New(rand.NewPCG(seed, 2))
-		for r.Step() && done < images {
-			if images < 2*h.fs.Ops() && rng.IntN(2*h.fs.Ops()) > images {
-				continue // a sample
-			}
-			for k := range each {
-				done++
-				image := r.Image(seed*1000 + uint64(k))
-				if err := j.check(cfg, image, r.At()); err != nil {
-					t.Fatalf("seed %d, cut after change %d, image %d: %v", seed, r.At(), k, err)
-				}
-				if rng.IntN(4) > 0 {
-					continue
-				}
-				done++
-				again, err := j.cutRecovery(cfg, r.Image(seed*1000+uint64(k)), rng)
-				if err == nil {
-					err = j.check(cfg, again, r.At())
-				}
-				if err != nil {
-					t.Fatalf("seed %d, cut after change %d, image %d, and again while recovering: %v", seed, r.At(), k, err)
-				}
-			}
-		}
-		t.Logf("seed %d: %d changes, %d records, %d seen, %d control calls; %d images so far",
-			seed, h.fs.Ops(), len(h.acked), len(h.seen), len(h.states), done)
+		x.sum.changes.Add(int64(l.disk.Ops()))
+		x.sum.records.Add(int64(len(l.records)))
+		synctest.Test(t, func(t *testing.T) { x.cutLife(t, l, n, start, lag) })
+		l, start = x.following(l, rng)
 	}
 }
 
-// cutRecovery opens an image, and returns what a second cut at any moment of
-// that may have left.
-func (j *judge) cutRecovery(cfg Config, image *vfs.Crash, rng *rand.Rand) (*vfs.Crash, error) {
-	before := image.Ops()
-	cfg.fs = image
-	e, err := Open("", cfg)
-	if err != nil {
-		return nil, err
+// following begins another life on what is left of one.
+func (x *explorer) following(l *life, rng *rand.Rand) (*life, time.Time) {
+	r := l.disk.Replay()
+	if x.way.damages {
+		for r.Step() {
+		}
+		damaged := l.disk.Now()
+		flipSome(damaged, rng)
+		return l.after(damaged.Now(), r.At(), true), r.When()
 	}
-	if err := e.Close(); err != nil {
-		return nil, err
+	for range 1 + rng.IntN(l.disk.Ops()) {
+		r.Step()
 	}
-	again := image.Replay()
-	for range before + rng.IntN(image.Ops()-before+1) {
-		again.Step()
-	}
-	return again.Image(rng.Uint64()), nil
+	return l.after(r.Image(rng.Uint64()), r.At(), false), r.When()
 }
 
-// Log files go round while the disk is cut: neither old blocks come back nor
-// are new ones taken for damage.
-func TestAPowerCutWhileLogFilesAreRecycled(t *testing.T) {
-	cfg := small()
-	h := &history{fs: vfs.NewCrash()}
-	cfg.fs = h.fs
-	for range 3 {
-		e, err := Open("", cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := ensure(t, e, "brief", StreamConfig{Shards: 2, Retention: time.Millisecond})
-		for i := range 60 {
-			entries := number(i*10, 10)
-			entries[3].Data = append(entries[3].Data, make([]byte, 5000)...)
-			h.ack(s, entries, mustPut(t, s, entries...))
-			if i%5 == 4 {
-				expireAll(t, s)
-				if err := e.sweep(); err != nil {
-					t.Fatal(err)
-				}
-				if err := s.SetRetention(t.Context(), time.Millisecond); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		if e.log.Files().First < 3 {
-			t.Fatalf("the log has not gone round: first segment %d", e.log.Files().First)
-		}
-		if err := e.Close(); err != nil {
-			t.Fatal(err)
+// flipSome damages log files where something was written.
+func flipSome(disk *vfs.Crash, rng *rand.Rand) {
+	names, _ := disk.List()
+	for range 1 + rng.IntN(3) {
+		if name := names[rng.IntN(len(names))]; strings.HasSuffix(name, ".log") {
+			disk.Flip(name, rng.Int64N(min(20_000, disk.SizeOf(name))), 1<<rng.IntN(8))
 		}
 	}
-	j := newJudge(h)
-	r := h.fs.Replay()
-	images := 0
-	for seed := uint64(0); r.Step(); seed++ {
-		if testing.Short() && seed%5 != 0 {
+}
+
+// cutLife cuts the disk after every change of a life.
+func (x *explorer) cutLife(t *testing.T, l *life, n int, start time.Time, lag time.Duration) {
+	j := newJudge(l)
+	r := l.disk.Replay()
+	for more := true; more; more = r.Step() {
+		when := start
+		if r.At() > 0 {
+			when = r.When()
+		}
+		if (r.At()+int(x.seed))%x.stride != 0 {
 			continue
 		}
-		images++
-		if err := j.checkBrief(cfg, r.Image(seed), r.At()); err != nil {
-			t.Fatalf("cut after change %d: %v", r.At(), err)
+		if lag >= 0 { // or the clock was set back
+			time.Sleep(time.Until(when.Add(lag)))
+		}
+		for number := range 3 {
+			name := fmt.Sprintf("%d/%d/%d/%d", x.seed, n, r.At(), number)
+			if x.sum.ones != nil && strings.Join(x.sum.ones, "/") != name {
+				continue
+			}
+			rng := rand.New(rand.NewPCG(x.seed, uint64(n)<<40|uint64(r.At())<<8|uint64(number)))
+			at, image := moment{cut: r.At(), when: when}, (*vfs.Crash)(nil)
+			if number == 2 && r.At()%4 == 0 {
+				at.everything, image = true, r.Killed()
+			} else {
+				image = r.Image(rng.Uint64())
+			}
+			if err := x.try(t, j, image, at, rng, 0); err != nil {
+				t.Fatalf("%v\nto see this image alone: %s=%s go test ./engine -run '^%s$'", err, oneVariable, name, strings.Split(t.Name(), "/")[0])
+			}
 		}
 	}
-	t.Logf("%d images", images)
 }
 
-// checkBrief is check for a stream whose records may have left.
-func (j *judge) checkBrief(cfg Config, image *vfs.Crash, at int) error {
+// try opens an engine on an image, verifies it, and goes on with it. Some images
+// are cut a second and a third time, on the way or behind it.
+func (x *explorer) try(t *testing.T, j *judge, image *vfs.Crash, at moment, rng *rand.Rand, depth int) error {
+	x.sum.images.Add(1)
+	cfg := j.l.cfg
 	cfg.fs = image
+	again := depth < 3 && rng.IntN(4) == 0 && !x.way.lies
+	if again {
+		cfg.fs = pacedDisk{image, rng.Uint64()} // for the same changes in the same order
+	}
 	e, err := Open("", cfg)
 	if err != nil {
-		return fmt.Errorf("open: %w", err)
+		return fmt.Errorf("cut after change %d: open: %w", at.cut, err)
 	}
 	defer e.Close()
-	if d := e.Damage(); len(d) > 0 {
-		return fmt.Errorf("taken for damage: %v", d)
+	if err := j.verify(e, at); err != nil {
+		return fmt.Errorf("cut after change %d: %w", at.cut, err)
 	}
-	s, err := e.Stream("brief")
-	if err != nil {
-		return nil
-	}
-	for _, m := range s.topology.Load().all {
-		records, err := readNow(s, m.id, stream.TrimHorizon)
-		if err != nil {
-			return err
+	if !again {
+		records := len(j.l.records)
+		err := j.goOn(t.Context(), rng, e, at)
+		j.l.records = j.l.records[:records]
+		if depth > 0 || rng.IntN(4) > 0 {
+			kill(e, image)
 		}
-		all := j.order[fmt.Sprint(s.created, " ", m.id)]
-		for _, r := range records {
-			i, ok := slices.BinarySearchFunc(all, r.Sequence, func(x happened, seq stream.Sequence) int { return x.seq.Compare(seq) })
-			if !ok || all[i].data != string(r.Data) {
-				return fmt.Errorf("%s: %v was never put", m.id, r.Sequence)
-			}
-		}
+		return errors.Join(err, ignoreKilled(e.Close()))
 	}
-	results, err := s.Put(context.Background(), number(0, 5)...)
-	if err != nil {
+	x.sum.again.Add(1)
+	child := j.l.after(image, at.cut, at.everything)
+	child.adopt(t, e)
+	next := newJudge(child)
+	if err := next.goOn(t.Context(), rng, e, moment{cut: image.Ops()}); err != nil {
 		return err
 	}
-	for _, r := range results {
-		for _, old := range j.order[fmt.Sprint(s.created, " ", r.Shard)] {
-			if old.at <= at && !old.seq.Less(r.Sequence) {
-				return fmt.Errorf("%s: %v was given before", r.Shard, r.Sequence)
-			}
-		}
+	if rng.IntN(2) == 0 {
+		kill(e, image)
+	} else if err := e.Close(); err != nil {
+		return err
+	}
+	child.sortRecords()
+	r := image.Replay()
+	for range rng.IntN(image.Ops() + 1) {
+		r.Step()
+	}
+	later := moment{cut: r.At(), when: at.when}
+	if now := time.Now(); now.After(at.when) {
+		later.when = now
+	}
+	if err := x.try(t, newJudge(child), r.Image(rng.Uint64()), later, rng, depth+1); err != nil {
+		return fmt.Errorf("cut after change %d, and again: %w", at.cut, err)
 	}
 	return nil
+}
+
+func ignoreKilled(err error) error {
+	if errors.Is(err, vfs.ErrKilled) {
+		return nil
+	}
+	return err
 }
