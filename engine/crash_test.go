@@ -48,6 +48,14 @@ func someConfig(rng *rand.Rand) Config {
 	cfg.MinRetention = 100 * time.Millisecond
 	cfg.CacheBytes = []int{1, 0}[rng.IntN(2)]
 	cfg.PendingBytes = []int{4 << 10, 0, 0}[rng.IntN(3)]
+	cfg.ChunkBytes = []int64{-1, -1, 64 << 10, 128 << 10}[rng.IntN(4)]
+	return cfg
+}
+
+// rewritingConfig rewrites every log file as soon as it is full.
+func rewritingConfig(rng *rand.Rand) Config {
+	cfg := someConfig(rng)
+	cfg.ChunkBytes = 64 << 10
 	return cfg
 }
 
@@ -59,19 +67,25 @@ func relaxedConfig(rng *rand.Rand) Config {
 }
 
 func TestAPowerCutAtAnyMomentLosesNothingAcknowledged(t *testing.T) {
-	cutEverywhere(t, "durable", way{share: 40, config: someConfig, retention: longRetention, puts: 20, controls: 7, lives: 3})
+	cutEverywhere(t, "durable", way{share: 30, config: someConfig, retention: longRetention, puts: 20, controls: 7, lives: 3})
 }
 
 // What is lost is lost at the end of the log, and no number is given again.
 // When only the process dies, nothing is lost.
 func TestAPowerCutInTheRelaxedModeLeavesAPrefix(t *testing.T) {
-	cutEverywhere(t, "relaxed", way{share: 15, config: relaxedConfig, retention: longRetention, puts: 20, controls: 7, lives: 3})
+	cutEverywhere(t, "relaxed", way{share: 10, config: relaxedConfig, retention: longRetention, puts: 20, controls: 7, lives: 3})
 }
 
 // Log files go round while the disk is cut: neither do old blocks come back nor
 // are new ones taken for damage.
 func TestAPowerCutWhileLogFilesAreRecycled(t *testing.T) {
 	cutEverywhere(t, "recycled files", way{share: 15, config: someConfig, retention: briefRetention, puts: 40, controls: 7, lives: 3})
+}
+
+// The log is rewritten all the time, in files for two retentions, some of which
+// leave.
+func TestAPowerCutWhileTheLogIsRewritten(t *testing.T) {
+	cutEverywhere(t, "rewritten log", way{share: 15, config: rewritingConfig, retention: longRetention, puts: 60, controls: 7, lives: 3})
 }
 
 func TestAPowerCutOfAFailingDisk(t *testing.T) {
