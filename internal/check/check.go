@@ -4,7 +4,8 @@ import (
 	"container/heap"
 	"errors"
 	"fmt"
-	"hash/fnv"
+	"math/bits"
+	"slices"
 	"sync"
 
 	"github.com/millrace/millrace/stream"
@@ -27,9 +28,27 @@ func (t *term) over() bool { return t.cancelled || t.released || t.returned }
 // Stats is what was seen.
 type Stats struct {
 	Puts, Deliveries, Repeats int
+	MostRepeats               int // in one term
 	Terms, Clean, Cancelled   int
 	Stored, Refused           int
 	Ended, Retired            int
+	Violations                int
+}
+
+// Add adds the counts of another run.
+func (s *Stats) Add(t Stats) {
+	s.Puts += t.Puts
+	s.Deliveries += t.Deliveries
+	s.Repeats += t.Repeats
+	s.MostRepeats = max(s.MostRepeats, t.MostRepeats)
+	s.Terms += t.Terms
+	s.Clean += t.Clean
+	s.Cancelled += t.Cancelled
+	s.Stored += t.Stored
+	s.Refused += t.Refused
+	s.Ended += t.Ended
+	s.Retired += t.Retired
+	s.Violations += t.Violations
 }
 
 type shard struct {
@@ -45,10 +64,18 @@ type shard struct {
 	ended       bool
 	clean       bool // the term before ended cleanly
 	effects     int64
-	hash        uint64                   // of its events in their order
-	outstanding sequences                // acknowledged and not covered by the checkpoint
-	done        map[stream.Sequence]bool // done, and not covered or not yet acknowledged
+	hash        uint64                       // of its events in their order
+	outstanding sequences                    // acknowledged and not covered by the checkpoint
+	seen        map[stream.Sequence]progress // not covered, or not yet acknowledged
 }
+
+// progress is how far a record has come that no checkpoint covers.
+type progress uint8
+
+const (
+	delivered progress = iota + 1
+	done
+)
 
 type term struct {
 	holder    string
@@ -59,6 +86,8 @@ type term struct {
 	clean     bool
 	last      stream.Sequence // the greatest delivered
 	any       bool            // last is set
+	repeats   int             // records that had been delivered under earlier terms
+	mayRepeat int             // how many of them were uncovered when the term was issued
 	doneLast  stream.Sequence // the greatest done
 	doneAny   bool
 }
@@ -84,10 +113,10 @@ func (c *Checker) Put(shard string, s stream.Sequence) {
 		heap.Push(&sh.outstanding, s)
 		return
 	}
-	if !sh.done[s] {
+	if sh.seen[s] != done {
 		c.violated("C4", sh, "record %v is acknowledged and not done, and the checkpoint %v has passed it", s, sh.stored)
 	}
-	delete(sh.done, s)
+	delete(sh.seen, s)
 }
 
 // Took says that the store issued a term: holder may process the shard from
@@ -96,7 +125,7 @@ func (c *Checker) Took(shard, holder string, t int64, from stream.Position) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	sh := c.shard(shard)
-	c.note("took", shard, holder, t)
+	sh.note("took "+holder, uint64(t))
 	c.stats.Terms++
 	if t <= sh.term {
 		c.violated("F1", sh, "%s was given term %d after term %d", holder, t, sh.term)
@@ -123,7 +152,7 @@ func (c *Checker) Took(shard, holder string, t int64, from stream.Position) {
 		}
 	}
 	sh.before, sh.term, sh.holder = sh.term, t, holder
-	sh.terms[t] = &term{holder: holder}
+	sh.terms[t] = &term{holder: holder, mayRepeat: len(sh.seen)}
 }
 
 // Began says that the processing of a term began.
@@ -131,7 +160,7 @@ func (c *Checker) Began(shard string, t int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	sh := c.shard(shard)
-	c.note("began", shard, "", t)
+	sh.note("began", uint64(t))
 	for n, old := range sh.terms {
 		if n != t && old.began && !old.over() {
 			c.violated("F5", sh, "term %d begins while %s holds term %d", t, old.holder, n)
@@ -151,7 +180,7 @@ func (c *Checker) Cancelled(shard string, t int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	sh := c.shard(shard)
-	c.note("cancelled", shard, "", t)
+	sh.note("cancelled", uint64(t))
 	if now := sh.terms[t]; now != nil && !now.cancelled {
 		now.cancelled = true
 		c.stats.Cancelled++
@@ -164,7 +193,7 @@ func (c *Checker) Released(shard string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	sh := c.shard(shard)
-	c.note("released", shard, "", sh.term)
+	sh.note("released", uint64(sh.term))
 	if now := sh.terms[sh.term]; now != nil {
 		now.released = true
 	}
@@ -176,7 +205,11 @@ func (c *Checker) Returned(shard string, t int64, clean bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	sh := c.shard(shard)
-	c.note("returned", shard, fmt.Sprint(clean), t)
+	what := "returned"
+	if clean {
+		what = "returned clean"
+	}
+	sh.note(what, uint64(t))
 	now := sh.terms[t]
 	if now == nil {
 		return
@@ -200,7 +233,7 @@ func (c *Checker) Delivered(shard string, t int64, s stream.Sequence) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	sh := c.shard(shard)
-	c.note("delivered", shard, s.String(), t)
+	sh.noteRecord("delivered", t, s)
 	c.stats.Deliveries++
 	now := sh.terms[t]
 	if now == nil || !now.began || now.over() {
@@ -218,14 +251,26 @@ func (c *Checker) Delivered(shard string, t int64, s stream.Sequence) {
 	case now.doneAny && !now.doneLast.Less(s):
 		c.violated("C2", sh, "record %v is delivered in term %d after %v was done", s, t, now.doneLast)
 	}
-	if sh.done[s] {
+	progress := sh.seen[s]
+	if progress == done {
 		c.stats.Repeats++
 		if sh.clean {
 			c.violated("C5", sh, "record %v comes again though the term before %d ended cleanly", s, t)
 		}
 	}
-	if !now.any || now.last.Less(s) {
-		now.last, now.any = s, true
+	if now.any && !now.last.Less(s) {
+		return // a batch that failed
+	}
+	now.last, now.any = s, true
+	if progress == 0 {
+		sh.seen[s] = delivered
+		return
+	}
+	now.repeats++
+	c.stats.MostRepeats = max(c.stats.MostRepeats, now.repeats)
+	if now.repeats > now.mayRepeat {
+		c.violated("C6", sh, "term %d repeats record %v and %d others, but only %d were delivered and not covered when it was issued",
+			t, s, now.repeats-1, now.mayRepeat)
 	}
 }
 
@@ -234,12 +279,12 @@ func (c *Checker) Done(shard string, t int64, s stream.Sequence) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	sh := c.shard(shard)
-	c.note("done", shard, s.String(), t)
+	sh.noteRecord("done", t, s)
 	if now := sh.terms[t]; now != nil && (!now.doneAny || now.doneLast.Less(s)) {
 		now.doneLast, now.doneAny = s, true
 	}
 	if !sh.stored.Includes(s) {
-		sh.done[s] = true
+		sh.seen[s] = done
 	}
 }
 
@@ -248,7 +293,8 @@ func (c *Checker) Stored(shard, holder string, p stream.Position) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	sh := c.shard(shard)
-	c.note("stored", shard, holder+" "+p.String(), 0)
+	at, _, _ := p.Sequence()
+	sh.noteRecord("stored "+holder, 0, at)
 	c.stats.Stored++
 	passing := "C4"
 	if p == stream.ShardEnd {
@@ -272,10 +318,10 @@ func (c *Checker) Stored(shard, holder string, p stream.Position) {
 	sh.stored = p
 	for len(sh.outstanding) > 0 && p.Includes(sh.outstanding[0]) {
 		s := heap.Pop(&sh.outstanding).(stream.Sequence)
-		if !sh.done[s] {
+		if sh.seen[s] != done {
 			c.violated(passing, sh, "%s stored %v, but record %v is not done", holder, p, s)
 		}
-		delete(sh.done, s)
+		delete(sh.seen, s)
 	}
 }
 
@@ -299,7 +345,7 @@ func (c *Checker) Retired(shard string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	sh := c.shard(shard)
-	c.note("retired", shard, "", 0)
+	sh.note("retired")
 	c.stats.Retired++
 	if !sh.ended {
 		c.violated("P4", sh, "its row was deleted before it had ended")
@@ -317,6 +363,23 @@ func (c *Checker) Effect(shard string, t int64) {
 	sh.effects = max(sh.effects, t)
 }
 
+// Covered says which parts of a stream's hash space the shards have that are
+// not ended, when nothing is under way any more.
+func (c *Checker) Covered(id string, ranges []stream.HashRange) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	of := &shard{id: id}
+	if holes := stream.Holes(ranges); len(holes) > 0 {
+		c.violated("P3", of, "at rest, nobody processes %v", holes)
+	}
+	ranges = slices.SortedFunc(slices.Values(ranges), func(a, b stream.HashRange) int { return a.Start.Compare(b.Start) })
+	for i := 1; i < len(ranges); i++ {
+		if ranges[i].Start.Compare(ranges[i-1].End) <= 0 {
+			c.violated("P3", of, "at rest, %v and %v lie over each other", ranges[i-1], ranges[i])
+		}
+	}
+}
+
 // AtRest says that nothing is under way any more: all that was put must be
 // done and covered.
 func (c *Checker) AtRest() {
@@ -327,7 +390,7 @@ func (c *Checker) AtRest() {
 			continue
 		}
 		first := sh.outstanding[0]
-		if sh.done[first] {
+		if sh.seen[first] == done {
 			c.violated("C1", sh, "at rest, record %v is done and not covered; stored is %v", first, sh.stored)
 		} else {
 			c.violated("C1", sh, "at rest, record %v is not done; stored is %v", first, sh.stored)
@@ -355,8 +418,10 @@ func (c *Checker) Stats() Stats {
 func (c *Checker) Hash() (sum uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, sh := range c.shards {
-		sum += sh.hash
+	for id, sh := range c.shards {
+		named := shard{hash: sh.hash}
+		named.note(id)
+		sum += named.hash
 	}
 	return sum
 }
@@ -377,6 +442,7 @@ func (c *Checker) Err() error {
 
 // violated records a violation. The caller holds mu.
 func (c *Checker) violated(name string, sh *shard, format string, args ...any) {
+	c.stats.Violations++
 	if len(c.violations) >= kept {
 		c.more++
 		return
@@ -384,18 +450,26 @@ func (c *Checker) violated(name string, sh *shard, format string, args ...any) {
 	c.violations = append(c.violations, fmt.Errorf("%s violated: %s: %s", name, sh.id, fmt.Sprintf(format, args...)))
 }
 
-// note mixes an event into the hash of its shard. The caller holds mu.
-func (c *Checker) note(what, shard, detail string, t int64) {
-	sh := c.shard(shard)
-	h := fnv.New64a()
-	fmt.Fprintf(h, "%x %s %s %s %d", sh.hash, what, shard, detail, t)
-	sh.hash = h.Sum64()
+// note mixes an event into the hash of the shard. The checker's mu is held.
+func (sh *shard) note(what string, numbers ...uint64) {
+	mix := func(n uint64) { sh.hash = (bits.RotateLeft64(sh.hash, 29) ^ n) * 0x9e3779b97f4a7c15 }
+	for i := range len(what) {
+		mix(uint64(what[i]))
+	}
+	for _, n := range numbers {
+		mix(n)
+	}
+}
+
+func (sh *shard) noteRecord(what string, t int64, s stream.Sequence) {
+	hi, mid, lo := s.Words()
+	sh.note(what, uint64(t), hi, mid, lo, s.Sub())
 }
 
 func (c *Checker) shard(id string) *shard {
 	sh := c.shards[id]
 	if sh == nil {
-		sh = &shard{id: id, terms: map[int64]*term{}, done: map[stream.Sequence]bool{}}
+		sh = &shard{id: id, terms: map[int64]*term{}, seen: map[stream.Sequence]progress{}}
 		c.shards[id] = sh
 	}
 	return sh

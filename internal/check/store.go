@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/millrace/millrace/lease"
+	"github.com/millrace/millrace/stream"
 )
 
 // Store is a lease store in memory as it truly is: it tells the checker of
@@ -16,26 +17,50 @@ type Store struct {
 	*lease.Memory
 	check *Checker
 	mu    sync.Mutex // holds the order of changes and events together
+	moves Moves
+}
 
-	moves, balanced int
+// Moves counts changes of hands.
+type Moves struct {
+	// Owners counts leases that got another owner, Balanced those of them that
+	// were taken from a live worker who was not about to stop: for balance,
+	// that is.
+	Owners, Balanced int
+	// Handoffs counts leases whose former owner let go when asked, Forced those
+	// for which it was no longer waited.
+	Handoffs, Forced int
+}
+
+// Add adds the counts of another run.
+func (m *Moves) Add(n Moves) {
+	m.Owners += n.Owners
+	m.Balanced += n.Balanced
+	m.Handoffs += n.Handoffs
+	m.Forced += n.Forced
 }
 
 // NewStore returns an empty store that feeds c.
 func NewStore(c *Checker) *Store { return &Store{Memory: lease.NewMemory(), check: c} }
 
-// Moves returns how often a lease has got another owner.
-func (s *Store) Moves() int {
+// Moves returns how often leases have changed hands.
+func (s *Store) Moves() Moves {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.moves
 }
 
-// Balanced returns how often a lease was taken from a live worker who was not
-// about to stop: for balance, that is.
-func (s *Store) Balanced() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.balanced
+// AtRest says that nothing is under way any more: the leases that are not
+// finished must cover the hash space of their stream once.
+func (s *Store) AtRest() {
+	ranges := map[string][]stream.HashRange{}
+	for l := range s.Leases(context.Background()) {
+		if !l.Finished() {
+			ranges[l.StreamID] = append(ranges[l.StreamID], l.Hash)
+		}
+	}
+	for id, covered := range ranges {
+		s.check.Covered(id, covered)
+	}
 }
 
 // As returns the store as one worker uses it; what it stores is put down to
@@ -82,10 +107,17 @@ func (w *writer) Swap(ctx context.Context, old, next lease.Lease) (lease.Lease, 
 		return row, err
 	}
 	if row.Owner != old.Owner && row.Owner != "" {
-		w.moves++
+		w.moves.Owners++
 	}
 	if old.CheckpointOwner == "" && row.CheckpointOwner != "" && !w.stopping(ctx, row.CheckpointOwner) {
-		w.balanced++
+		w.moves.Balanced++
+	}
+	if old.CheckpointOwner != "" && row.CheckpointOwner == "" {
+		if WorkerOf(old.CheckpointOwner) == w.worker {
+			w.moves.Handoffs++
+		} else {
+			w.moves.Forced++
+		}
 	}
 	if row.Term != old.Term && row.Term != 0 {
 		w.check.Took(row.Key, WorkerOf(row.Owner), row.Term, row.Checkpoint.Position)

@@ -1,16 +1,23 @@
 // Package sim runs whole fleets in virtual time: real workers, coordinators
 // and processors over a stream and a lease store in memory, with everything
-// that goes wrong with machines and networks. An hour takes about a second.
+// that goes wrong with machines and networks. An hour takes less than a second.
 //
-//	producers ──► streamtest.Memory ◄── resharder
+//	producers ──► streamtest.Memory ◄── resharder, retention
 //	                   │
-//	      worker slots │ each: start, live, then stop · crash · freeze · be cut off; again
-//	                   ▼
-//	          leasetest.Faulty ──► observed store ──► lease.Memory
-//	                                   │
-//	  processors ── delivered, done ───┴── terms, checkpoints ──► internal/check
+//	                 inlet (may hang)
+//	                   │
+//	      machines: start, live, then stop · crash · freeze · be cut off; again
+//	                   │
+//	                 line (a script's ambush) ──► leasetest.Faulty ──► check.Store ──► lease.Memory
+//	                                                                       │
+//	  processors ── delivered, done ───────────────────────────────────────┴──► internal/check
+//
+// [Run] draws what happens from a seed. In the mode [Safety] faults are hostile
+// and never end, and nothing may ever be violated. In the mode [Liveness] they
+// end, and the fleet must come to rest: everything processed, shared out evenly,
+// no more moves, and what is put is processed soon. Incidents (the tests of
+// that name) are the same fleets led by a script.
 //
 // Every actor draws from a source of its own, derived from one seed, so that a
-// seed replays. Safety is checked all the time; after the last fault the fleet
-// must also come to rest: everything processed, shared out evenly, no moves.
+// seed replays whatever the order in which goroutines run.
 package sim

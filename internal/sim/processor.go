@@ -15,29 +15,35 @@ import (
 // and now and then deaf to its context. It tells the checker what it sees.
 type processor struct {
 	processors.Base
-	process *process
+	machine *machine
 	shard   processors.Shard
 	key     string // of the lease, the shard's name for the checker
 	random  *rand.Rand
 	failed  bool // the last batch was not done
 }
 
-func newProcessor(p *process, s processors.Shard) *processor {
+func newProcessor(m *machine, s processors.Shard) *processor {
 	return &processor{
-		process: p, shard: s,
+		machine: m, shard: s,
 		key:    lease.Key(s.Stream.ID(), s.ID),
-		random: p.fleet.source(p.name+s.ID, int(s.Term)),
+		random: m.fleet.source(m.name+s.ID, int(s.Term)),
 	}
+}
+
+// mood reports, one time in n, that something strange is about to be done.
+// While there are no faults nothing is.
+func (p *processor) mood(n int) bool {
+	return p.random.IntN(n) == 0 && p.machine.fleet.moody()
 }
 
 var errMood = errors.New("the processor is in a mood to fail")
 
 // Initialize begins to watch the term: its context is that of the hold.
 func (p *processor) Initialize(ctx context.Context, _ processors.Start) error {
-	if p.random.IntN(50) == 0 {
+	if p.mood(50) {
 		return errMood
 	}
-	if !p.process.began(ctx, p) {
+	if !p.machine.began(ctx, p) {
 		return context.Cause(ctx)
 	}
 	return nil
@@ -45,9 +51,10 @@ func (p *processor) Initialize(ctx context.Context, _ processors.Start) error {
 
 func (p *processor) ProcessRecords(ctx context.Context, b *processors.Batch) error {
 	p.failed = true
-	delivered := p.process.event(ctx, func() {
+	f := p.machine.fleet
+	delivered := p.machine.event(ctx, func() {
 		for i := range b.Records {
-			p.process.fleet.check.Delivered(p.key, p.shard.Term, b.Records[i].Sequence)
+			f.check.Delivered(p.key, p.shard.Term, b.Records[i].Sequence)
 		}
 	})
 	if !delivered {
@@ -55,8 +62,8 @@ func (p *processor) ProcessRecords(ctx context.Context, b *processors.Batch) err
 	}
 	took := between(p.random, 0, 200*time.Millisecond)
 	deaf := false
-	if p.random.IntN(200) == 0 {
-		took = between(p.random, time.Second, 2*failover)
+	if p.mood(200) {
+		took = between(p.random, time.Second, 2*f.Failover)
 		deaf = p.random.IntN(2) == 0
 	}
 	if deaf {
@@ -66,18 +73,19 @@ func (p *processor) ProcessRecords(ctx context.Context, b *processors.Batch) err
 	}
 	// The effect goes to a sink that fences by the term: it has the last word
 	// on whether this worker still may.
-	if !p.process.effect(p.key, p.shard.Term) {
+	if !p.machine.effect(p.key, p.shard.Term) {
 		return errors.New("the sink refused a former term")
 	}
-	switch p.random.IntN(100) {
-	case 0:
+	switch {
+	case p.mood(100):
 		return errMood
-	case 1:
+	case p.mood(100):
 		panic(errMood)
 	}
-	done := p.process.event(ctx, func() {
+	done := p.machine.event(ctx, func() {
 		for i := range b.Records {
-			p.process.fleet.check.Done(p.key, p.shard.Term, b.Records[i].Sequence)
+			f.check.Done(p.key, p.shard.Term, b.Records[i].Sequence)
+			f.done(p.key, b.Records[i].Sequence)
 		}
 	})
 	if !done {
@@ -87,9 +95,12 @@ func (p *processor) ProcessRecords(ctx context.Context, b *processors.Batch) err
 	return nil
 }
 
-func (p *processor) ShardEnded(context.Context, checkpoint.Checkpointer) error {
-	if p.random.IntN(3) == 0 {
+func (p *processor) ShardEnded(ctx context.Context, _ checkpoint.Checkpointer) error {
+	if p.mood(3) {
 		return errMood
+	}
+	if ended := p.machine.shardEnded; ended != nil {
+		return ended(ctx, p.shard.ID)
 	}
 	return nil
 }

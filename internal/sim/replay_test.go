@@ -11,9 +11,9 @@ import (
 // No order of theirs may show in what a fleet does.
 func TestASeedReplays(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
-	length, last := 30*time.Minute, uint64(3)
+	length, last := 20*time.Minute, uint64(4)
 	if testing.Short() {
-		length, last = 10*time.Minute, 1
+		length, last = 10*time.Minute, 2
 	}
 	for n := uint64(1); n <= last; n++ {
 		var first Report
@@ -22,7 +22,7 @@ func TestASeedReplays(t *testing.T) {
 			var report Report
 			synctest.Test(t, func(t *testing.T) {
 				var err error
-				report, err = Run(t.Context(), Options{Seed: n, Time: length, Workers: 5, Shards: 6})
+				report, err = Run(t.Context(), Options{Seed: n, Mode: modeOf(n), Time: length})
 				if err != nil {
 					t.Error(err)
 				}

@@ -210,6 +210,25 @@ func (m *Memory) Expire(ctx context.Context) error {
 	return nil
 }
 
+// Forget drops a closed shard and what is left of its records, as retention
+// would in the end.
+func (m *Memory) Forget(ctx context.Context, shardID string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s, err := m.find(ctx, shardID)
+	if err != nil {
+		return fmt.Errorf("forget %s: %w", shardID, err)
+	}
+	if !s.Closed {
+		return fmt.Errorf("forget %s: it is open; only closed shards are forgotten", shardID)
+	}
+	s.drop(len(s.records))
+	s.gone = true
+	s.wake()
+	m.shards = slices.DeleteFunc(m.shards, func(other *memoryShard) bool { return other == s })
+	return nil
+}
+
 // Delete ends the stream: every method, and every reader, returns
 // [stream.ErrStreamNotFound] from then on.
 func (m *Memory) Delete() {

@@ -1,0 +1,132 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/millrace/millrace/lease"
+	"github.com/millrace/millrace/lease/leasetest"
+)
+
+// line is a machine's connection to the store, on which a script can lie in
+// wait for single writes.
+//
+//	worker ── write ──► ambush? ── passes ──► network ──► store
+//	                       │ refused, requestLost
+//	                       └ answerLost, late: takes place, and nobody hears of it
+type line struct {
+	*leasetest.Faulty
+	machine *machine
+	clock   time.Duration // by how much the machine's wall clock is wrong
+
+	mu     sync.Mutex // guards ambush, which is called under it
+	ambush func(write) fate
+}
+
+// write is one write of a worker: of a lease, when next or old has a Key; else
+// of a member.
+type write struct {
+	old, next             lease.Lease
+	oldMember, nextMember lease.Member
+	creates               bool // rows that were not there; next is the first
+}
+
+// takes, hands and saves tell what a write of a lease is for.
+func (w write) takes() bool { return w.next.Term != 0 && w.next.Term != w.old.Term && !w.creates }
+func (w write) handsOff() bool {
+	return w.old.CheckpointOwner == "" && w.next.CheckpointOwner != ""
+}
+func (w write) letsGo() bool {
+	return w.old.CheckpointOwner != "" && w.next.CheckpointOwner == "" && !w.next.Finished()
+}
+func (w write) saves() bool {
+	return w.old.Term != 0 && w.old.Term == w.next.Term && w.old.Checkpoint.Position != w.next.Checkpoint.Position
+}
+
+// fate is what becomes of a write.
+type fate int
+
+const (
+	passes      fate = iota
+	refused          // fails at once and has no effect
+	requestLost      // has no effect, and is not answered
+	answerLost       // takes place, and is not answered
+	late             // takes place after lateBy, when nobody waits any more
+)
+
+// lateBy is how long a late write is under way, in failover times.
+const lateBy = 2
+
+var errRefused = errors.New("the store refuses every write")
+
+// lieInWait sets what happens to the writes to come.
+func (l *line) lieInWait(ambush func(write) fate) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ambush = ambush
+}
+
+// carry takes a write to its fate.
+func (l *line) carry(ctx context.Context, w write, do func(context.Context) error) error {
+	l.mu.Lock()
+	fate := passes
+	if l.ambush != nil {
+		fate = l.ambush(w)
+	}
+	l.mu.Unlock()
+	switch fate {
+	case passes:
+		return do(ctx)
+	case refused:
+		return errRefused
+	case answerLost:
+		_ = do(context.WithoutCancel(ctx)) // whatever the answer is, it is lost
+	case late:
+		f := l.machine.fleet
+		f.lives.Go(func() {
+			time.Sleep(lateBy * f.Failover)
+			_ = do(context.WithoutCancel(ctx))
+		})
+	}
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+// Create implements [lease.Store]. The counters of new rows are the one thing
+// in which a wall clock shows.
+func (l *line) Create(ctx context.Context, rows ...lease.Lease) error {
+	rows = append([]lease.Lease{}, rows...)
+	for i := range rows {
+		rows[i].Counter += l.clock.Milliseconds()
+	}
+	w := write{creates: true}
+	if len(rows) > 0 {
+		w.next = rows[0]
+	}
+	return l.carry(ctx, w, func(ctx context.Context) error { return l.Faulty.Create(ctx, rows...) })
+}
+
+// Swap implements [lease.Store].
+func (l *line) Swap(ctx context.Context, old, next lease.Lease) (row lease.Lease, err error) {
+	err = l.carry(ctx, write{old: old, next: next}, func(ctx context.Context) (err error) {
+		row, err = l.Faulty.Swap(ctx, old, next)
+		return err
+	})
+	return row, err
+}
+
+// Delete implements [lease.Store].
+func (l *line) Delete(ctx context.Context, old lease.Lease) error {
+	return l.carry(ctx, write{old: old}, func(ctx context.Context) error { return l.Faulty.Delete(ctx, old) })
+}
+
+// SwapMember implements [lease.Store].
+func (l *line) SwapMember(ctx context.Context, old, next lease.Member) (row lease.Member, err error) {
+	err = l.carry(ctx, write{oldMember: old, nextMember: next}, func(ctx context.Context) (err error) {
+		row, err = l.Faulty.SwapMember(ctx, old, next)
+		return err
+	})
+	return row, err
+}

@@ -1,0 +1,147 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/millrace/millrace/lease"
+	"github.com/millrace/millrace/stream"
+)
+
+// rest waits until everything is processed and covered by checkpoints, every
+// open shard has an owner, all have their share, and nothing moves any more.
+func (f *fleet) rest(ctx context.Context) error {
+	const patience, quiet = 100, 15 // in failover times
+	var why string
+	for range patience {
+		sleep(ctx, f.Failover)
+		if why = f.unrest(ctx); why != "" {
+			continue
+		}
+		before := f.rows.Moves().Owners
+		sleep(ctx, quiet*f.Failover)
+		if moved := f.rows.Moves().Owners - before; moved > 0 {
+			why = fmt.Sprintf("%d leases moved while everything was at rest", moved)
+		} else if why = f.unrest(ctx); why == "" {
+			return nil
+		}
+	}
+	return fmt.Errorf("L2 violated: no rest after the last fault: %s", why)
+}
+
+// unrest says what keeps the fleet from being at rest.
+func (f *fleet) unrest(ctx context.Context) string {
+	if why := f.backlog(); why != "" {
+		return why
+	}
+	s, id := f.present()
+	shards, err := s.Shards(ctx)
+	if err != nil {
+		return err.Error()
+	}
+	rows := map[string]lease.Lease{}
+	for l, err := range f.rows.Leases(ctx) {
+		if err != nil {
+			return err.Error()
+		}
+		if l.StreamID == id {
+			rows[l.Shard] = l
+		}
+	}
+	for _, s := range shards {
+		l, there := rows[s.ID]
+		switch {
+		case s.Closed && there && !l.Finished():
+			return s.ID + " is closed and not finished"
+		case !s.Closed && (l.Owner == "" || l.CheckpointOwner != "" || l.Term == 0):
+			return fmt.Sprintf("%s is with %q, %q, in term %d", s.ID, l.Owner, l.CheckpointOwner, l.Term)
+		}
+	}
+	return uneven(rows, f.workers(ctx))
+}
+
+// backlog names a record that is put and not covered by a checkpoint.
+func (f *fleet) backlog() string {
+	f.mu.Lock()
+	last := maps.Clone(f.last)
+	f.mu.Unlock()
+	for key, s := range last {
+		if p, _ := f.check.Checkpoint(key); !p.Includes(s) {
+			return fmt.Sprintf("%s is at %v, its last record at %v", key, p, s)
+		}
+	}
+	return ""
+}
+
+// workers returns the incarnations that are in the fleet.
+func (f *fleet) workers(ctx context.Context) []string {
+	members, _ := f.rows.Members(ctx)
+	var in []string
+	for _, m := range members {
+		if m.Incarnation[0] != '@' && !m.Fenced {
+			in = append(in, m.Incarnation)
+		}
+	}
+	return in
+}
+
+// uneven names a worker with much more than its share. Leases cannot be
+// divided and loads waver: one average lease more than the threshold of a tenth
+// is nobody's concern, nor is a worker with a single lease.
+func uneven(rows map[string]lease.Lease, workers []string) string {
+	var bytes, total, shards float64
+	for _, l := range rows {
+		if !l.Finished() {
+			bytes += l.Load.BytesPerSecond
+			shards++
+		}
+	}
+	load, count := map[string]float64{}, map[string]int{}
+	for _, l := range rows {
+		if l.Finished() {
+			continue
+		}
+		weight := 1.0
+		if bytes > 0 {
+			weight = max(0.1, shards*l.Load.BytesPerSecond/bytes)
+		}
+		load[l.Owner] += weight
+		count[l.Owner]++
+		total += weight
+	}
+	mean := total / float64(max(1, len(workers)))
+	for _, w := range workers {
+		if count[w] > 1 && load[w] > 1.1*mean+1.5 {
+			return fmt.Sprintf("%s has %d leases of load %.1f, the mean is %.1f", w, count[w], load[w], mean)
+		}
+	}
+	return ""
+}
+
+// calm is the fleet after it came to rest: what is put then is processed
+// soon, and covered by a checkpoint soon after.
+func (f *fleet) calm(ctx context.Context) error {
+	const promptly = 3 * time.Second // a batch takes up to 0.2 s, and there may be one before
+	f.mu.Lock()
+	f.putAt = map[place]time.Time{}
+	f.mu.Unlock()
+	r := f.source("calm", 0)
+	for began, n := time.Now(), 0; time.Since(began) < 5*time.Minute; n++ {
+		f.put(stream.Entry{PartitionKey: fmt.Sprint("calm", r.IntN(100)), Data: []byte(fmt.Sprint(n))})
+		sleep(ctx, between(r, 50*time.Millisecond, time.Second))
+	}
+	sleep(ctx, promptly)
+	f.mu.Lock()
+	waiting, latency := len(f.putAt), f.report.Latency
+	f.mu.Unlock()
+	if waiting > 0 || latency > promptly {
+		return fmt.Errorf("L2 violated: at rest, %d records are not done after %v, and the slowest took %v", waiting, promptly, latency)
+	}
+	sleep(ctx, f.CheckpointEvery+time.Second)
+	if why := f.backlog(); why != "" {
+		return fmt.Errorf("C6 violated: at rest, no checkpoint after %v: %s", f.CheckpointEvery+time.Second, why)
+	}
+	return nil
+}
