@@ -56,13 +56,11 @@ type shard struct {
 	parents []string
 
 	term   int64 // the newest that the store has issued
-	before int64 // the one before
 	holder string
 	terms  map[int64]*term // those that have not returned, and the newest
 
 	stored      stream.Position
 	ended       bool
-	clean       bool // the term before ended cleanly
 	effects     int64
 	hash        uint64                       // of its events in their order
 	outstanding sequences                    // acknowledged and not covered by the checkpoint
@@ -82,8 +80,8 @@ type term struct {
 	began     bool
 	cancelled bool
 	released  bool
+	left      stream.Position // the checkpoint with which it was released
 	returned  bool
-	clean     bool
 	last      stream.Sequence // the greatest delivered
 	any       bool            // last is set
 	repeats   int             // records that had been delivered under earlier terms
@@ -130,16 +128,12 @@ func (c *Checker) Took(shard, holder string, t int64, from stream.Position) {
 	if t <= sh.term {
 		c.violated("F1", sh, "%s was given term %d after term %d", holder, t, sh.term)
 	}
-	sh.clean = false
 	for n, old := range sh.terms {
 		if old.began && !old.over() {
 			c.violated("F5", sh, "%s took term %d while %s holds term %d", holder, t, old.holder, n)
 		}
 		if old.returned || !old.began {
 			delete(sh.terms, n)
-		}
-		if n == sh.term {
-			sh.clean = old.clean
 		}
 	}
 	if !sh.stored.IsZero() && from.Compare(sh.stored) != 0 {
@@ -151,7 +145,7 @@ func (c *Checker) Took(shard, holder string, t int64, from stream.Position) {
 			heap.Pop(&sh.outstanding)
 		}
 	}
-	sh.before, sh.term, sh.holder = sh.term, t, holder
+	sh.term, sh.holder = t, holder
 	sh.terms[t] = &term{holder: holder, mayRepeat: len(sh.seen)}
 }
 
@@ -195,7 +189,7 @@ func (c *Checker) Released(shard string) {
 	sh := c.shard(shard)
 	sh.note("released", uint64(sh.term))
 	if now := sh.terms[sh.term]; now != nil {
-		now.released = true
+		now.released, now.left = true, sh.stored
 	}
 }
 
@@ -214,16 +208,17 @@ func (c *Checker) Returned(shard string, t int64, clean bool) {
 	if now == nil {
 		return
 	}
-	now.returned, now.clean = true, clean
-	if t == sh.before {
-		sh.clean = clean
-	}
+	now.returned = true
 	if !clean {
 		return
 	}
 	c.stats.Clean++
-	if now.any && !sh.stored.Includes(now.last) {
-		c.violated("C5", sh, "term %d ended cleanly, having got record %v, and stored is %v", t, now.last, sh.stored)
+	stored := sh.stored
+	if now.released {
+		stored = now.left // others may have gone on from there
+	}
+	if now.any && !stored.Includes(now.last) {
+		c.violated("C5", sh, "term %d ended cleanly, having got record %v, and left %v", t, now.last, stored)
 	}
 }
 
@@ -254,9 +249,6 @@ func (c *Checker) Delivered(shard string, t int64, s stream.Sequence) {
 	progress := sh.seen[s]
 	if progress == done {
 		c.stats.Repeats++
-		if sh.clean {
-			c.violated("C5", sh, "record %v comes again though the term before %d ended cleanly", s, t)
-		}
 	}
 	if now.any && !now.last.Less(s) {
 		return // a batch that failed
@@ -337,7 +329,7 @@ func (c *Checker) Sought(shard string, p stream.Position) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	sh := c.shard(shard)
-	sh.stored, sh.clean = p, false
+	sh.stored = p
 }
 
 // Retired says that the row of a shard was deleted.
