@@ -99,31 +99,31 @@ func TestTenWorkersShareAThousandShardsAndAnEleventhGetsItsPart(t *testing.T) {
 			workers = append(workers, s.join(t, fmt.Sprintf("w%02d", i), uint64(100+i)))
 		}
 		took := s.settle(t, 10)
-		t.Logf("10 workers, 1,000 shards, all started at once: even after %v with %d moves", took, s.store.Moves())
+		t.Logf("10 workers, 1,000 shards, all started at once: even after %v with %d moves", took, s.store.Moves().Owners)
 		time.Sleep(2 * time.Minute)
 
-		before := s.store.Moves()
+		before := s.store.Moves().Owners
 		workers = append(workers, s.join(t, "w10", 110))
 		took = s.settle(t, 11)
-		t.Logf("an eleventh worker: even after %v with %d moves", took, s.store.Moves()-before)
-		if moves := s.store.Moves() - before; moves > 91 {
+		t.Logf("an eleventh worker: even after %v with %d moves", took, s.store.Moves().Owners-before)
+		if moves := s.store.Moves().Owners - before; moves > 91 {
 			t.Errorf("%d leases moved for a newcomer whose part is 90", moves)
 		}
 		time.Sleep(2 * time.Minute)
-		if moves := s.store.Moves() - before; moves > 91 {
+		if moves := s.store.Moves().Owners - before; moves > 91 {
 			t.Errorf("%d leases moved in all", moves)
 		}
 
-		before = s.store.Moves()
+		before = s.store.Moves().Owners
 		workers[3].leave()
 		took = s.settle(t, 10)
-		t.Logf("a worker stops in good order: even after %v with %d moves", took, s.store.Moves()-before)
+		t.Logf("a worker stops in good order: even after %v with %d moves", took, s.store.Moves().Owners-before)
 
-		before = s.store.Moves()
+		before = s.store.Moves().Owners
 		workers[5].link.SetLink(leasetest.RequestsLost)
 		workers[5].stop()
 		took = s.settle(t, 9)
-		t.Logf("a worker crashes: even after %v with %d moves", took, s.store.Moves()-before)
+		t.Logf("a worker crashes: even after %v with %d moves", took, s.store.Moves().Owners-before)
 		// FailoverTime, a look, and a poll; the leader may have to be found first.
 		if took > 40*time.Second {
 			t.Errorf("failover took %v", took)

@@ -47,13 +47,15 @@ func (s *session) newLeader(members *watch) *leader {
 // pass does once what a leader has to do. Everything it writes is guarded, so
 // that what it does not know costs a conflict and waits for the next pass.
 func (l *leader) pass(ctx context.Context) error {
-	listings := l.list(ctx)
-	leases, err := l.leases(ctx)
+	leases, created, err := l.survey(ctx)
+	if err == nil && created {
+		// Nobody is given a row that was created on what was seen before: the
+		// creation may have come so late that its shard was finished and retired
+		// meanwhile. A second look finds that out.
+		leases, _, err = l.survey(ctx)
+	}
 	if err != nil {
 		return err
-	}
-	for _, listing := range listings {
-		leases = l.sync(ctx, listing, leases)
 	}
 	l.doubts.turn()
 	members, err := l.look(ctx, l.members)
@@ -73,6 +75,22 @@ func (l *leader) pass(ctx context.Context) error {
 	written := l.apply(ctx, moves)
 	l.bumpAll(ctx, members, written, leases)
 	return context.Cause(ctx)
+}
+
+// survey brings the rows in line with the shards. It returns the rows that it
+// read and that are still there, and whether it created others.
+func (l *leader) survey(ctx context.Context) (leases []Lease, created bool, err error) {
+	listings := l.list(ctx)
+	leases, err = l.leases(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	for _, listing := range listings {
+		var some bool
+		leases, some = l.sync(ctx, listing, leases)
+		created = created || some
+	}
+	return leases, created, nil
 }
 
 // listing is a stream's shards, completely.
@@ -127,9 +145,9 @@ func (l *leader) leases(ctx context.Context) ([]Lease, error) {
 	return leases, nil
 }
 
-// sync carries out what Sync says about one stream, and returns the leases as
-// they are afterwards.
-func (l *leader) sync(ctx context.Context, from listing, leases []Lease) []Lease {
+// sync carries out what Sync says about one stream. It returns the leases
+// without those that it retired, and whether it created any.
+func (l *leader) sync(ctx context.Context, from listing, leases []Lease) (left []Lease, created bool) {
 	todo := Sync(from.id, from.shards, leases, l.cfg.Initial)
 	log := l.log.With("stream", from.id.Name)
 	for _, generation := range todo.Create {
@@ -138,7 +156,7 @@ func (l *leader) sync(ctx context.Context, from listing, leases []Lease) []Lease
 			break // the next generation must not be there before this one
 		}
 		log.InfoContext(ctx, "leases created", "leases", len(generation))
-		leases = append(leases, generation...)
+		created = true
 	}
 	l.retire(ctx, todo.Retire)
 	for _, hole := range todo.Holes {
@@ -155,7 +173,7 @@ func (l *leader) sync(ctx context.Context, from listing, leases []Lease) []Lease
 	for i := range todo.Retire {
 		retired[todo.Retire[i].Key] = true
 	}
-	return slices.DeleteFunc(leases, func(row Lease) bool { return retired[row.Key] })
+	return slices.DeleteFunc(leases, func(row Lease) bool { return retired[row.Key] }), created
 }
 
 // giveUpOn finishes the lease of a shard that is no longer there, so that its

@@ -3,6 +3,7 @@ package lease
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/millrace/millrace/stream"
@@ -219,7 +220,9 @@ func (s *session) vacate(h *held) {
 // adopt begins the children of a shard that this worker has ended, at once and
 // without the leader: it creates their rows, and claims those that nobody has.
 // A child of which another parent has no row yet, or has not ended, is left to
-// the leader, who sees all shards.
+// the leader, who sees all shards; and so is one whose parents are retired by
+// the time its row is there: others may have finished it, so that this row is
+// one too many.
 func (s *session) adopt(life context.Context, parent Lease, children []stream.Shard) {
 	ctx, cancel := context.WithTimeout(life, s.cfg.FailoverTime)
 	defer cancel()
@@ -229,34 +232,34 @@ func (s *session) adopt(life context.Context, parent Lease, children []stream.Sh
 			keys = append(keys, Key(parent.StreamID, p))
 		}
 	}
-	parents, err := s.store.Read(ctx, keys...)
+	parents, err := s.byShard(ctx, keys)
 	if err != nil {
 		return // the leader will do it
 	}
-	finished := map[string]bool{}
-	for _, p := range parents {
-		finished[p.Shard] = p.Finished()
-	}
 	var rows []Lease
-	keys = nil
+	var claims []string
 	for _, c := range children {
-		ready := true
-		for _, p := range c.Parents {
-			ready = ready && finished[p]
+		if slices.ContainsFunc(c.Parents, func(p string) bool { l := parents[p]; return !l.Finished() }) {
+			continue
 		}
-		if ready {
-			row := NewLease(parent.Stream, parent.StreamID, c, stream.TrimHorizon)
-			row.Counter = now()
-			rows, keys = append(rows, row), append(keys, row.Key)
-		}
+		row := NewLease(parent.Stream, parent.StreamID, c, stream.TrimHorizon)
+		row.Counter = now()
+		rows, claims = append(rows, row), append(claims, row.Key)
 	}
 	if len(rows) == 0 || s.store.Create(ctx, rows...) != nil {
 		return
 	}
-	rows, err = s.store.Read(ctx, keys...)
+	rows, err = s.store.Read(ctx, claims...)
 	if err != nil {
 		return
 	}
+	parents, err = s.byShard(ctx, keys)
+	if err != nil {
+		return
+	}
+	rows = slices.DeleteFunc(rows, func(row Lease) bool {
+		return slices.ContainsFunc(row.Parents, func(p string) bool { return parents[p].Key == "" })
+	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, row := range rows {
@@ -265,4 +268,17 @@ func (s *session) adopt(life context.Context, parent Lease, children []stream.Sh
 			s.occupy(life, row)
 		}
 	}
+}
+
+// byShard reads rows of one stream, and returns those that are there.
+func (s *session) byShard(ctx context.Context, keys []string) (map[string]Lease, error) {
+	rows, err := s.store.Read(ctx, keys...)
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[string]Lease, len(rows))
+	for _, row := range rows {
+		found[row.Shard] = row
+	}
+	return found, nil
 }

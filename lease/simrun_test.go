@@ -159,9 +159,9 @@ func (s *sim) rest() error {
 		if why = s.unrest(); why != "" {
 			continue
 		}
-		before := s.store.Moves()
+		before := s.store.Moves().Owners
 		time.Sleep(10 * s.failover)
-		after := s.store.Moves()
+		after := s.store.Moves().Owners
 		if after == before && s.unrest() == "" {
 			return nil
 		}

@@ -189,7 +189,9 @@ func (s *syncer) children() map[string][]string {
 }
 
 // retire returns the finished rows whose children have all begun. Until then a
-// row is needed: it says to its children that they may begin.
+// row is needed: it says to its children that they may begin. Parents go before
+// their children: who finds the row of a parent knows that those of its children
+// were never retired.
 func (s *syncer) retire() []Lease {
 	children := s.children()
 	var done []Lease
@@ -202,7 +204,7 @@ func (s *syncer) retire() []Lease {
 			row := s.rows[shard]
 			return row != nil && row.Begun()
 		}
-		all := true
+		all := !slices.ContainsFunc(l.Parents, func(p string) bool { return s.rows[p] != nil })
 		for _, c := range children[l.Shard] {
 			// A child that is retired itself has grandchildren that hold its place.
 			all = all && (begun(c) || s.rows[c] == nil && s.passed(c, children, begun))

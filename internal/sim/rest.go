@@ -88,8 +88,8 @@ func (f *fleet) workers(ctx context.Context) []string {
 }
 
 // uneven names a worker with much more than its share. Leases cannot be
-// divided and loads waver: one average lease more than the threshold of a tenth
-// is nobody's concern, nor is a worker with a single lease.
+// divided and loads waver: one and a half average leases beyond the threshold
+// of a tenth are nobody's concern, nor is one lease that is heavy by itself.
 func uneven(rows map[string]lease.Lease, workers []string) string {
 	var bytes, total, shards float64
 	for _, l := range rows {
@@ -98,7 +98,7 @@ func uneven(rows map[string]lease.Lease, workers []string) string {
 			shards++
 		}
 	}
-	load, count := map[string]float64{}, map[string]int{}
+	load, heaviest := map[string]float64{}, map[string]float64{}
 	for _, l := range rows {
 		if l.Finished() {
 			continue
@@ -108,13 +108,13 @@ func uneven(rows map[string]lease.Lease, workers []string) string {
 			weight = max(0.1, shards*l.Load.BytesPerSecond/bytes)
 		}
 		load[l.Owner] += weight
-		count[l.Owner]++
+		heaviest[l.Owner] = max(heaviest[l.Owner], weight)
 		total += weight
 	}
 	mean := total / float64(max(1, len(workers)))
 	for _, w := range workers {
-		if count[w] > 1 && load[w] > 1.1*mean+1.5 {
-			return fmt.Sprintf("%s has %d leases of load %.1f, the mean is %.1f", w, count[w], load[w], mean)
+		if load[w] > 1.1*mean+1.5 && load[w]-heaviest[w] > 1 {
+			return fmt.Sprintf("%s has a load of %.1f, the mean is %.1f", w, load[w], mean)
 		}
 	}
 	return ""
@@ -123,7 +123,9 @@ func uneven(rows map[string]lease.Lease, workers []string) string {
 // calm is the fleet after it came to rest: what is put then is processed
 // soon, and covered by a checkpoint soon after.
 func (f *fleet) calm(ctx context.Context) error {
-	const promptly = 3 * time.Second // a batch takes up to 0.2 s, and there may be one before
+	// A lease may move for balance meanwhile: its new owner looks in half of
+	// Failover. A batch takes up to 0.2 s.
+	promptly := f.Failover + time.Second
 	f.mu.Lock()
 	f.putAt = map[place]time.Time{}
 	f.mu.Unlock()

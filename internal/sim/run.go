@@ -93,17 +93,21 @@ func (f *fleet) reshard() {
 	}
 }
 
-// retention drops what was processed long ago, and shards that ended.
+// retention drops what was processed, and shards that ended a while ago: no
+// write that is under way is as old as retention.
 func (f *fleet) retention() {
-	for sleep(f.faults, 11*time.Minute+time.Nanosecond) {
-		s, id := f.present()
+	s, id := f.present()
+	for old := map[string]bool{}; sleep(f.faults, 11*time.Minute+time.Nanosecond); {
 		shards, _ := s.Shards(f.faults)
 		for _, shard := range shards {
 			at, ended := f.check.Checkpoint(lease.Key(id, shard.ID))
-			if n, _, ok := at.Sequence(); ok {
+			switch n, _, ok := at.Sequence(); {
+			case ok:
 				_ = s.Trim(f.faults, shard.ID, n)
-			} else if ended && shard.Closed {
+			case old[shard.ID]:
 				_ = s.Forget(f.faults, shard.ID)
+			case ended:
+				old[shard.ID] = true
 			}
 		}
 	}
