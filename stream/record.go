@@ -46,6 +46,9 @@ type Batch struct {
 	// larger than MaxBytes comes alone. 0 leaves the choice to the stream.
 	MaxRecords int
 	MaxBytes   int
+	// MaxFootprint bounds Footprint: what would keep more alive is copied, but
+	// for a single record that is larger. 0 leaves the choice to the stream.
+	MaxFootprint int
 
 	// Records is what was read, never empty after a read without an error.
 	Records []Record

@@ -29,6 +29,13 @@ func (a *arena) pos() Pos { return makePos(a.seg.gen, a.start) }
 // limit is how far data blocks may reach.
 func (a *arena) limit() int { return len(a.buf) - headerSize }
 
+// holds reports whether a block lies in the arena. One that does not, although
+// it begins before the arena's last byte, would have reached beyond the limit:
+// that is why the next arena was begun.
+func (a *arena) holds(e *entry) bool {
+	return e.pos >= a.pos() && e.pos+Pos(e.length()) <= a.pos()+Pos(a.limit())
+}
+
 // cache is the arenas that were filled last, in log order.
 type cache struct {
 	mu     sync.RWMutex

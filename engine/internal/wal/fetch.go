@@ -8,101 +8,169 @@ import (
 	"unsafe"
 )
 
-// fetch brings blocks into the queue, up to about maxBytes, but one at least.
-func (c *Cursor) fetch(entries []entry, maxBytes int) error {
-	for i, bytes := 0, 0; i < len(entries) && (i == 0 || bytes < maxBytes); {
-		e := entries[i]
-		a := c.log.cache.get(e.pos)
-		if a == nil {
-			if i > 0 {
-				return nil // from memory first: the rest with the next call
-			}
-			return c.load(entries, maxBytes)
-		}
-		from := e.pos.off() - a.start + headerSize
-		payload := a.buf[from : from+int64(e.size) : from+int64(e.size)]
-		v := view{entry: e, payload: payload, owner: unsafe.SliceData(a.buf), weight: len(a.buf)}
-		if a != c.lastArena {
-			c.arenas++
-			c.lastArena = a
-		}
-		if c.arenas > sharedArenas {
-			c.copyToSlab(&v, maxBytes-bytes)
-		}
-		c.queue = append(c.queue, v)
-		bytes += int(e.size)
-		i++
-	}
-	return nil
+// memory is a part of some memory that is kept alive as a whole.
+type memory struct {
+	bytes []byte
+	// owner and weight name and size the whole.
+	owner  *byte
+	weight int
 }
 
-// copyToSlab gives a view memory of the batch's own.
-func (c *Cursor) copyToSlab(v *view, want int) {
-	n := len(v.payload)
-	if cap(c.slab)-len(c.slab) < n {
-		c.slab = make([]byte, 0, max(n, min(slabStep, want)))
-	}
-	at := len(c.slab)
-	c.slab = append(c.slab, v.payload...)
-	v.payload = c.slab[at : at+n : at+n]
-	v.owner, v.weight = unsafe.SliceData(c.slab[:1]), cap(c.slab)
+func whole(b []byte) memory { return memory{b, unsafe.SliceData(b), cap(b)} }
+
+func (m memory) part(from, to int64) memory {
+	m.bytes = m.bytes[from:to:to]
+	return m
 }
+
+// view is a block at hand.
+type view struct {
+	entry
+	payload memory
+	done    int // bytes of the payload that are read
+	read    int // records that are read
+}
+
+func (v *view) left() bool { return v.read < int(v.count) }
+
+// stretch is a part of a segment that was read at once.
+type stretch struct {
+	memory
+	from Pos
+	seed uint32 // of the segment's checksums
+}
+
+// holds reports whether a block lies in the stretch.
+func (s *stretch) holds(e *entry) bool {
+	return e.pos >= s.from && e.pos+Pos(e.length()) <= s.from+Pos(len(s.bytes))
+}
+
+// fetch returns the next block, or none when the index has changed meanwhile.
+func (f *filling) fetch() (view, error) {
+	e := &f.entries[0]
+	if a := f.cached(e); a != nil {
+		v := f.share(e, a)
+		f.entries = f.entries[1:]
+		return v, nil
+	}
+	if !f.c.stretch.holds(e) {
+		if err := f.load(); err != nil || len(f.entries) == 0 {
+			return view{}, err
+		}
+	}
+	return f.verify()
+}
+
+// cached returns the arena that holds a block, or nil.
+func (f *filling) cached(e *entry) *arena {
+	if f.arena == nil || !f.arena.holds(e) {
+		f.arena = f.c.log.cache.get(e.pos)
+	}
+	return f.arena
+}
+
+// share makes a view of an arena, or of a copy when the batch would keep too
+// much alive.
+func (f *filling) share(e *entry, a *arena) view {
+	from := e.pos.off() - a.start + headerSize
+	payload := whole(a.buf).part(from, from+int64(e.size))
+	if payload.owner != f.owner && f.b.Footprint+payload.weight > f.maxFootprint && payload.weight > 2*int(e.size) {
+		own := f.own(int(e.size))
+		copy(own.bytes, payload.bytes)
+		payload = own
+	}
+	return view{entry: *e, payload: payload}
+}
+
+// slabStep is how large the memory is that many small blocks share.
+const slabStep = 64 << 10
+
+// own returns n bytes of memory that only this batch, and what is left over of
+// its last block, keep alive.
+func (f *filling) own(n int) memory {
+	if n > slabStep/4 {
+		return whole(make([]byte, n))
+	}
+	at := len(f.slab.bytes)
+	if cap(f.slab.bytes)-at < n {
+		want := int64(0)
+		for i := range f.entries {
+			want += f.entries[i].length()
+		}
+		f.slab = whole(make([]byte, max(int64(n), min(want, slabStep, int64(f.maxBytes-f.b.Bytes)))))
+		at = 0
+	}
+	f.slab.bytes = f.slab.bytes[:at+n]
+	return f.slab.part(int64(at), int64(at+n))
+}
+
+// readSpan is read from the disk at once at most, unless one block is larger.
+const readSpan = 1 << 20
 
 // load reads blocks from the disk: neighbours with one call, as long as most
 // of what is read is wanted.
-func (c *Cursor) load(entries []entry, maxBytes int) error {
-	first := entries[0]
-	end, useful, n := first.pos.off(), int64(0), 0
-	for _, e := range entries {
-		to := e.pos.off() + e.length()
-		if n > 0 && (e.pos.gen() != first.pos.gen() || to-first.pos.off() > readSpan ||
-			useful >= int64(maxBytes) || (useful+e.length())*4 < to-first.pos.off()) {
+func (f *filling) load() error {
+	first := &f.entries[0]
+	end, useful := first.pos, int64(0)
+	most := Pos(max(0, min(readSpan, f.maxFootprint-f.b.Footprint)))
+	for i := range f.entries {
+		e := &f.entries[i]
+		to := e.pos + Pos(e.length())
+		if i > 0 && (e.pos.gen() != first.pos.gen() || to-first.pos > most ||
+			useful >= int64(f.maxBytes-f.b.Bytes) || Pos(useful+e.length())*4 < to-first.pos) {
 			break
 		}
 		end = to
 		useful += e.length()
-		n++
 	}
-	seg := c.log.segs.pin(first.pos.gen())
+	seg := f.pin(first.pos.gen())
 	if seg == nil {
-		return c.lost(first, "its segment is not in the log")
+		return f.lost(*first, "its segment is not in the log")
 	}
-	defer c.log.segs.unpin(seg)
-	buf := make([]byte, end-first.pos.off())
-	if read, err := seg.file.ReadAt(buf, first.pos.off()); err != nil && !errors.Is(err, io.EOF) {
+	m := f.own(int(end - first.pos))
+	read, err := seg.file.ReadAt(m.bytes, first.pos.off())
+	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read %s at %d: %w", seg.name, first.pos.off(), err)
-	} else if read < len(buf) {
-		buf = buf[:read]
 	}
-	for _, e := range entries[:n] {
-		at := e.pos.off() - first.pos.off()
-		if at+e.length() > int64(len(buf)) {
-			return c.unlessFirst(e, "the file ends before the block does")
-		}
-		b := buf[at : at+e.length()]
-		seed := seg.seedAt(e.pos.off())
-		h, ok := decodeHeader(b, seed)
-		if !ok || h.shard != c.sh.handle || h.first != e.first || h.size != e.size || h.count != e.count {
-			return c.unlessFirst(e, "the header of a block fails its checksum")
-		}
-		if h.sum != checksum(seed, b[headerSize:]) {
-			return c.unlessFirst(e, "the records of a block fail their checksum")
-		}
-		c.queue = append(c.queue, view{
-			entry: e, payload: b[headerSize : headerSize+e.size : headerSize+e.size],
-			owner: unsafe.SliceData(buf), weight: cap(buf),
-		})
-	}
+	m.bytes = m.bytes[:read]
+	f.c.stretch = stretch{m, first.pos, seg.seed}
 	return nil
 }
 
-// unlessFirst leaves a damaged block for the next call when there are good
-// ones before it.
-func (c *Cursor) unlessFirst(e entry, detail string) error {
-	if len(c.queue) > 0 {
-		return nil
+// verify checks the next block, which was read from the disk.
+func (f *filling) verify() (view, error) {
+	e, s := f.entries[0], &f.c.stretch
+	if !s.holds(&e) {
+		return view{}, f.lost(e, "the file ends before the block does")
 	}
-	return c.lost(e, detail)
+	block := s.part(int64(e.pos-s.from), int64(e.pos-s.from)+e.length())
+	seed := seedAt(s.seed, e.pos.off())
+	h, ok := decodeHeader(block.bytes, seed)
+	if !ok || h.shard != f.c.sh.handle || h.first != e.first || h.size != e.size || h.count != e.count {
+		return view{}, f.lost(e, "the header of a block fails its checksum")
+	}
+	if h.sum != checksum(seed, block.bytes[headerSize:]) {
+		return view{}, f.lost(e, "the records of a block fail their checksum")
+	}
+	f.entries = f.entries[1:]
+	return view{entry: e, payload: block.part(headerSize, headerSize+int64(e.size))}, nil
+}
+
+// pin returns a segment whose file is not used again before the read is over,
+// or nil.
+func (f *filling) pin(gen uint64) *segment {
+	if f.pinned == nil || f.pinned.gen != gen {
+		f.unpin()
+		f.pinned = f.c.log.segs.pin(gen)
+	}
+	return f.pinned
+}
+
+func (f *filling) unpin() {
+	if f.pinned != nil {
+		f.c.log.segs.unpin(f.pinned)
+		f.pinned = nil
+	}
 }
 
 func checksum(seed uint32, payload []byte) uint32 { return crc32.Update(seed, castagnoli, payload) }

@@ -1,0 +1,228 @@
+package wal
+
+import (
+	"sync"
+	"time"
+
+	"github.com/millrace/millrace/stream"
+)
+
+const (
+	defaultBatchRecords = 10_000
+	defaultBatchBytes   = 1 << 20
+	// defaultFootprint lets a batch near the tip be views of a few arenas; a few
+	// records cannot keep the whole cache alive.
+	defaultFootprint = 4 * arenaBytes
+)
+
+// filling is one read under way: what it needs only until the batch is full.
+type filling struct {
+	c      *Cursor
+	b      *stream.Batch
+	cutoff int64
+
+	maxRecords, maxBytes, maxFootprint int
+	full                               bool
+
+	entries []entry // blocks that follow the cursor's, in order
+	arena   *arena  // the one that was looked at last
+	pinned  *segment
+	slab    memory // the batch's own
+	owner   *byte  // whose memory was counted last
+	found   [128]entry
+}
+
+var fillings = sync.Pool{New: func() any { return new(filling) }}
+
+func newFilling(c *Cursor, b *stream.Batch, cutoff int64) *filling {
+	f := fillings.Get().(*filling)
+	f.c, f.b, f.cutoff, f.full = c, b, cutoff, false
+	f.maxRecords, f.maxBytes, f.maxFootprint = defaultBatchRecords, defaultBatchBytes, defaultFootprint
+	if b.MaxRecords > 0 {
+		f.maxRecords = b.MaxRecords
+	}
+	if b.MaxBytes > 0 {
+		f.maxBytes = b.MaxBytes
+	}
+	if b.MaxFootprint > 0 {
+		f.maxFootprint = b.MaxFootprint
+	}
+	return f
+}
+
+func (f *filling) release() {
+	f.unpin()
+	f.c, f.b, f.entries, f.arena, f.slab, f.owner = nil, nil, nil, nil, memory{}, nil
+	fillings.Put(f)
+}
+
+// orRecords keeps an error for the next read when there are records to give.
+func (f *filling) orRecords(err error) error {
+	if len(f.b.Records) > 0 {
+		f.done()
+		return nil
+	}
+	return err
+}
+
+// done says how far the batch is behind.
+func (f *filling) done() {
+	sh := f.c.sh
+	sh.mu.Lock()
+	behind := sh.hasLocked(f.c.next)
+	newest := sh.newest
+	sh.mu.Unlock()
+	if behind {
+		last := f.b.Records[len(f.b.Records)-1].Arrival.UnixMilli()
+		f.b.Behind = max(time.Millisecond, time.Duration(newest-last)*time.Millisecond)
+	}
+}
+
+// take moves records from a block into the batch, until one of the two is at
+// its end.
+func (f *filling) take(v *view) error {
+	c, b := f.c, f.b
+	var r recordView
+	// Inside a block, records share an arrival more often than not.
+	delta, arrival := -1, time.Time{}
+	checkAge := v.base < f.cutoff || v.base < c.since
+	for ; v.read < int(v.count); v.read++ {
+		if err := decodeRecord(v.payload.bytes[v.done:], &r); err != nil {
+			return f.malformed(v, err)
+		}
+		counter := v.first + uint64(v.read)
+		if counter >= c.next {
+			if checkAge {
+				ms := v.base + int64(r.delta)
+				if ms < f.cutoff && !c.fresh {
+					// Records are in order of arrival: the batch is empty.
+					return f.skipExpired(v)
+				}
+				if ms < f.cutoff || ms < c.since {
+					v.done += r.size
+					c.next = counter + 1
+					continue
+				}
+			}
+			size := len(r.key) + len(r.data)
+			if n := len(b.Records); n >= f.maxRecords || n > 0 && b.Bytes+size > f.maxBytes {
+				f.full = true
+				return nil
+			}
+			if int(r.delta) != delta {
+				delta = int(r.delta)
+				arrival = time.UnixMilli(v.base + int64(delta))
+			}
+			if v.payload.owner != f.owner {
+				f.owner = v.payload.owner
+				b.Footprint += v.payload.weight
+			}
+			b.Records = append(b.Records, stream.Record{
+				Sequence:     c.sh.base.Add(counter),
+				PartitionKey: r.key,
+				Data:         r.data,
+				Arrival:      arrival,
+				HashKey:      r.hash,
+				HasHashKey:   r.hasHash,
+			})
+			b.Bytes += size
+			c.next = counter + 1
+			c.fresh, c.since = false, 0
+		}
+		v.done += r.size
+	}
+	f.full = len(b.Records) >= f.maxRecords || b.Bytes >= f.maxBytes
+	return nil
+}
+
+// skipExpired reports that a part of a block has left retention unread, and
+// goes on behind that part.
+func (f *filling) skipExpired(v *view) error {
+	var r recordView
+	for ; v.read < int(v.count); v.read++ {
+		if err := decodeRecord(v.payload.bytes[v.done:], &r); err != nil {
+			return f.malformed(v, err)
+		}
+		if v.base+int64(r.delta) >= f.cutoff {
+			break
+		}
+		v.done += r.size
+	}
+	f.c.next = v.first + uint64(v.read)
+	return &Trimmed{f.c.next}
+}
+
+func (f *filling) malformed(v *view, err error) error {
+	return f.lost(v.entry, err.Error())
+}
+
+// lost takes note that a block cannot be read. It returns nil when the block is
+// not wanted any more: the next look at the index tells why.
+func (f *filling) lost(e entry, detail string) error {
+	c := f.c
+	g := Gap{
+		Range: Range{e.first, e.last()}, before: e.newest() + 1,
+		File: c.log.opt.FS.Path(segmentName(e.pos.gen())), Offset: e.pos.off(), Detail: detail, gen: e.pos.gen(),
+	}
+	c.block, c.stretch, f.entries = view{}, stretch{}, nil
+	c.sh.mu.Lock()
+	defer c.sh.mu.Unlock()
+	var now [1]entry
+	if c.sh.index.from(e.first, now[:0]); now[0] != e {
+		return nil
+	}
+	c.sh.addGapLocked(g)
+	return &Lost{g}
+}
+
+// refill looks up the blocks that follow. With an empty batch it may also say
+// why there are none.
+func (f *filling) refill() (wait <-chan struct{}, err error) {
+	c, sh, empty := f.c, f.c.sh, len(f.b.Records) == 0
+	sh.mu.Lock()
+	if sh.gone {
+		sh.mu.Unlock()
+		return nil, ErrGone
+	}
+	c.log.expireLocked(sh, f.cutoff)
+	if sh.trimmed >= c.next {
+		if !empty {
+			sh.mu.Unlock()
+			return nil, nil
+		}
+		t := &Trimmed{sh.trimmed + 1}
+		c.next = t.Horizon
+		if !c.fresh {
+			sh.mu.Unlock()
+			return nil, t
+		}
+	}
+	entries := sh.index.from(c.next, f.found[:0])
+	if c.since > 0 {
+		entries = sh.index.fromTime(c.since, entries[:0])
+	}
+	if g := sh.gapAt(c.next, c.since); g != nil {
+		entries = before(entries, g.First)
+		if len(entries) == 0 {
+			lost := &Lost{*g}
+			sh.mu.Unlock()
+			return nil, lost
+		}
+	}
+	if len(entries) == 0 {
+		// Not told by committed: the last records may be lost, or of too early
+		// a time.
+		ended := sh.ended
+		if !ended && empty {
+			wait = sh.waiterLocked()
+		}
+		sh.mu.Unlock()
+		if ended {
+			return nil, ErrEnd
+		}
+		return wait, nil
+	}
+	sh.mu.Unlock()
+	f.entries = entries
+	return nil, nil
+}
