@@ -109,7 +109,7 @@ var errNothing = errors.New("the reader gave no records and no error")
 func (f *fetcher) next(ctx context.Context, b *stream.Batch) error {
 	for {
 		l := f.limits()
-		b.MaxRecords, b.MaxBytes = l.records, min(l.bytes, f.size)
+		b.MaxRecords, b.MaxBytes, b.MaxFootprint = l.records, min(l.bytes, f.size), l.memory
 		err := f.reader.Next(ctx, b)
 		var gap *stream.TrimmedError
 		switch {
@@ -125,11 +125,6 @@ func (f *fetcher) next(ctx context.Context, b *stream.Batch) error {
 		f.size = leastBatch
 		if b.Behind > 0 {
 			f.size = min(2*max(b.Bytes, leastBatch), l.bytes)
-		}
-		// Views of larger blocks can keep more memory alive than the shard may
-		// have: then the records get memory of their own.
-		if b.Footprint > max(l.memory, b.Bytes) {
-			b.Compact()
 		}
 		return nil
 	}

@@ -30,6 +30,7 @@ type filling struct {
 	slab    memory // the batch's own
 	owner   *byte  // whose memory was counted last
 	found   [128]entry
+	touched byte
 }
 
 var fillings = sync.Pool{New: func() any { return new(filling) }}
@@ -224,5 +225,6 @@ func (f *filling) refill() (wait <-chan struct{}, err error) {
 	}
 	sh.mu.Unlock()
 	f.entries = entries
+	f.warm()
 	return nil, nil
 }
