@@ -26,6 +26,7 @@ type consumer struct {
 	keeper  *checkpoint.Keeper
 	log     *slog.Logger
 	tel     *shardTelemetry
+	batches *batches
 
 	// made is the processor as the user made it, processor the same with its
 	// panics caught.
@@ -98,7 +99,7 @@ func (c *consumer) begin(ctx context.Context, from checkpoint.State) error {
 // work processes batches until the shard ends (end is not nil), is to be handed
 // over (both nil), cannot be read any more (err), or ctx is done.
 func (c *consumer) work(ctx context.Context, reader stream.Reader, limits func() limits) (end *stream.ShardEndError, err error) {
-	f := newFetcher(reader, limits, c.log, c.cfg.random(c.hold, "fetcher"), c.tel)
+	f := newFetcher(reader, limits, c.batches, c.log, c.cfg.random(c.hold, "fetcher"), c.tel)
 	helpers, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { f.run(helpers) })

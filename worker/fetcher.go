@@ -5,30 +5,34 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/millrace/millrace/processors"
 	"github.com/millrace/millrace/stream"
 )
 
-// fetcher reads a shard one batch ahead of its processor. Two batches go round
-// between the two: while one is processed the other is filled, so that memory
-// is bounded and a slow processor slows its reader.
+// fetcher reads a shard one batch ahead of its processor. Two batches at most
+// are under way between the two: while one is processed the other is filled, so
+// that memory is bounded and a slow processor slows its reader.
 type fetcher struct {
 	reader  stream.Reader
 	limits  func() limits
+	batches *batches
 	log     *slog.Logger
 	random  *rand.Rand
 	tel     *shardTelemetry
 	backoff processors.Backoff
 
 	ready chan fetched
-	free  chan *stream.Batch
+	free  chan struct{} // holds a token for each batch that may be taken
 
-	// size is how large the next batch may be. A read that waits at the end of
-	// its shard can wait for long, and by then the worker may hold a thousand
-	// shards: so it begins small, and doubles while there is more to read.
-	size int
+	// large says that the next read will find much. A read that waits at the end
+	// of its shard can wait for long, and by then the worker may hold a thousand
+	// shards: so it is small, until there is more to read than fits. size is how
+	// many bytes the next batch may have; it doubles while there is more.
+	large bool
+	size  int
 }
 
 // fetched is a batch, or the error that ends the reading.
@@ -37,15 +41,15 @@ type fetched struct {
 	err   error
 }
 
-func newFetcher(reader stream.Reader, limits func() limits, log *slog.Logger, random *rand.Rand, tel *shardTelemetry) *fetcher {
+func newFetcher(reader stream.Reader, limits func() limits, batches *batches, log *slog.Logger, random *rand.Rand, tel *shardTelemetry) *fetcher {
 	f := &fetcher{
-		reader: reader, limits: limits, log: log, random: random, tel: tel,
+		reader: reader, limits: limits, batches: batches, log: log, random: random, tel: tel,
 		ready: make(chan fetched),
-		free:  make(chan *stream.Batch, 2),
+		free:  make(chan struct{}, 2),
 		size:  leastBatch,
 	}
-	f.free <- &stream.Batch{}
-	f.free <- &stream.Batch{}
+	f.free <- struct{}{}
+	f.free <- struct{}{}
 	return f
 }
 
@@ -53,12 +57,12 @@ func newFetcher(reader stream.Reader, limits func() limits, log *slog.Logger, ra
 // the reading.
 func (f *fetcher) run(ctx context.Context) {
 	for {
-		var b *stream.Batch
 		select {
-		case b = <-f.free:
+		case <-f.free:
 		case <-ctx.Done():
 			return
 		}
+		b := f.batches.get(f.large)
 		next := fetched{batch: b, err: f.read(ctx, b)}
 		select {
 		case f.ready <- next:
@@ -110,6 +114,9 @@ func (f *fetcher) next(ctx context.Context, b *stream.Batch) error {
 	for {
 		l := f.limits()
 		b.MaxRecords, b.MaxBytes, b.MaxFootprint = l.records, min(l.bytes, f.size), l.memory
+		if !f.large {
+			b.MaxRecords = min(l.records, fewRecords)
+		}
 		err := f.reader.Next(ctx, b)
 		var gap *stream.TrimmedError
 		switch {
@@ -122,8 +129,8 @@ func (f *fetcher) next(ctx context.Context, b *stream.Batch) error {
 		case len(b.Records) == 0:
 			return errNothing
 		}
-		f.size = leastBatch
-		if b.Behind > 0 {
+		f.size, f.large = leastBatch, b.Behind > 0
+		if f.large {
 			f.size = min(2*max(b.Bytes, leastBatch), l.bytes)
 		}
 		return nil
@@ -132,8 +139,37 @@ func (f *fetcher) next(ctx context.Context, b *stream.Batch) error {
 
 // recycle takes back a batch that is processed, and lets go of its records.
 func (f *fetcher) recycle(b *stream.Batch) {
+	f.batches.put(b)
+	f.free <- struct{}{}
+}
+
+// fewRecords is how many a read at the end of its shard asks for, so that a
+// thousand shards at rest cost little memory.
+const fewRecords = 32
+
+// batches are the batches of all shards of a worker that are not in use: few
+// are needed at a time, and those stay in the processor's caches.
+type batches struct{ small, large sync.Pool }
+
+func (p *batches) get(large bool) *stream.Batch {
+	pool := &p.small
+	if large {
+		pool = &p.large
+	}
+	if b, ok := pool.Get().(*stream.Batch); ok {
+		return b
+	}
+	return new(stream.Batch)
+}
+
+// put lets go of the records of a batch, and keeps their place.
+func (p *batches) put(b *stream.Batch) {
 	b.Reset()
-	f.free <- b
+	if cap(b.Records) > 2*fewRecords {
+		p.large.Put(b)
+	} else {
+		p.small.Put(b)
+	}
 }
 
 // pause waits for d; it returns false at once when ctx is done or stop closed.

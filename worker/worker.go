@@ -18,6 +18,7 @@ type Worker struct {
 	tel         *telemetry
 	started     atomic.Bool
 	held        atomic.Int64 // shards in hand, for the size of batches
+	batches     batches
 }
 
 // New checks the configuration and makes a worker. It starts nothing.
@@ -92,6 +93,7 @@ func (w *Worker) hold(ctx context.Context, h lease.Hold) error {
 		keeper:  checkpoint.NewKeeper(tel.saver(h), tracker, row.Checkpoint),
 		log:     w.cfg.Logger.With("stream", row.Stream, "shard", row.Shard, "term", h.Term()),
 		tel:     tel,
+		batches: &w.batches,
 		random:  w.cfg.random(h, "consumer"),
 		dirty:   make(chan struct{}, 1),
 		load:    newLoadMeter(row.Load),

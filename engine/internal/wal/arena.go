@@ -36,6 +36,13 @@ func (a *arena) holds(e *entry) bool {
 	return e.pos >= a.pos() && e.pos+Pos(e.length()) <= a.pos()+Pos(a.limit())
 }
 
+// payload is the records of a block that the arena holds.
+func (a *arena) payload(e *entry) []byte {
+	from := e.pos.off() - a.start + headerSize
+	to := from + int64(e.size)
+	return a.buf[from:to:to]
+}
+
 // cache is the arenas that were filled last, in log order.
 type cache struct {
 	mu     sync.RWMutex

@@ -69,31 +69,50 @@ func (f *filling) cached(e *entry) *arena {
 	return f.arena
 }
 
-// warm touches the small blocks that come next and lie in memory. Scattered over
-// the log, each is a miss of every processor cache; touched in a row, those
-// misses overlap instead of adding up.
+// Reading from memory waits for memory: what is touched in a row, ahead of its
+// use, is waited for once and not each by each.
+const (
+	cacheLine = 64
+	// smallBlock is how large the blocks are at most that are touched as a
+	// whole before the first of them is taken.
+	smallBlock = 2 << 10
+	// farApart is from where on the processor does not see by itself, from one
+	// record to the next, where the reading goes.
+	farApart = 256
+)
+
+// touch loads a byte of each step.
+func (f *filling) touch(b []byte, step int) {
+	var sum byte
+	for i := 0; i < len(b); i += step {
+		sum ^= b[i]
+	}
+	f.touched = sum // else the compiler drops the loop
+}
+
+// warm touches the small blocks that come next. They are scattered over the log.
 func (f *filling) warm() {
-	touched := byte(0)
-	for i := range f.entries {
+	for i, want := 0, f.maxBytes-f.b.Bytes; i < len(f.entries) && want > 0; i++ {
 		e := &f.entries[i]
+		if e.size > smallBlock {
+			return
+		}
 		a := f.cached(e)
 		if a == nil {
-			break
+			return
 		}
-		at := e.pos.off() - a.start + headerSize
-		b := a.buf[at : at+min(int64(e.size), 1<<10)]
-		for j := 0; j < len(b); j += 64 {
-			touched ^= b[j]
-		}
+		f.touch(a.payload(e), cacheLine)
+		want -= int(e.size)
 	}
-	f.touched = touched
 }
 
 // share makes a view of an arena, or of a copy when the batch would keep too
 // much alive.
 func (f *filling) share(e *entry, a *arena) view {
-	from := e.pos.off() - a.start + headerSize
-	payload := whole(a.buf).part(from, from+int64(e.size))
+	payload := memory{a.payload(e), unsafe.SliceData(a.buf), len(a.buf)}
+	if step := int(e.size) / int(e.count); e.size > smallBlock && step >= farApart {
+		f.touch(payload.bytes, step)
+	}
 	if payload.owner != f.owner && f.b.Footprint+payload.weight > f.maxFootprint && payload.weight > 2*int(e.size) {
 		own := f.own(int(e.size))
 		copy(own.bytes, payload.bytes)

@@ -1,8 +1,11 @@
 package wal
 
 import (
+	"encoding/binary"
+	"slices"
 	"sync"
 	"time"
+	"unsafe"
 
 	"github.com/millrace/millrace/stream"
 )
@@ -83,12 +86,13 @@ func (f *filling) done() {
 // its end.
 func (f *filling) take(v *view) error {
 	c, b := f.c, f.b
-	var r recordView
+	payload := v.payload.bytes
 	// Inside a block, records share an arrival more often than not.
 	delta, arrival := -1, time.Time{}
 	checkAge := v.base < f.cutoff || v.base < c.since
 	for ; v.read < int(v.count); v.read++ {
-		if err := decodeRecord(v.payload.bytes[v.done:], &r); err != nil {
+		r, err := decodeHead(payload[v.done:])
+		if err != nil {
 			return f.malformed(v, err)
 		}
 		counter := v.first + uint64(v.read)
@@ -100,13 +104,14 @@ func (f *filling) take(v *view) error {
 					return f.skipExpired(v)
 				}
 				if ms < f.cutoff || ms < c.since {
-					v.done += r.size
+					v.done += r.size()
 					c.next = counter + 1
 					continue
 				}
 			}
-			size := len(r.key) + len(r.data)
-			if n := len(b.Records); n >= f.maxRecords || n > 0 && b.Bytes+size > f.maxBytes {
+			size := r.key + r.data
+			n := len(b.Records)
+			if n >= f.maxRecords || n > 0 && b.Bytes+size > f.maxBytes {
 				f.full = true
 				return nil
 			}
@@ -118,22 +123,64 @@ func (f *filling) take(v *view) error {
 				f.owner = v.payload.owner
 				b.Footprint += v.payload.weight
 			}
-			b.Records = append(b.Records, stream.Record{
-				Sequence:     c.sh.base.Add(counter),
-				PartitionKey: r.key,
-				Data:         r.data,
-				Arrival:      arrival,
-				HashKey:      r.hash,
-				HasHashKey:   r.hasHash,
-			})
+			if n == cap(b.Records) {
+				b.Records = slices.Grow(b.Records, 1)
+			}
+			b.Records = b.Records[:n+1]
+			hash, key, data := r.split(payload[v.done:])
+			// One by one: a literal would be made aside and copied.
+			to := &b.Records[n]
+			to.Sequence = c.sh.base.Add(counter)
+			to.PartitionKey = key
+			to.Data = data
+			to.Arrival = arrival
+			to.HashKey, to.HasHashKey = hash, r.hash > 0
 			b.Bytes += size
 			c.next = counter + 1
 			c.fresh, c.since = false, 0
 		}
-		v.done += r.size
+		v.done += r.size()
 	}
 	f.full = len(b.Records) >= f.maxRecords || b.Bytes >= f.maxBytes
 	return nil
+}
+
+// head is the fixed part of a record in a payload.
+type head struct {
+	data, key int // bytes
+	hash      int // bytes of the explicit hash key: 16, or 0
+	delta     uint16
+}
+
+func (h head) size() int { return recordHead + h.hash + h.key + h.data }
+
+func decodeHead(p []byte) (h head, err error) {
+	if len(p) < recordHead {
+		return h, errMalformed
+	}
+	le := binary.LittleEndian
+	w := le.Uint64(p)
+	h.data, h.key, h.delta = int(uint32(w)), int(w>>32&(hashFlag-1)), uint16(w>>48)
+	if w>>32&hashFlag != 0 {
+		h.hash = hashSize
+	}
+	if h.size() > len(p) {
+		return h, errMalformed
+	}
+	return h, nil
+}
+
+// split returns what lies in a record, without copying.
+func (h head) split(p []byte) (hash stream.Hash, key string, data []byte) {
+	at := recordHead
+	if h.hash > 0 {
+		hash = stream.Hash{Hi: binary.BigEndian.Uint64(p[at:]), Lo: binary.BigEndian.Uint64(p[at+8:])}
+		at += hashSize
+	}
+	// The string is a view: payloads are never written to once they can be read.
+	key = unsafe.String(unsafe.SliceData(p[at:]), h.key)
+	at += h.key
+	return hash, key, p[at : at+h.data : at+h.data]
 }
 
 // skipExpired reports that a part of a block has left retention unread, and
