@@ -155,41 +155,41 @@ func encodeRecord(dst []byte, e *stream.Entry, delta uint16) {
 
 var errMalformed = errors.New("a record does not fit into its block")
 
-// recordView is a record as it lies in a payload.
-type recordView struct {
-	delta   uint16
-	hasHash bool
-	hash    stream.Hash
-	key     string // shares the payload's memory
-	data    []byte // shares the payload's memory
-	size    int    // in the payload
+// record is what a record in a payload says of itself.
+type record struct {
+	key, data int // their bytes
+	hash      int // bytes of the explicit hash key: 16, or 0
+	delta     uint16
 }
 
-// decodeRecord reads the record at the start of p without copying.
-func decodeRecord(p []byte, r *recordView) error {
+func (r record) size() int { return recordHead + r.hash + r.key + r.data }
+
+// decodeRecord reads the record at the start of p, which is as long as its size
+// at least. [record.split] returns what is in it.
+func decodeRecord(p []byte) (r record, err error) {
 	if len(p) < recordHead {
-		return errMalformed
+		return r, errMalformed
 	}
-	le := binary.LittleEndian
-	dataLen, keyLen := uint64(le.Uint32(p)), uint64(le.Uint16(p[4:]))
-	r.delta = le.Uint16(p[6:])
-	at := uint64(recordHead)
-	r.hash, r.hasHash = stream.Hash{}, keyLen&hashFlag != 0
-	if r.hasHash {
-		keyLen &^= hashFlag
-		if len(p) < recordHead+hashSize {
-			return errMalformed
-		}
-		r.hash = stream.Hash{Hi: binary.BigEndian.Uint64(p[at:]), Lo: binary.BigEndian.Uint64(p[at+8:])}
+	head := binary.LittleEndian.Uint64(p)
+	r.data, r.key, r.delta = int(uint32(head)), int(head>>32&(hashFlag-1)), uint16(head>>48)
+	if head>>32&hashFlag != 0 {
+		r.hash = hashSize
+	}
+	if r.size() > len(p) {
+		return r, errMalformed
+	}
+	return r, nil
+}
+
+// split returns what lies in the record at the start of p, without copying.
+func (r record) split(p []byte) (hash stream.Hash, key string, data []byte) {
+	at := recordHead
+	if r.hash > 0 {
+		hash = stream.Hash{Hi: binary.BigEndian.Uint64(p[at:]), Lo: binary.BigEndian.Uint64(p[at+8:])}
 		at += hashSize
 	}
-	end := at + keyLen + dataLen
-	if end > uint64(len(p)) {
-		return errMalformed
-	}
 	// The string is a view: payloads are never written to once they can be read.
-	r.key = unsafe.String(unsafe.SliceData(p[at:]), int(keyLen))
-	r.data = p[at+keyLen : end : end]
-	r.size = int(end)
-	return nil
+	key = unsafe.String(unsafe.SliceData(p[at:]), r.key)
+	at += r.key
+	return hash, key, p[at : at+r.data : at+r.data]
 }

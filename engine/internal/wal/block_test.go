@@ -20,11 +20,12 @@ func TestARecordComesBackAsItWasWritten(t *testing.T) {
 	} {
 		b := make([]byte, recordSize(&e))
 		encodeRecord(b, &e, 77)
-		var r recordView
-		if err := decodeRecord(b, &r); err != nil {
+		r, err := decodeRecord(b)
+		if err != nil {
 			t.Fatal(err)
 		}
-		if r.key != e.PartitionKey || !bytes.Equal(r.data, e.Data) || r.hasHash != e.HasHashKey || r.hash != e.HashKey || r.delta != 77 || r.size != len(b) {
+		hash, key, data := r.split(b)
+		if key != e.PartitionKey || !bytes.Equal(data, e.Data) || r.hash > 0 != e.HasHashKey || hash != e.HashKey || r.delta != 77 || r.size() != len(b) {
 			t.Errorf("%q came back as %+v", e.PartitionKey, r)
 		}
 	}
@@ -94,21 +95,22 @@ func FuzzDecodeRecord(f *testing.F) {
 	f.Add(b)
 	f.Add(b[:9])
 	f.Fuzz(func(t *testing.T, b []byte) {
-		var r recordView
 		for len(b) > 0 {
-			if err := decodeRecord(b, &r); err != nil {
+			r, err := decodeRecord(b)
+			if err != nil {
 				return
 			}
-			if r.size < recordHead || r.size > len(b) {
-				t.Fatalf("a record of %d bytes in %d", r.size, len(b))
+			if r.size() < recordHead || r.size() > len(b) {
+				t.Fatalf("a record of %d bytes in %d", r.size(), len(b))
 			}
-			e := stream.Entry{PartitionKey: r.key, Data: r.data, HashKey: r.hash, HasHashKey: r.hasHash}
+			hash, key, data := r.split(b)
+			e := stream.Entry{PartitionKey: key, Data: data, HashKey: hash, HasHashKey: r.hash > 0}
 			again := make([]byte, recordSize(&e))
 			encodeRecord(again, &e, r.delta)
-			if !bytes.Equal(again, b[:r.size]) {
-				t.Fatalf("%x came back as %x", b[:r.size], again)
+			if !bytes.Equal(again, b[:r.size()]) {
+				t.Fatalf("%x came back as %x", b[:r.size()], again)
 			}
-			b = b[r.size:]
+			b = b[r.size():]
 		}
 	})
 }

@@ -192,13 +192,13 @@ func delay(payload []byte, count int, ms uint16) bool {
 	if ms == 0 {
 		return true
 	}
-	var v recordView
 	for range count {
-		if decodeRecord(payload, &v) != nil {
+		r, err := decodeRecord(payload)
+		if err != nil {
 			return false
 		}
-		binary.LittleEndian.PutUint16(payload[6:], v.delta+ms)
-		payload = payload[v.size:]
+		binary.LittleEndian.PutUint16(payload[6:], r.delta+ms)
+		payload = payload[r.size():]
 	}
 	return true
 }

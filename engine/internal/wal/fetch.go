@@ -183,13 +183,8 @@ func (f *filling) verify() (view, error) {
 		return view{}, f.lost(e, "the file ends before the block does")
 	}
 	block := s.part(int64(e.pos-s.from), int64(e.pos-s.from)+e.length())
-	seed := seedAt(s.seed, e.pos.off())
-	h, ok := decodeHeader(block.bytes, seed)
-	if !ok || h.shard != f.c.sh.handle || h.first != e.first || h.size != e.size || h.count != e.count {
-		return view{}, f.lost(e, "the header of a block fails its checksum")
-	}
-	if h.sum != checksum(seed, block.bytes[headerSize:]) {
-		return view{}, f.lost(e, "the records of a block fail their checksum")
+	if _, detail := checkBlock(block.bytes, seedAt(s.seed, e.pos.off()), f.c.sh, &e); detail != "" {
+		return view{}, f.lost(e, detail)
 	}
 	f.entries = f.entries[1:]
 	return view{entry: e, payload: block.part(headerSize, headerSize+int64(e.size))}, nil

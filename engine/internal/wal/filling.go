@@ -1,11 +1,9 @@
 package wal
 
 import (
-	"encoding/binary"
 	"slices"
 	"sync"
 	"time"
-	"unsafe"
 
 	"github.com/millrace/millrace/stream"
 )
@@ -91,7 +89,7 @@ func (f *filling) take(v *view) error {
 	delta, arrival := -1, time.Time{}
 	checkAge := v.base < f.cutoff || v.base < c.since
 	for ; v.read < int(v.count); v.read++ {
-		r, err := decodeHead(payload[v.done:])
+		r, err := decodeRecord(payload[v.done:])
 		if err != nil {
 			return f.malformed(v, err)
 		}
@@ -145,56 +143,18 @@ func (f *filling) take(v *view) error {
 	return nil
 }
 
-// head is the fixed part of a record in a payload.
-type head struct {
-	data, key int // bytes
-	hash      int // bytes of the explicit hash key: 16, or 0
-	delta     uint16
-}
-
-func (h head) size() int { return recordHead + h.hash + h.key + h.data }
-
-func decodeHead(p []byte) (h head, err error) {
-	if len(p) < recordHead {
-		return h, errMalformed
-	}
-	le := binary.LittleEndian
-	w := le.Uint64(p)
-	h.data, h.key, h.delta = int(uint32(w)), int(w>>32&(hashFlag-1)), uint16(w>>48)
-	if w>>32&hashFlag != 0 {
-		h.hash = hashSize
-	}
-	if h.size() > len(p) {
-		return h, errMalformed
-	}
-	return h, nil
-}
-
-// split returns what lies in a record, without copying.
-func (h head) split(p []byte) (hash stream.Hash, key string, data []byte) {
-	at := recordHead
-	if h.hash > 0 {
-		hash = stream.Hash{Hi: binary.BigEndian.Uint64(p[at:]), Lo: binary.BigEndian.Uint64(p[at+8:])}
-		at += hashSize
-	}
-	// The string is a view: payloads are never written to once they can be read.
-	key = unsafe.String(unsafe.SliceData(p[at:]), h.key)
-	at += h.key
-	return hash, key, p[at : at+h.data : at+h.data]
-}
-
 // skipExpired reports that a part of a block has left retention unread, and
 // goes on behind that part.
 func (f *filling) skipExpired(v *view) error {
-	var r recordView
 	for ; v.read < int(v.count); v.read++ {
-		if err := decodeRecord(v.payload.bytes[v.done:], &r); err != nil {
+		r, err := decodeRecord(v.payload.bytes[v.done:])
+		if err != nil {
 			return f.malformed(v, err)
 		}
 		if v.base+int64(r.delta) >= f.cutoff {
 			break
 		}
-		v.done += r.size
+		v.done += r.size()
 	}
 	f.c.next = v.first + uint64(v.read)
 	return &Trimmed{f.c.next}
@@ -207,20 +167,8 @@ func (f *filling) malformed(v *view, err error) error {
 // lost takes note that a block cannot be read. It returns nil when the block is
 // not wanted any more: the next look at the index tells why.
 func (f *filling) lost(e entry, detail string) error {
-	c := f.c
-	g := Gap{
-		Range: Range{e.first, e.last()}, before: e.newest() + 1,
-		File: c.log.opt.FS.Path(segmentName(e.pos.gen())), Offset: e.pos.off(), Detail: detail, gen: e.pos.gen(),
-	}
-	c.block, c.stretch, f.entries = view{}, stretch{}, nil
-	c.sh.mu.Lock()
-	defer c.sh.mu.Unlock()
-	var now [1]entry
-	if c.sh.index.from(e.first, now[:0]); now[0] != e {
-		return nil
-	}
-	c.sh.addGapLocked(g)
-	return &Lost{g}
+	f.c.block, f.c.stretch, f.entries = view{}, stretch{}, nil
+	return f.c.log.damaged(f.c.sh, e, detail)
 }
 
 // refill looks up the blocks that follow. With an empty batch it may also say
