@@ -32,12 +32,22 @@ var goals = []goal{
 	{"… CPU ns a record", put(millraceRecycled, cpuPerRecord, singleKiB).only(), atMost(3500), "2900"},
 	{"one caller (1 KiB): p50 against a bare 4 KiB write + fdatasync, recycled file", put(millrace, latency("", 50), oneCaller).over(put(rawRecycled, latency("", 50), oneCaller)), atMost(1.2), "0.9"},
 	{"… rate against raft-wal", put(millrace, recordRate, oneCaller).over(put(raftWAL, recordRate, oneCaller)), atLeast(1), "1.2"},
-	{"4096 shards against 1, single records", put(millrace, recordRate, scaled(singleKiB, 4096)).over(put(millrace, recordRate, singleKiB)), atLeast(0.85), "0.93"},
-	{"… scattered batches", put(millrace, recordRate, scaled(batchKiB, 4096)).over(put(millrace, recordRate, batchKiB)), atLeast(0.55), "0.58"},
+	{"log alone, 4096 shards against 1, single records", put(millraceLog, recordRate, scaled(singleKiB, 4096)).over(put(millrace, recordRate, singleKiB)), atLeast(0.85), "0.93"},
+	{"… scattered batches", put(millraceLog, recordRate, scaled(batchKiB, 4096)).over(put(millrace, recordRate, batchKiB)), atLeast(0.55), "0.58"},
 	{"4096 shards, single records, against a file per shard", put(millrace, recordRate, scaled(singleKiB, 4096)).over(put(filesSynced, recordRate, scaled(singleKiB, 4096))), atLeast(10), "11.7"},
 	{"… scattered batches", put(millrace, recordRate, scaled(batchKiB, 4096)).over(put(filesSynced, recordRate, scaled(batchKiB, 4096))), atLeast(10), "17.5"},
 	{"not durable (1 KiB, 4 × 500) against Pebble NoSync", unsynced(millrace).over(unsynced(pebbleNoSync)), atLeast(5), "5.5"},
 	{"… against NATS default", unsynced(millrace).over(unsynced(natsDefault)), atLeast(10), "12.7"},
+	{"rewriting: share of the log's own rate, 256 × 1, 4096 shards", rewriting(recordRate, 0), atLeast(0.75), "0.89"},
+	{"… 16 × 500, 4096 shards", rewriting(recordRate, 1), atLeast(0.75), "0.69"},
+	{"… 16 × 500, 16 shards", rewriting(recordRate, 2), atLeast(0.75), ""},
+	{"… 4 × 500, 4096 shards", rewriting(recordRate, 3), atLeast(0.75), "0.72"},
+	{"rewriting: p99 against the log's own, 256 × 1, 4096 shards", rewriting(latency("", 99), 0), atMost(2), ""},
+	{"… 16 × 500, 4096 shards", rewriting(latency("", 99), 1), atMost(2), ""},
+	{"… 16 × 500, 16 shards", rewriting(latency("", 99), 2), atMost(2), ""},
+	{"… 4 × 500, 4096 shards", rewriting(latency("", 99), 3), atMost(2), "1.7"},
+	{"one cold shard of 4096: share of the disk's sequential bandwidth", oneShard(byShards).over(oneShard(rawColdRead)), atLeast(0.25), "0.26"},
+	{"… against the log as written", oneShard(byShards).over(oneShard(scattered)), atLeast(20), "32"},
 	{"warm catch-up (1 KiB, 1 shard, checksums), MB/s", caughtUp(fromPageCache, byteRate).only(), atLeast(4000), "6500"},
 	{"… against NATS ordered consumer", caughtUp(fromPageCache, recordRate).over(caughtUp(natsOrdered, recordRate)), atLeast(10), "24"},
 	{"put → processor, durable, closed loop: p50 above the put's own, µs", delay(processed, 50, engine.Durable, closedLoop).minus(delay(answered, 50, engine.Durable, closedLoop)), atMost(60), "52"},
@@ -49,6 +59,7 @@ var goals = []goal{
 	{"worker path (100 B): records/s and core, 1 shard", worked(perCore, paths[0]).only(), atLeast(5e6), ""},
 	{"… 16 shards", worked(perCore, paths[1]).only(), atLeast(5e6), ""},
 	{"… 256 shards", worked(perCore, paths[2]).only(), atLeast(5e6), ""},
+	{"… 256 shards, rewritten", quantity{"path", rewrittenPathCase(rewrittenPaths[0]), wholeWorker, perCore}.only(), atLeast(5e6), ""},
 	{"… allocations a record, 1 shard", worked(allocs, paths[0]).only(), atMost(0.01), ""},
 	{"… 256 shards", worked(allocs, paths[2]).only(), atMost(0.01), ""},
 	{"opening with 256 MiB of log, cold, s", recovered(openCold, openTime, 0).only(), atMost(1), "0.5 to 1.1"},
@@ -70,6 +81,14 @@ func scaled(l load, shards int) load {
 func put(who, figure string, l load) quantity { return quantity{"put", durable(l), who, figure} }
 
 func unsynced(who string) quantity { return quantity{"put", relaxed(putRelaxed), who, recordRate} }
+
+// rewriting compares an engine that rewrites its log with one that does not.
+func rewriting(figure string, which int) expression {
+	name := durable(rewrittenLoads[which])
+	return quantity{"rewrite", name, millrace, figure}.over(quantity{"rewrite", name, millraceLog, figure})
+}
+
+func oneShard(who string) quantity { return quantity{"read", oneCold, who, byteRate} }
 
 func caughtUp(who, figure string) quantity {
 	return quantity{"read", catchUp(catchUps[0]), who, figure}

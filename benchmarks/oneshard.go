@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	mrand "math/rand/v2"
+	"path/filepath"
 	"time"
 
 	"github.com/millrace/millrace/benchmarks/internal/disk"
@@ -16,6 +17,7 @@ import (
 const (
 	oneCold     = "one cold shard of 4096, 1 KiB"
 	allWarm     = "all of 4096 shards, warm, 1 KiB"
+	byShards    = "Millrace, rewritten"
 	scattered   = "Millrace, log as written"
 	rawColdRead = "bare disk, cold, pread 1 MiB + CRC32C"
 )
@@ -40,39 +42,45 @@ func (b *bench) runOneShard(ctx context.Context) (err error) {
 		return err
 	}
 	defer done()
-	m, n, err := filled(ctx, dir, engine.Config{}, l, b.amount(manyBytes))
+	asWritten, together := filepath.Join(dir, "log"), filepath.Join(dir, "rewritten")
+	log, n, err := filled(ctx, asWritten, logAlone, l, b.amount(manyBytes))
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, m.Close()) }()
-	if err := b.compare(ctx, oneCold,
-		contender{scattered, func(ctx context.Context, _ string) (figures, error) {
+	defer func() { err = errors.Join(err, log.Close()) }()
+	chunks, _, err := b.rewritten(ctx, together, engine.Config{}, l, b.amount(manyBytes))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, chunks.Close()) }()
+
+	cold := func(who string, m *logs.Millrace) contender {
+		return contender{who, func(ctx context.Context, _ string) (figures, error) {
 			return b.coldShards(ctx, m, dir, l.size, n/l.shards)
-		}},
-		contender{rawColdRead, func(context.Context, string) (figures, error) {
-			if _, err := disk.DropCaches(dir); err != nil {
+		}}
+	}
+	warm := func(who string, m *logs.Millrace, files string) contender {
+		return contender{who, func(ctx context.Context, _ string) (figures, error) {
+			if _, err := disk.ReadAll(files, wholeStream); err != nil { // into the page cache
 				return nil, err
 			}
-			begin := time.Now()
-			bytes, err := disk.ReadAll(dir, int64(n*l.size)/2)
-			return figures{byteRate: float64(bytes) / 1e6 / time.Since(begin).Seconds()}, err
-		}},
-	); err != nil {
-		return err
-	}
-	if _, err := disk.ReadAll(dir, wholeStream); err != nil { // into the page cache
-		return err
-	}
-	return b.compare(ctx, allWarm,
-		contender{scattered, func(ctx context.Context, _ string) (figures, error) {
 			return b.again(ctx, n, l.size, func(ctx context.Context) error { _, err := readAll(ctx, m.Stream, n); return err })
-		}},
-		contender{rawRead, func(context.Context, string) (figures, error) {
-			begin := time.Now()
-			bytes, err := disk.ReadAll(dir, int64(n*l.size))
-			return figures{byteRate: float64(bytes) / 1e6 / time.Since(begin).Seconds()}, err
-		}},
-	)
+		}}
+	}
+	if err := b.compare(ctx, oneCold, cold(byShards, chunks), cold(scattered, log), contender{rawColdRead, func(context.Context, string) (figures, error) {
+		if _, err := disk.DropCaches(dir); err != nil {
+			return nil, err
+		}
+		return rawReading(asWritten, int64(n*l.size)/2, l.size)
+	}}); err != nil {
+		return err
+	}
+	return b.compare(ctx, allWarm, warm(byShards, chunks, together), warm(scattered, log, asWritten), contender{rawRead, func(context.Context, string) (figures, error) {
+		if _, err := disk.ReadAll(asWritten, wholeStream); err != nil {
+			return nil, err
+		}
+		return rawReading(asWritten, int64(n*l.size), l.size)
+	}})
 }
 
 // coldShards reads some shards at random, one at a time, each from the disk.

@@ -50,32 +50,51 @@ func pathCase(l load) string {
 }
 
 func runPath(ctx context.Context, b *bench) error {
+	b.note("Without \"rewritten\" the log is as it was written, blocks of all shards mixed; with it, each shard's lie together.")
 	b.note("%d MiB, put in batches of 500 by 8 callers, or one by one by 64. Wall time is from the first record to the last.", b.amount(pathBytes)>>20)
 	cases := paths
 	if b.quick {
 		cases = cases[1:2]
 	}
 	for _, l := range cases {
-		if err := b.pathCase(ctx, l); err != nil {
+		if err := b.path(ctx, pathCase(l), l, func(dir string) (*logs.Millrace, int, error) {
+			return filled(ctx, dir, logAlone, l, b.amount(pathBytes))
+		}); err != nil {
+			return err
+		}
+	}
+	for _, l := range rewrittenPaths {
+		if b.quick {
+			l.shards = 16
+		}
+		if err := b.path(ctx, rewrittenPathCase(l), l, func(dir string) (*logs.Millrace, int, error) {
+			return b.rewritten(ctx, dir, engine.Config{}, l, b.amount(pathBytes))
+		}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (b *bench) pathCase(ctx context.Context, l load) (err error) {
+// path measures what open gives.
+func (b *bench) path(ctx context.Context, name string, l load, open func(dir string) (*logs.Millrace, int, error)) (err error) {
 	dir, done, err := b.temp()
 	if err != nil {
 		return err
 	}
 	defer done()
-	m, n, err := filled(ctx, filepath.Join(dir, "engine"), engine.Config{}, l, b.amount(pathBytes))
+	m, n, err := open(filepath.Join(dir, "engine"))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
-	return b.compare(ctx, pathCase(l), b.pathContenders(m.Stream, n, l.shards, filepath.Join(dir, "leases.db"))...)
+	return b.compare(ctx, name, b.pathContenders(m.Stream, n, l.shards, filepath.Join(dir, "leases.db"))...)
 }
+
+// rewrittenPaths are those of the paths that are measured after the rewrite, too.
+var rewrittenPaths = []load{paths[2], paths[6]}
+
+func rewrittenPathCase(l load) string { return pathCase(l) + ", rewritten" }
 
 func (b *bench) pathContenders(s *engine.Stream, n, shards int, leases string) []contender {
 	takes := func(take func(ctx context.Context) (usage, error)) func(context.Context, string) (figures, error) {

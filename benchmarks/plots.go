@@ -67,9 +67,12 @@ func shardsChart(rs results, l load, title string) svg.Chart {
 	for _, n := range shards {
 		c.Ticks = append(c.Ticks, svg.Tick{At: math.Log2(float64(n)), Name: strconv.Itoa(n)})
 	}
-	for _, who := range []string{millrace, filesSynced, filesSyncfs, pebbleSync, raftWAL, natsAlways} {
+	for _, who := range []string{millrace, millraceLog, filesSynced, filesSyncfs, pebbleSync, raftWAL, natsAlways} {
 		line := svg.Line{Name: who, Main: who == millrace}
 		for i, n := range shards {
+			if who == millraceLog && n == 1 {
+				continue // as large blocks are not rewritten, it is the same there
+			}
 			if v := put(who, recordRate, scaled(l, n)).only()(rs); len(v) > 0 {
 				line.Points = append(line.Points, svg.Point{X: c.Ticks[i].At, Y: spreadOf(v).median})
 			}

@@ -14,6 +14,7 @@ import (
 const (
 	millrace         = "Millrace"
 	millraceRecycled = "Millrace, recycled files"
+	millraceLog      = "Millrace, log alone"
 	raftWAL          = "raft-wal + group commit"
 	pebbleSync       = "Pebble, Sync"
 	pebbleNoSync     = "Pebble, NoSync"
@@ -48,6 +49,7 @@ func relaxed(l load) string { return "not durable, " + l.String() }
 func runPut(ctx context.Context, b *bench) error {
 	b.note("A load is record size, callers × records of each put, shards. Loads run %v after a warm-up, on a new directory each round.", b.lasts(putLasts))
 	b.note("%q has its log files from retention, which is running, as in a log that is older than its retention; %q begins with none.", millraceRecycled, millrace)
+	b.note("%q does not rewrite its log by shards in the background, which the others do when their blocks are small; see `rewrite`.", millraceLog)
 	b.note("The bare disk writes, with one thread and one fdatasync each, groups of half of what the load has in flight.")
 	singles, batches, shards := putSingles, putBatches, putScaling
 	if b.quick {
@@ -77,6 +79,7 @@ func runPut(ctx context.Context, b *bench) error {
 			l.shards = n
 			who := []contender{
 				b.putTo(millrace, l, openMillrace(engine.Config{}, n)),
+				b.putTo(millraceLog, l, openMillrace(logAlone, n)),
 				b.putTo(filesSynced, l, openFiles(n, false)),
 				b.putTo(filesSyncfs, l, openFiles(n, true)),
 				b.putTo(pebbleSync, l, openPebble(true)),
@@ -163,6 +166,9 @@ func rawSize(kind disk.Kind) int64 {
 	return 4 << 30
 }
 
+// logAlone is an engine that does nothing with its log but write it.
+var logAlone = engine.Config{ChunkBytes: -1}
+
 func openMillrace(cfg engine.Config, shards int) opener {
 	return func(ctx context.Context, dir string) (logs.Log, error) {
 		return logs.OpenMillrace(ctx, dir, cfg, engine.StreamConfig{Shards: shards})
@@ -173,7 +179,7 @@ func openMillrace(cfg engine.Config, shards int) opener {
 // log goes round over files that it has written before.
 func openRecycled(shards int) opener {
 	return func(ctx context.Context, dir string) (logs.Log, error) {
-		return logs.OpenMillrace(ctx, dir, engine.Config{MinRetention: 100 * time.Millisecond},
+		return logs.OpenMillrace(ctx, dir, engine.Config{MinRetention: 100 * time.Millisecond, ChunkBytes: -1},
 			engine.StreamConfig{Shards: shards, Retention: 300 * time.Millisecond})
 	}
 }

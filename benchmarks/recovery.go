@@ -45,7 +45,7 @@ func recoveryCase(l load, bytes int64) string {
 
 func runRecovery(ctx context.Context, b *bench) error {
 	for _, l := range unwrittenLogs {
-		if err := b.recoveryCase(ctx, l, int64(b.amount(unwrittenBytes)), engine.Config{}); err != nil {
+		if err := b.recoveryCase(ctx, l, int64(b.amount(unwrittenBytes)), logAlone); err != nil {
 			return err
 		}
 	}

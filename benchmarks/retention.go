@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"time"
-
-	"github.com/millrace/millrace/engine"
 )
 
 var retentionBenchmark = benchmark{
@@ -25,24 +23,18 @@ var disturbed = []load{{256, 1, 1024, 16}, {16, 500, 1024, 16}}
 
 // runRetention compares a log that grows with one that goes round.
 func runRetention(ctx context.Context, b *bench) error {
-	b.note("Loads run %v. Files of expired records are written again, which a disk likes better than new ones.", b.lasts(loadLasts))
+	b.note("Loads run %v. Files of expired records are written again, which a disk likes better than new ones. Neither rewrites its log by shards.", b.lasts(loadLasts))
 	loads := disturbed
 	if b.quick {
 		loads = loads[1:]
 	}
 	for _, l := range loads {
 		if err := b.compare(ctx, durable(l),
-			b.loaded(retentionOff, l, openMillrace(engine.Config{}, l.shards)),
-			b.loaded(retentionOn, l, openRecycled(l.shards)),
+			b.timed(retentionOff, l, openMillrace(logAlone, l.shards), recycledWarms, loadLasts),
+			b.timed(retentionOn, l, openRecycled(l.shards), recycledWarms, loadLasts),
 		); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// loaded is a contender under a load that lasts long enough for what goes on in
-// the background to be met.
-func (b *bench) loaded(who string, l load, open opener) contender {
-	return b.timed(who, l, open, recycledWarms, loadLasts)
 }

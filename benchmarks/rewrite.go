@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/millrace/millrace/benchmarks/internal/logs"
+	"github.com/millrace/millrace/engine"
+)
+
+var rewriteBenchmark = benchmark{
+	name:    "rewrite",
+	about:   "durable puts while the log is rewritten by shards in the background, against the log alone",
+	columns: []string{recordRate, latency("", 50), latency("", 99), latency("", 99.9), cpuPerRecord, rewrittenBytes},
+	run:     runRewrite,
+}
+
+// rewrittenBytes is what was written a second time by the end of a load.
+const rewrittenBytes = "rewritten MB"
+
+const (
+	rewriteWarms = 1500 * time.Millisecond // until there is enough to rewrite
+	rewriteLasts = 3 * time.Second
+)
+
+// rewrittenLoads scatter small blocks of many shards over the log.
+var rewrittenLoads = []load{{256, 1, 1024, 4096}, {16, 500, 1024, 4096}, {16, 500, 1024, 16}, {4, 500, 1024, 4096}}
+
+func runRewrite(ctx context.Context, b *bench) error {
+	b.note("Loads run %v after %v, by which time the rewrite is under way.", b.lasts(rewriteLasts), b.lasts(rewriteWarms))
+	loads, on := rewrittenLoads, engine.Config{}
+	if b.quick { // so little must be rewritten, too
+		loads, on.SegmentBytes, on.ChunkBytes = loads[1:2], 1<<20, 2<<20
+	}
+	for _, l := range loads {
+		if err := b.compare(ctx, durable(l),
+			b.timed(millraceLog, l, openMillrace(logAlone, l.shards), rewriteWarms, rewriteLasts),
+			b.rewriting(l, on),
+		); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rewriting is a contender that says how much was rewritten.
+func (b *bench) rewriting(l load, cfg engine.Config) contender {
+	return contender{millrace, func(ctx context.Context, dir string) (figures, error) {
+		f, err := b.timed(millrace, l, openMillrace(cfg, l.shards), rewriteWarms, rewriteLasts).round(ctx, dir)
+		if err != nil {
+			return nil, err
+		}
+		f[rewrittenBytes] = 0
+		chunks, err := filepath.Glob(filepath.Join(dir, "*.chunk"))
+		for _, name := range chunks {
+			if info, err := os.Stat(name); err == nil {
+				f[rewrittenBytes] += float64(info.Size()) / 1e6
+			}
+		}
+		return f, err
+	}}
+}
+
+// rewritten fills a new engine in dir like filled, and sees to it that the log
+// is rewritten by shards.
+func (b *bench) rewritten(ctx context.Context, dir string, cfg engine.Config, l load, total int) (m *logs.Millrace, n int, err error) {
+	if b.quick {
+		cfg.SegmentBytes, cfg.ChunkBytes = 1<<20, 2<<20
+	}
+	filling := cfg
+	filling.Durability = engine.LoseOnPowerFailure
+	if m, err = logs.OpenMillrace(ctx, dir, filling, engine.StreamConfig{Shards: l.shards}); err != nil {
+		return nil, 0, err
+	}
+	n, err = fill(ctx, m, l, total)
+	if err == nil {
+		err = pushOut(ctx, m, dir)
+	}
+	if err = errors.Join(err, m.Close()); err != nil {
+		return nil, 0, err
+	}
+	m, err = logs.OpenMillrace(ctx, dir, cfg, engine.StreamConfig{})
+	return m, n, err
+}
+
+// pushOut appends to another stream until every file that the log has now is
+// rewritten: how fast that is done depends on how fast the log grows. The other
+// stream has one shard and comes in large blocks, which need no rewriting.
+func pushOut(ctx context.Context, m *logs.Millrace, dir string) error {
+	before, err := logFiles(dir)
+	if err != nil {
+		return err
+	}
+	if len(before) > 0 {
+		before = before[:len(before)-1] // is empty, and ready for use
+	}
+	other, err := m.Engine.CreateStream(ctx, "filler", engine.StreamConfig{})
+	if err != nil {
+		return err
+	}
+	const atOnce, most = 16 << 20, 8 << 30
+	filler := &logs.Millrace{Engine: m.Engine, Stream: other}
+	for pushed := 0; ; pushed += atOnce {
+		now, err := logFiles(dir)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(now, func(name string) bool { return slices.Contains(before, name) }) {
+			return nil
+		}
+		if pushed > most {
+			return fmt.Errorf("the log is not rewritten: %d files are left of %d", len(now), len(before))
+		}
+		if _, err := fill(ctx, filler, load{1, 500, 1024, 1}, atOnce); err != nil {
+			return err
+		}
+	}
+}
+
+// logFiles are the names of the log's files, in order.
+func logFiles(dir string) ([]string, error) { return filepath.Glob(filepath.Join(dir, "*.log")) }
