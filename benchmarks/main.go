@@ -48,7 +48,7 @@ func main() {
 	name := flag.String("run", "", "the benchmark to run; several by commas; all of them by \"all\"")
 	asJSON := flag.Bool("json", false, "print results as JSON, one object a benchmark, in place of tables")
 	dir := flag.String("dir", "", "where data goes; it should be on the disk to be measured (default: a temporary directory, removed at the end)")
-	rounds := flag.Int("rounds", 0, "rounds of each figure (default: 5; with -quick, 1)")
+	rounds := flag.Int("rounds", 0, "rounds of each figure (default: 3; with -quick, 1)")
 	quick := flag.Bool("quick", false, "small and fast, for a look whether it works")
 	out := flag.String("out", "", "where each benchmark's results are saved as JSON (default: nowhere; for -report and -plot, results)")
 	report := flag.Bool("report", false, "write the tables of README.md from saved results")
@@ -97,7 +97,7 @@ func run(ctx context.Context, out io.Writer, name string, asJSON bool, save stri
 	case o.rounds == 0 && o.quick:
 		o.rounds = 1
 	case o.rounds == 0:
-		o.rounds = 5
+		o.rounds = 3
 	}
 	if o.dir == "" {
 		temp, err := os.MkdirTemp("", "millrace-bench-")
