@@ -28,6 +28,9 @@ type Rewriter struct {
 	blocks []entry
 	pieces []piece
 	buf    []byte
+	step   [collectStep]entry
+
+	free bool // held back by nothing: for tests
 }
 
 // NewRewriter returns the log's rewriter.
@@ -121,7 +124,7 @@ func (l *Log) hold() (first uint64, n int) {
 }
 
 // collectStep is how many blocks are taken from an index with its lock held.
-const collectStep = 4096
+const collectStep = 1024
 
 // collect gathers the blocks of n segments by class, shard and counter.
 func (r *Rewriter) collect(first uint64, n int, class func(uint64) uint64) ([]part, []tally) {
@@ -137,7 +140,7 @@ func (r *Rewriter) collect(first uint64, n int, class func(uint64) uint64) ([]pa
 	for i := range parts {
 		p := &parts[i]
 		p.from = len(r.blocks)
-		r.blocks = p.sh.blocksThrough(first+uint64(n)-1, r.blocks)
+		r.blocks = p.sh.blocksThrough(first+uint64(n)-1, r.blocks, r.step[:0])
 		p.to = len(r.blocks)
 		for j := p.from; j < p.to; j++ {
 			e := &r.blocks[j]
@@ -147,22 +150,23 @@ func (r *Rewriter) collect(first uint64, n int, class func(uint64) uint64) ([]pa
 	return parts, segs
 }
 
-// blocksThrough appends to dst the shard's blocks in the log, up to a generation.
-func (s *Shard) blocksThrough(gen uint64, dst []entry) []entry {
+// blocksThrough appends to dst the shard's blocks in the log, up to a
+// generation; step is memory to do it with.
+func (s *Shard) blocksThrough(gen uint64, dst, step []entry) []entry {
 	for next := uint64(0); ; {
-		dst = slices.Grow(dst, collectStep)
-		at := len(dst)
 		s.mu.Lock()
-		dst = s.index.recent.from(next, dst[:at:at+collectStep])
+		step = s.index.recent.from(next, step[:0])
 		s.mu.Unlock()
-		got := len(dst) - at
-		for len(dst) > at && dst[len(dst)-1].pos.gen() > gen {
-			dst = dst[:len(dst)-1]
+		for i := range step {
+			if step[i].pos.gen() > gen {
+				return append(dst, step[:i]...)
+			}
 		}
-		if len(dst)-at < collectStep || got == 0 {
+		dst = append(dst, step...)
+		if len(step) < cap(step) {
 			return dst
 		}
-		next = dst[len(dst)-1].last() + 1
+		next = step[len(step)-1].last() + 1
 	}
 }
 

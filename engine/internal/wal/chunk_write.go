@@ -23,7 +23,7 @@ const (
 func (r *Rewriter) write(ctx context.Context, w *Rewrite) error {
 	l := w.l
 	old := l.Files()
-	pace := l.newPacer()
+	pace := l.newPacer(r.free)
 	if err := r.read(ctx, old.First, w, pace); err != nil {
 		return err
 	}
