@@ -191,9 +191,6 @@ func (s *session) fuse(ctx context.Context) {
 func (s *session) burn() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.cfg.hooks.immortal {
-		return time.Hour
-	}
 	now := time.Now()
 	expires := s.right.expires()
 	if !now.Before(expires) && !s.lapsed {

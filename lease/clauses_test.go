@@ -31,7 +31,7 @@ func saved(n uint64) checkpoint.State { return checkpoint.State{Position: after(
 // holdOne returns a worker that holds one lease.
 func holdOne(t *testing.T, p *puppet) (*actor, string, Hold) {
 	t.Helper()
-	a := newActor(t, "a", p, hooks{})
+	a := newActor(t, "a", p)
 	key := owned(t, p.Store, a.me, "1")[0]
 	if _, err := a.pollOnce(a.life); err != nil {
 		t.Fatal(err)
@@ -161,13 +161,13 @@ func TestABeatOnAFencedOrAbsentRowFailsAndNeverCreatesIt(t *testing.T) {
 
 func TestMembersAreReadAfterTheLeases(t *testing.T) {
 	in(func(t *testing.T) {
-		s := setStage(t, hooks{})
+		s := setStage(t)
 		// Between the two reads a new worker joins and takes a lease that was
 		// nobody's when the leader read it.
 		s.leads.afterMembers = func() {}
 		var joined *actor
 		counting := &orderedStore{puppet: s.leads, between: func() {
-			joined = newActor(t, "late", s.store, hooks{})
+			joined = newActor(t, "late", s.store)
 			l := row(t, s.store, s.keys[0])
 			if _, err := s.store.Swap(t.Context(), l, Taken(Assigned(l, joined.me), joined.me)); err != nil {
 				t.Error(err)
@@ -211,7 +211,7 @@ func (o *orderedStore) Members(ctx context.Context) ([]Member, error) {
 
 func TestADrainsDeadlineIsFixedWhenItIsLearnedAndNeverExtended(t *testing.T) {
 	in(func(t *testing.T) {
-		s := setStage(t, hooks{})
+		s := setStage(t)
 		s.take(t)
 		began := time.Now()
 		var learned time.Time
@@ -254,7 +254,7 @@ func TestADrainsDeadlineIsFixedWhenItIsLearnedAndNeverExtended(t *testing.T) {
 
 func TestAnUnreadBumpEndsTheRightWithTheHandoffTimeout(t *testing.T) {
 	in(func(t *testing.T) {
-		s := setStage(t, hooks{})
+		s := setStage(t)
 		s.take(t)
 		s.as.afterRead = func() {}
 		m, _ := memberRow(t, s.store, s.a.me)
@@ -280,7 +280,7 @@ func TestAnUnreadBumpEndsTheRightWithTheHandoffTimeout(t *testing.T) {
 
 func TestANewLeaderBumpsAgainAndStartsItsOwnTime(t *testing.T) {
 	in(func(t *testing.T) {
-		s := setStage(t, hooks{})
+		s := setStage(t)
 		s.take(t)
 		if err := s.leader.pass(t.Context()); err != nil {
 			t.Fatal(err)
@@ -374,7 +374,7 @@ func TestATakeWithoutAnAnswerIsReadBack(t *testing.T) {
 			}
 			return nil
 		}
-		a := newActor(t, "a", p, hooks{})
+		a := newActor(t, "a", p)
 		key := owned(t, p.Store, a.me, "1")[0]
 		if _, err := a.pollOnce(a.life); err != nil {
 			t.Fatal(err)
@@ -428,7 +428,7 @@ func TestACheckpointNeverGoesBack(t *testing.T) {
 func TestALeaderThatDiesBeforeItTellsLeavesNoShardIdle(t *testing.T) {
 	in(func(t *testing.T) {
 		p := &puppet{Store: NewMemory()}
-		a := newActor(t, "a", p, hooks{})
+		a := newActor(t, "a", p)
 		polling, stop := context.WithCancel(a.life)
 		ended := make(chan struct{})
 		go func() { a.poll(polling); close(ended) }()
@@ -449,7 +449,7 @@ func TestALeaderThatDiesBeforeItTellsLeavesNoShardIdle(t *testing.T) {
 func TestALeaseThatWasNeverHeldIsLetGoAtOnce(t *testing.T) {
 	in(func(t *testing.T) {
 		p := &puppet{Store: NewMemory()}
-		a := newActor(t, "a", p, hooks{})
+		a := newActor(t, "a", p)
 		key := owned(t, p.Store, a.me, "1")[0]
 		l := row(t, p.Store, key)
 		if _, err := p.Store.Swap(t.Context(), l, HandedOff(l, "b#1")); err != nil {
@@ -467,7 +467,7 @@ func TestALeaseThatWasNeverHeldIsLetGoAtOnce(t *testing.T) {
 func TestTheNewOwnerWaitsForTheFormerOne(t *testing.T) {
 	in(func(t *testing.T) {
 		p := &puppet{Store: NewMemory()}
-		b := newActor(t, "b", p, hooks{})
+		b := newActor(t, "b", p)
 		key := owned(t, p.Store, "a#1", "1")[0]
 		l := row(t, p.Store, key)
 		l, err := p.Store.Swap(t.Context(), l, HandedOff(l, b.me))

@@ -69,8 +69,6 @@ type Config struct {
 	// starts of one worker name must never share one. It is for simulations
 	// that are to take the same course again. Default: 0, a random one.
 	Seed uint64
-
-	hooks hooks // set by tests alone
 }
 
 // DefaultWorker is the name of a worker that was given none: host name and
@@ -159,19 +157,3 @@ const (
 	// incarnation, or empty when nobody leads; its Beats are moved by the leader.
 	leaderKey = reserved + "leader"
 )
-
-// hooks switch off single safety mechanisms, so that tests can show that each
-// is needed and that its absence is noticed. The zero value switches off none.
-type hooks struct {
-	unguarded     bool // write checkpoints over whatever the row says
-	immortal      bool // never stop by the own clock
-	trustUnknown  bool // take a write without an answer for a success
-	orphan        bool // begin children before their parents have ended
-	seizeUnfenced bool // move the leases of a silent worker without fencing it
-	bumpFirst     bool // announce a change before it is made
-	forceEarly    bool // count the time of a handoff without an acknowledged bump
-	applyLate     bool // record the revision seen after a re-read, not before it
-	forgetPending bool // leave pending takes out of re-reads
-	skipHandoff   bool // take leases from live owners without asking
-	deafOwners    bool // never poll for leases that were given
-}

@@ -97,9 +97,7 @@ func (h *held) write(ctx context.Context, what string, last bool, change func(Le
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	if !h.s.cfg.hooks.unguarded {
-		defer context.AfterFunc(h.ctx, func() { cancel(context.Cause(h.ctx)) })()
-	}
+	defer context.AfterFunc(h.ctx, func() { cancel(context.Cause(h.ctx)) })()
 	for pause := h.s.retry(h.dice); ; {
 		base, err := h.base()
 		if err != nil {
@@ -153,13 +151,11 @@ func (h *held) base() (Lease, error) {
 	defer h.s.mu.Unlock()
 	cause := context.Cause(h.ctx)
 	switch {
-	case h.s.cfg.hooks.unguarded && h.row.Key != "":
-		return h.row, nil
 	case errors.Is(cause, checkpoint.ErrLeaseLost):
 		return Lease{}, cause
 	case h.done || cause != nil:
 		return Lease{}, fmt.Errorf("it was given up before: %w", checkpoint.ErrLeaseLost)
-	case !time.Now().Before(h.s.right.expires()) && !h.s.cfg.hooks.immortal:
+	case !time.Now().Before(h.s.right.expires()):
 		// The fuse is about to burn; it must not be outrun.
 		return Lease{}, ErrExpired
 	case !h.drainBy.IsZero() && !time.Now().Before(h.drainBy):
@@ -216,10 +212,6 @@ func (h *held) learn(row Lease) {
 	if row.Key == "" {
 		h.row = row
 		h.lose()
-		return
-	}
-	if h.s.cfg.hooks.unguarded {
-		h.row = row
 		return
 	}
 	h.observe(row)
@@ -279,9 +271,6 @@ func (s *session) swap(ctx context.Context, base, next Lease) (row Lease, known 
 		return row, true, nil
 	case errors.Is(err, ErrConflict):
 		return row, true, err
-	case s.cfg.hooks.trustUnknown:
-		next.Counter = base.Counter + 1
-		return next, true, nil
 	}
 	reading, cancel := s.call(ctx)
 	defer cancel()

@@ -80,7 +80,7 @@ func untilDrained(ctx context.Context, h Hold) error {
 func TestAStreamThatHangsDoesNotKeepTheDeadInOffice(t *testing.T) {
 	in(func(t *testing.T) {
 		store := NewMemory()
-		dead := newActor(t, "dead", store, hooks{}) // never beats again
+		dead := newActor(t, "dead", store) // never beats again
 		key := owned(t, store, dead.me, "1")[0]
 		var took atomic.Bool
 		p := &puppet{Store: store, afterSwap: func(l Lease) error {
@@ -273,7 +273,7 @@ func TestATermIsNeverBegunTwice(t *testing.T) {
 
 func TestAForcedHandoffEndsTheTermThoughACheckpointCameBetween(t *testing.T) {
 	in(func(t *testing.T) {
-		s := setStage(t, hooks{})
+		s := setStage(t)
 		s.take(t)
 		l := row(t, s.store, s.keys[0])
 		old, err := s.store.Swap(t.Context(), l, HandedOff(l, s.b.me))

@@ -67,11 +67,6 @@ func (l *leader) pass(ctx context.Context) error {
 	l.handoffs.keep(leases)
 
 	moves := l.decide(members, leases)
-	if l.cfg.hooks.bumpFirst {
-		l.bumpAll(ctx, members, moves, nil)
-		l.apply(ctx, moves)
-		return context.Cause(ctx)
-	}
 	written := l.apply(ctx, moves)
 	l.bumpAll(ctx, members, written, leases)
 	return context.Cause(ctx)
@@ -225,10 +220,6 @@ func (l *leader) fence(ctx context.Context, members []Member) []Member {
 		if m.Fenced || m.Incarnation == l.me || !l.members.dead(m.Incarnation) {
 			return
 		}
-		if l.cfg.hooks.seizeUnfenced {
-			members[i].Fenced = true
-			return
-		}
 		next := m
 		next.Fenced = true
 		row, err := l.swapMember(ctx, m, next)
@@ -249,9 +240,6 @@ func (l *leader) bury(ctx context.Context, members []Member, leases []Lease) {
 		if !leases[i].Finished() {
 			named[leases[i].Owner], named[leases[i].CheckpointOwner] = true, true
 		}
-	}
-	if l.cfg.hooks.seizeUnfenced {
-		return
 	}
 	l.parallel(len(members), func(i int) {
 		if m := members[i]; m.Fenced && !named[m.Incarnation] {
@@ -276,9 +264,6 @@ func (l *leader) decide(members []Member, leases []Lease) []change {
 		if row.CheckpointOwner == "" || row.Finished() {
 			continue
 		}
-		if l.cfg.hooks.forceEarly {
-			l.handoffs.acknowledged(row, time.Now().Add(-l.cfg.HandoffTimeout/2))
-		}
 		if !in[row.CheckpointOwner] || l.handoffs.due(row, time.Now()) {
 			view.Leases[i] = Forced(view.Leases[i])
 			changes[row.Key] = change{row, Forced(row)}
@@ -299,7 +284,7 @@ func (l *leader) decide(members []Member, leases []Lease) []change {
 			c = change{row, row}
 		}
 		// A live owner is asked to let go, unless it was told to already.
-		if in[c.next.Owner] && !l.cfg.hooks.skipHandoff {
+		if in[c.next.Owner] {
 			c.next = HandedOff(c.next, owner)
 		} else {
 			c.next = Assigned(c.next, owner)
@@ -327,11 +312,6 @@ func (l *leader) view(members []Member, leases []Lease) View {
 		}
 	}
 	steady, unknown, settled := l.calm.look(time.Now(), leases, open)
-	if l.cfg.hooks.orphan {
-		for i := range steady {
-			steady[i].Parents = nil
-		}
-	}
 	return View{
 		Leases: steady, Unknown: unknown, Members: members, Stale: stale,
 		Unsettled: !settled, Threshold: l.cfg.BalanceThreshold,

@@ -70,9 +70,6 @@ func (s *session) reread(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.cfg.hooks.applyLate {
-		reading = s.right.read()
-	}
 	s.right.apply(reading)
 	if s.right.stale() {
 		kick(s.pollNow)
@@ -85,10 +82,7 @@ func (s *session) reread(ctx context.Context) error {
 // those whose take is pending. The caller holds mu.
 func (s *session) occupied() []string {
 	keys := make([]string, 0, len(s.slots))
-	for key, h := range s.slots {
-		if h.term == 0 && s.cfg.hooks.forgetPending {
-			continue
-		}
+	for key := range s.slots {
 		keys = append(keys, key)
 	}
 	slices.Sort(keys)
@@ -141,7 +135,7 @@ func (s *session) sort(ctx context.Context, owned []Lease) (stray []Lease, await
 		case row.CheckpointOwner != "":
 			s.waiting[row.Key] = "for " + row.CheckpointOwner + " to let go"
 			awaiting = true
-		case !s.cfg.hooks.deafOwners:
+		default:
 			s.occupy(ctx, row)
 		}
 	}

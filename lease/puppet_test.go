@@ -13,7 +13,7 @@ import (
 )
 
 // puppet is a store whose every call a test can hold up, follow or refuse. The
-// zero hooks let it through.
+// zero functions let it through.
 type puppet struct {
 	Store
 	beforeSwap       func(old, next Lease) error
@@ -133,9 +133,9 @@ const (
 
 // newActor joins a worker. Its holds go on until they are cancelled, whatever
 // they are asked.
-func newActor(t *testing.T, name string, store Store, h hooks) *actor {
+func newActor(t *testing.T, name string, store Store) *actor {
 	t.Helper()
-	return newActorWith(t, Config{Worker: name, Store: store, hooks: h}, nil)
+	return newActorWith(t, Config{Worker: name, Store: store}, nil)
 }
 
 func newActorWith(t *testing.T, cfg Config, hold HoldFunc) *actor {

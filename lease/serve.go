@@ -108,7 +108,7 @@ func (s *session) begin(h *held) bool {
 // finished. Rows are created after those of their parents, and retired after
 // those of their children have begun, so a parent without a row is no reason.
 func (s *session) mustWait(ctx context.Context, l Lease) string {
-	if len(l.Parents) == 0 || l.Begun() || s.cfg.hooks.orphan {
+	if len(l.Parents) == 0 || l.Begun() {
 		return ""
 	}
 	keys := make([]string, len(l.Parents))

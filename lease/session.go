@@ -203,9 +203,6 @@ func (s *session) inOrder() []*held {
 // fresh reports whether the worker may begin anything at this moment. The
 // caller holds mu.
 func (s *session) fresh() bool {
-	if s.cfg.hooks.immortal {
-		return !s.isOut
-	}
 	return !s.isOut && !s.lapsed && time.Now().Before(s.right.expires())
 }
 

@@ -20,7 +20,6 @@ import (
 // wrong. Its holds do nothing but count; the checker watches.
 type sim struct {
 	seed   uint64
-	hooks  lease.Hooks
 	log    *slog.Logger
 	stream *script
 	store  *check.Store
@@ -108,11 +107,11 @@ func (s *sim) start(r *rand.Rand, slot, life int, faults leasetest.Faults) *proc
 		sim: s, name: name, done: make(chan struct{}), terms: map[string]int64{},
 		link: leasetest.NewFaulty(s.store.As(name), faults),
 	}
-	c, err := lease.NewCoordinator(lease.WithHooks(lease.Config{
+	c, err := lease.NewCoordinator(lease.Config{
 		Worker: name, Store: p.link, Streams: []stream.Stream{s.stream},
 		FailoverTime: s.failover, HandoffTimeout: s.handoff, Drain: s.handoff,
 		Logger: s.log, Seed: faults.Seed | 1,
-	}, s.hooks))
+	})
 	if err != nil {
 		panic(err)
 	}

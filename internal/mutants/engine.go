@@ -1,0 +1,346 @@
+package main
+
+// engineMutants take out what makes an acknowledged record durable, a damaged
+// one known, and an old one gone.
+var engineMutants = []Mutant{
+	// Acknowledged means durable.
+	{
+		Mechanism: "Records are synced before they are acknowledged",
+		Promise:   "P7", Without: "they are when they are written",
+		File: "engine/internal/wal/commit.go",
+		Old: `	if err == nil && !l.relaxed() {
+		err = syncSegments(g.segments(nil))
+	}`,
+		New:     ``,
+		Package: "engine",
+		Test:    "TestAFailedSyncStopsPutsAndKeepsWhatWasAcknowledged",
+	},
+	{
+		Mechanism: "A failed sync stops the log for good",
+		Promise:   "P7", Without: "the next put tries again",
+		File: "engine/internal/wal/commit.go",
+		Old: `	if l.failed == nil {
+		l.failed =`,
+		New: `	if failed := error(nil); failed == nil {
+		failed =`,
+		Package: "engine",
+		Test:    "TestAFailedSyncStopsPutsAndKeepsWhatWasAcknowledged",
+	},
+	{
+		Mechanism: "A failed sync in the background stops the log, too",
+		Promise:   "P7", Without: "it is passed over",
+		File: "engine/internal/wal/commit.go",
+		Old: `	if err := syncSegments(segs); err != nil {
+		return l.fail(err)
+	}`,
+		New: `	if err := syncSegments(segs); err != nil {
+		return err
+	}`,
+		Package: "engine",
+		Test:    "TestAFailedSyncInTheBackgroundStopsPuts",
+	},
+	{
+		Mechanism: "What recovery found is made durable before anybody reads it",
+		Promise:   "P7", Without: "it may be in the page cache only",
+		File:    "engine/internal/wal/recover.go",
+		Old:     `if seg.gen >= r.known.Durable.gen() {`,
+		New:     `if false {`,
+		Package: "engine",
+		Test:    "TestWhatWasReadAfterAKillIsDurable",
+	},
+	{
+		Mechanism: "The directory is synced when a log file gets its name",
+		Promise:   "P7", Without: "the name is durable some day",
+		File: "engine/internal/wal/prepare.go",
+		Old: `		return err
+	}
+	return fs.SyncDir()`,
+		New: `		return err
+	}
+	return nil`,
+		Package: "engine",
+		Test:    "TestAPowerCutAtAnyMomentLosesNothingAcknowledged", Args: []string{"-test.short"},
+	},
+	{
+		Mechanism: "The header of a log file is durable before the file gets its name",
+		Promise:   "P7", Without: "it is written some day",
+		File: "engine/internal/wal/prepare.go",
+		Old: `	if err := f.Sync(); err != nil {
+		return nil, err
+	}
+	return &segment{`,
+		New:     `	return &segment{`,
+		Package: "engine",
+		Test:    "TestAPowerCutAtAnyMomentLosesNothingAcknowledged", Args: []string{"-test.short"},
+	},
+	{
+		Mechanism: "The manifest is synced before it takes the place of the old one",
+		Promise:   "P7", Without: "it is written some day",
+		File: "engine/internal/manifest/manifest.go",
+		Old: `	if err == nil {
+		err = f.Sync()
+	}`,
+		New:     ``,
+		Package: "engine",
+		Test:    "TestAPowerCutAtAnyMomentLosesNothingAcknowledged", Args: []string{"-test.short"},
+	},
+	{
+		Mechanism: "The directory is synced when a manifest takes its place",
+		Promise:   "P7", Without: "a change that was acknowledged may be undone",
+		File: "engine/internal/manifest/manifest.go",
+		Old: `	if err := dir.SyncDir(); err != nil {
+		return &UnknownError{err}
+	}`,
+		New:     ``,
+		Package: "engine",
+		Test:    "TestAPowerCutAtAnyMomentLosesNothingAcknowledged", Args: []string{"-test.short"},
+	},
+	{
+		Mechanism: "A directory that is made is durable in the one above",
+		Promise:   "P7", Without: "its name is durable some day",
+		File: "engine/internal/vfs/dir.go",
+		Old:  `return Dir(above).SyncDir()`,
+		New:  `return nil`,
+		Test: "TestADirectoryIsMadeWithThoseAboveIt",
+	},
+	{
+		Mechanism: "Two engines do not share a directory",
+		Promise:   "P7", Without: "the second one opens it, too",
+		File: "engine/internal/vfs/dir.go",
+		Old:  `if err := lock(f); err != nil {`,
+		New:  `if err := error(nil); err != nil {`,
+		Test: "TestADirectoryIsLockedOnce",
+	},
+	{
+		Mechanism: "Counters of a former opening are never given again",
+		Promise:   "P7, P4", Without: "they go on from the last record found",
+		File:    "engine/internal/wal/log.go",
+		Old:     `max(state.Last+1, l.openGen<<openGenShift)`,
+		New:     `state.Last + 1`,
+		Package: "engine",
+		Test:    "TestWhatWasCutOffDoesNotComeBack",
+	},
+	{
+		Mechanism: "An opening is counted durably before it gives any counter",
+		Promise:   "P7", Without: "it is counted when something else changes",
+		File: "engine/engine.go",
+		Old: `	if err := manifest.Save(fs, m); err != nil {
+		return nil, err
+	}
+	e := &Engine{`,
+		New:  `	e := &Engine{`,
+		Test: "TestAPowerCutAtAnyMomentLosesNothingAcknowledged", Args: []string{"-test.short"},
+	},
+
+	// A torn tail is cut, damage is reported and never served.
+	{
+		Mechanism: "A block's records have a checksum, which a reader of the file checks",
+		Promise:   "P7", Without: "they are believed",
+		File:    "engine/internal/wal/fetch.go",
+		Old:     `if h.sum != checksum(seed, b[headerSize:]) {`,
+		New:     `if false {`,
+		Package: "engine",
+		Test:    "TestRotOnTheDiskIsFoundByWhoReadsIt",
+	},
+	{
+		Mechanism: "A block's header has a checksum",
+		Promise:   "P7", Without: "the magic number is enough",
+		File: "engine/internal/wal/block.go",
+		Old: `if len(src) < headerSize || le.Uint32(src) != blockMagic ||
+		le.Uint32(src[4:]) != crc32.Update(seed, castagnoli, src[8:headerSize]) {`,
+		New:  `if _ = seed; len(src) < headerSize || le.Uint32(src) != blockMagic {`,
+		Test: "TestABlockIsValidInItsOwnPlaceOnly",
+	},
+	{
+		Mechanism: "Recovery checks the records of every block",
+		Promise:   "P7", Without: "their headers are enough",
+		File:    "engine/internal/wal/window.go",
+		Old:     `return h, h.sum == checksum(seed, b[headerSize:]), nil`,
+		New:     `return h, h.sum == checksum(seed, b[headerSize:]) || true, nil`,
+		Package: "engine",
+		Test:    "TestEveryFlippedByteIsNoticedOrHarmless", Args: []string{"-test.short"},
+	},
+	{
+		Mechanism: "A block of an earlier life of its file is not valid: checksums begin from the segment's generation and salt",
+		Promise:   "P7", Without: "they begin from nothing",
+		File: "engine/internal/wal/segment.go",
+		Old:  `return crc32.Checksum(b[:], castagnoli)`,
+		New:  `return 0`,
+		Test: "TestABlockIsValidInItsOwnPlaceOnly",
+	},
+	{
+		Mechanism: "A block in another place of its file is not valid: checksums begin from the offset, too",
+		Promise:   "P7", Without: "any place will do",
+		File: "engine/internal/wal/segment.go",
+		Old:  `for range 8 {`,
+		New:  `for range 0 {`,
+		Test: "TestABlockIsValidInItsOwnPlaceOnly",
+	},
+	{
+		Mechanism: "What was durable once is damage, and no torn tail",
+		Promise:   "P7", Without: "the log ends where it cannot be read",
+		File: "engine/internal/wal/evidence.go",
+		Old: `	if r.evident > at {
+		return true, nil
+	}`,
+		New: `	if r.evident >= 0 {
+		return false, nil
+	}`,
+		Package: "engine",
+		Test:    "TestEveryFlippedByteIsNoticedOrHarmless", Args: []string{"-test.short"},
+	},
+	{
+		Mechanism: "Blocks say how far the log was durable before them",
+		Promise:   "P7", Without: "they say nothing",
+		File:    "engine/internal/wal/append.go",
+		Old:     `h.synced = l.durable`,
+		New:     `h.synced = 0`,
+		Package: "engine",
+		Test:    "TestEveryFlippedByteIsNoticedOrHarmless", Args: []string{"-test.short"},
+	},
+	{
+		Mechanism: "A log at rest notes what is durable",
+		Promise:   "P7", Without: "damage of its last records passes for a torn tail",
+		File:    "engine/internal/wal/commit.go",
+		Old:     `marked, c := l.markLocked(), Commit{l.cur}`,
+		New:     `marked, c := false, Commit{l.cur}`,
+		Package: "engine",
+		Test:    "TestAnIdleLogNotesWhatIsDurable",
+	},
+	{
+		Mechanism: "What was cut off is overwritten, so that it does not come back",
+		Promise:   "P7", Without: "it stays in the file",
+		File:    "engine/internal/wal/evidence.go",
+		Old:     `if remains {`,
+		New:     `if false {`,
+		Package: "engine",
+		Test:    "TestWhatWasCutOffDoesNotComeBack",
+	},
+	{
+		Mechanism: "A shard's blocks name their predecessor, so that a missing one is missed",
+		Promise:   "P7", Without: "recovery does not look",
+		File:    "engine/internal/wal/recover.go",
+		Old:     `if h.prev > s.last {`,
+		New:     `if false {`,
+		Package: "engine",
+		Test:    "TestEveryShortenedFileIsNoticedOrHarmless", Args: []string{"-test.short"},
+	},
+	{
+		Mechanism: "The manifest knows each shard's last durable record",
+		Promise:   "P7", Without: "a lost end goes unnoticed",
+		File:    "engine/internal/wal/recover.go",
+		Old:     `if s.last < state.Last {`,
+		New:     `if false {`,
+		Package: "engine",
+		Test:    "TestEveryShortenedFileIsNoticedOrHarmless", Args: []string{"-test.short"},
+	},
+	{
+		Mechanism: "A damaged file is kept until its loss is accepted",
+		Promise:   "P7", Without: "it is used again",
+		File:    "engine/internal/wal/prepare.go",
+		Old:     `stay = min(stay, sh.damaged())`,
+		New:     `_ = sh.damaged()`,
+		Package: "engine",
+		Test:    "TestADamagedFileIsKeptUntilItsLossIsAccepted",
+	},
+	{
+		Mechanism: "A copy of the manifest that fails its checksum is not read",
+		Promise:   "P7", Without: "it is believed",
+		File: "engine/internal/manifest/manifest.go",
+		Old:  `if le.Uint32(one[20:]) != sum(one) {`,
+		New:  `if false {`,
+		Test: "TestOneDamagedCopyIsNoLoss",
+	},
+	{
+		Mechanism: "Log files without their manifest are refused",
+		Promise:   "P7", Without: "the directory counts as empty",
+		File: "engine/engine.go",
+		Old:  `if slices.ContainsFunc(names, wal.IsSegment) {`,
+		New:  `if false {`,
+		Test: "TestALogWithoutItsManifestIsRefused",
+	},
+	{
+		Mechanism: "Files of another version are refused",
+		Promise:   "P7", Without: "they are read as if they were of this one",
+		File:    "engine/internal/wal/segment.go",
+		Old:     `v != FormatVersion {`,
+		New:     `v > 1<<31 {`,
+		Package: "engine",
+		Test:    "TestFilesOfAnotherVersionAreRefused",
+	},
+
+	// Order, and the ends of shards.
+	{
+		Mechanism: "A shard ends only when its last record is durable",
+		Promise:   "P3", Without: "a reshard waits for nothing",
+		File: "engine/reshard.go",
+		Old: `	if err := log.Flush(ctx); err != nil {
+		return err
+	}
+	next := s.apply(t, p)`,
+		New:  `	next := s.apply(t, p)`,
+		Test: "TestAShardDoesNotEndBeforeItsLastRecordIsDurable",
+	},
+	{
+		Mechanism: "A shard that is being closed takes no more records",
+		Promise:   "P1, P3", Without: "it takes them until its children are there",
+		File: "engine/reshard.go",
+		Old:  `log.Seal(sh.log)`,
+		New:  `_ = sh`,
+		Test: "TestAShardDoesNotEndBeforeItsLastRecordIsDurable",
+	},
+	{
+		Mechanism: "A reshard is durable before it takes effect",
+		Promise:   "P3, P7", Without: "it is saved when something else changes",
+		File: "engine/reshard.go",
+		Old:  `if err := s.e.save(ctx, &change{stream: s, topology: next}); err != nil {`,
+		New:  `if err := error(nil); err != nil {`,
+		Test: "TestAPowerCutAtAnyMomentLosesNothingAcknowledged", Args: []string{"-test.short"},
+	},
+
+	// Bounded memory, and files that are used again.
+	{
+		Mechanism: "A put waits while too much is not committed",
+		Promise:   "P8", Without: "it is taken into memory",
+		File:    "engine/internal/wal/append.go",
+		Old:     `if fits && l.pending < l.opt.PendingBytes {`,
+		New:     `if fits {`,
+		Package: "engine",
+		Test:    "TestAPutThatGivesUpWaitingReturnsTheCause",
+	},
+	{
+		Mechanism: "A file that somebody reads is not used again",
+		Promise:   "P7", Without: "it is at once",
+		File:    "engine/internal/wal/segment.go",
+		Old:     `free := seg.pins == 0`,
+		New:     `free := true`,
+		Package: "engine",
+		Test:    "TestSlowReadersBesideRecycledFiles", Args: []string{"-test.short"},
+	},
+
+	// Retention, and streams that were created again.
+	{
+		Mechanism: "A record is readable for all of its retention and not longer",
+		Promise:   "P7", Without: "it is readable until its file is used again",
+		File: "engine/read.go",
+		Old:  `return max(set.floor, time.Now().UnixMilli()-set.retention.Milliseconds())`,
+		New:  `return set.floor`,
+		Test: "TestARecordIsReadableForAllOfItsRetentionAndNotLonger",
+	},
+	{
+		Mechanism: "A longer retention does not bring back what has left",
+		Promise:   "P7", Without: "it does, as far as it is still there",
+		File: "engine/retention.go",
+		Old:  `set.floor = s.cutoff()`,
+		New:  `_ = s.cutoff()`,
+		Test: "TestALongerRetentionDoesNotBringBackWhatHasLeft",
+	},
+	{
+		Mechanism: "No two incarnations of a stream were created at the same moment",
+		Promise:   "P9", Without: "the clock decides",
+		File: "engine/engine.go",
+		Old:  `max(time.Now().UnixMilli(), e.lastCreated+1)`,
+		New:  `time.Now().UnixMilli()`,
+		Test: "TestARecreatedStreamIsAnother",
+	},
+}

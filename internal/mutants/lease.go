@@ -1,0 +1,465 @@
+package main
+
+// leaseMutants take out what keeps two workers from one shard: the rules of
+// DESIGN.md, section 4, one after the other, and what shard sync must never do.
+var leaseMutants = []Mutant{
+	// Rule 1: a worker fences itself first.
+	{
+		Mechanism: "A worker that cannot prove in time that it lives stops by its own clock",
+		Promise:   "P2", Without: "the fuse never burns",
+		File: "lease/beat.go",
+		Old:  `expires := s.right.expires()`,
+		New:  `expires := s.right.expires().Add(time.Hour)`,
+		Test: "TestRule/AWorkerFencesItself",
+	},
+	{
+		Mechanism: "The right to process ends a margin before others may act",
+		Promise:   "P2", Without: "the right lasts for all of FailoverTime and HandoffTimeout",
+		File: "lease/right.go",
+		Old:  `right{failover: failover - failover/margin, handoff: handoff - handoff/margin}`,
+		New:  `right{failover: failover, handoff: handoff}`,
+		Test: "TestTheRightEndsAMarginBeforeFailoverTimeFromWhenTheLastBeatWasSent",
+	},
+	{
+		Mechanism: "A beat counts from when it was sent",
+		Promise:   "P2", Without: "it counts from when it was answered",
+		File: "lease/beat.go",
+		Old:  `s.beaten(sent, row)`,
+		New:  `s.beaten(sent.Add(time.Since(sent)), row)`,
+		Test: "TestTheRightEndsAMarginBeforeFailoverTimeFromWhenTheLastBeatWasSent",
+	},
+	{
+		Mechanism: "A worker whose right has expired beats again only when its old callbacks have returned",
+		Promise:   "P2", Without: "it beats at once",
+		File: "lease/beat.go",
+		Old:  `ready := !s.lapsed || len(s.slots) == 0`,
+		New:  `ready := true`,
+		Test: "TestAfterALapseAWorkerDoesNotBeatUntilItsCallbacksHaveReturned",
+	},
+	{
+		Mechanism: "A term that ended is not begun again from a row that lags",
+		Promise:   "P2", Without: "the worker does not remember its past terms",
+		File: "lease/serve.go",
+		Old:  ` || row.Counter < s.past[row.Key] {`,
+		New:  ` {`,
+		Test: "TestATermIsNeverBegunTwice",
+	},
+
+	// Rule 2: fence the member, then move its leases.
+	{
+		Mechanism: "A silent worker is fenced before its leases move",
+		Promise:   "P2", Without: "its leases move though its row is as it was",
+		File: "lease/pass.go",
+		Old: `		next.Fenced = true
+		row, err := l.swapMember(ctx, m, next)`,
+		New: `		next.Fenced = true
+		row, err := next, error(nil)`,
+		Test: "TestRule/ALateBeatMakesTheFenceFailAndTheWorkerKeepsAll",
+	},
+	{
+		Mechanism: "The fence is guarded by the version that was observed: a late beat makes it fail",
+		Promise:   "P2", Without: "a fence that fails is tried again on the row as it is",
+		File: "lease/pass.go",
+		Old: `		next.Fenced = true
+		row, err := l.swapMember(ctx, m, next)`,
+		New: `		next.Fenced = true
+		row, err := l.swapMember(ctx, m, next)
+		if errors.Is(err, ErrConflict) {
+			next = row
+			next.Fenced = true
+			row, err = l.swapMember(ctx, row, next)
+		}`,
+		Test: "TestRule/ALateBeatMakesTheFenceFailAndTheWorkerKeepsAll",
+	},
+	{
+		Mechanism: "A beat on a fenced row fails",
+		Promise:   "P2", Without: "the worker beats over the fence",
+		File: "lease/beat.go",
+		Old:  `case row == Member{} || row.Fenced:`,
+		New:  `case row == Member{}:`,
+		Test: "TestABeatOnAFencedOrAbsentRowFailsAndNeverCreatesIt",
+	},
+	{
+		Mechanism: "A beat on an absent row fails and never creates it",
+		Promise:   "P2", Without: "the worker goes on from what it finds",
+		File: "lease/beat.go",
+		Old:  `case row == Member{} || row.Fenced:`,
+		New:  `case row.Fenced:`,
+		Test: "TestABeatOnAFencedOrAbsentRowFailsAndNeverCreatesIt",
+	},
+	{
+		Mechanism: "A worker that was fenced before it learned that it had joined is out",
+		Promise:   "P2", Without: "it beats over the fence",
+		File: "lease/beat.go",
+		Old:  `if errors.Is(err, ErrConflict) && joined.Fenced {`,
+		New:  `if false {`,
+		Test: "TestAWorkerThatWasFencedBeforeItKnewThatItHadJoinedIsOut",
+	},
+	{
+		Mechanism: "Members are read after the leases, so that an owner who is not among them can never come again",
+		Promise:   "P2", Without: "they are read before",
+		File: "lease/pass.go",
+		Old: `	leases, err := l.leases(ctx)
+	if err != nil {
+		return err
+	}
+	for _, listing := range listings {
+		leases = l.sync(ctx, listing, leases)
+	}
+	l.doubts.turn()
+	members, err := l.look(ctx, l.members)
+	if err != nil {
+		return fmt.Errorf("read members: %w", err)
+	}`,
+		New: `	members, err := l.look(ctx, l.members)
+	if err != nil {
+		return fmt.Errorf("read members: %w", err)
+	}
+	leases, err := l.leases(ctx)
+	if err != nil {
+		return err
+	}
+	for _, listing := range listings {
+		leases = l.sync(ctx, listing, leases)
+	}
+	l.doubts.turn()`,
+		Test: "TestMembersAreReadAfterTheLeases",
+	},
+	{
+		Mechanism: "A worker is dead when its beats have stood still for FailoverTime",
+		Promise:   "P2", Without: "it is dead when it was seen twice without a beat between",
+		File: "lease/watch.go",
+		Old:  `return w.silence(incarnation) >= w.patience`,
+		New:  `return w.silence(incarnation) > 0`,
+		Test: "TestAMemberIsDeadWhenItsBeatsStandStillForAsLongAsItIsWatched",
+	},
+	{
+		Mechanism: "An observer that was away itself has seen nobody stand still",
+		Promise:   "P2", Without: "the time of its absence counts",
+		File: "lease/watch.go",
+		Old:  `gap := asked.Sub(w.last) > w.gap`,
+		New:  `gap := false`,
+		Test: "TestAMemberIsDeadWhenItsBeatsStandStillForAsLongAsItIsWatched",
+	},
+	{
+		Mechanism: "A leader whose own beats are not answered takes nobody for dead",
+		Promise:   "P5", Without: "it goes on watching",
+		File: "lease/lead.go",
+		Old:  `alive := s.fresh()`,
+		New:  `alive := true`,
+		Test: "TestAStoreThatTookNoWritesForAWhileCostsNobodyHisPlace",
+	},
+	{
+		Mechanism: "A worker gives up what was assigned to it before its row ends",
+		Promise:   "P2", Without: "the row ends at once",
+		File: "lease/session.go",
+		Old:  `if rows, err := s.store.Owned(ctx, s.me); err == nil {`,
+		New:  `if rows, err := s.store.Owned(ctx, s.me); err == nil && false {`,
+		Test: "TestAWorkerEndsItsRowWithNothingHeldAndNoTakePending",
+	},
+
+	// Rule 3: a beat tells of changes.
+	{
+		Mechanism: "A bump comes after the change that it announces",
+		Promise:   "P2", Without: "it comes before",
+		File: "lease/pass.go",
+		Old: `	written := l.apply(ctx, moves)
+	l.bumpAll(ctx, members, written, leases)`,
+		New: `	l.bumpAll(ctx, members, moves, nil)
+	l.apply(ctx, moves)`,
+		Test: "TestRule/ABumpComesAfterTheChangeThatItAnnounces",
+	},
+	{
+		Mechanism: "A re-read applies the revision that was seen before it began",
+		Promise:   "P2", Without: "it applies the one that is seen when it ends",
+		File: "lease/poll.go",
+		Old:  `s.right.apply(reading)`,
+		New:  `reading = s.right.read(); s.right.apply(reading)`,
+		Test: "TestRule/AReReadAppliesTheRevisionSeenBeforeItBegan",
+	},
+	{
+		Mechanism: "A re-read covers the leases whose take is pending",
+		Promise:   "P2", Without: "it covers those that are held",
+		File: "lease/poll.go",
+		Old:  `for key := range s.slots {`,
+		New: `for key, h := range s.slots {
+		if h.term == 0 {
+			continue
+		}`,
+		Test: "TestRule/AReReadCoversPendingTakes",
+	},
+	{
+		Mechanism: "An answer to a take that a re-read has overtaken begins nothing",
+		Promise:   "P2", Without: "the term begins",
+		File: "lease/serve.go",
+		Old:  `if h.moved || s.leaving || !s.fresh() || h.ctx.Err() != nil {`,
+		New:  `if s.leaving || !s.fresh() || h.ctx.Err() != nil {`,
+		Test: "TestRule/AReReadCoversPendingTakes",
+	},
+	{
+		Mechanism: "A bump that is not read ends the right to process, however well the worker beats",
+		Promise:   "P2", Without: "beats are enough",
+		File: "lease/right.go",
+		Old:  `if by := r.drainBy(); r.stale() && by.Before(beat) {`,
+		New:  `if by := r.drainBy(); false && by.Before(beat) {`,
+		Test: "TestAnUnreadBumpEndsTheRightWithTheHandoffTimeout",
+	},
+	{
+		Mechanism: "A hold that is to be handed over ends before the leader forces it",
+		Promise:   "P2", Without: "it goes on until it is done",
+		File: "lease/beat.go",
+		Old:  `h.cancel(ErrDrained)`,
+		New:  `_ = ErrDrained`,
+		Test: "TestADrainsDeadlineIsFixedWhenItIsLearnedAndNeverExtended",
+	},
+	{
+		Mechanism: "The deadline of a drain is fixed when it is learned",
+		Promise:   "P2", Without: "it moves with every later beat",
+		File: "lease/beat.go",
+		Old:  `if left := h.drainBy.Sub(now); left > 0 {`,
+		New:  `if left := s.right.drainBy().Sub(now); left > 0 {`,
+		Test: "TestADrainsDeadlineIsFixedWhenItIsLearnedAndNeverExtended",
+	},
+
+	// Rule 4: force late.
+	{
+		Mechanism: "A handoff is forced only HandoffTimeout after it was announced",
+		Promise:   "P2", Without: "it is forced in the next pass",
+		File: "lease/handoffs.go",
+		Old:  `now.Sub(at) >= h.after`,
+		New:  `now.Sub(at) >= 0`,
+		Test: "TestAHandoffIsTheLeavingOfOneTermByOneWorker",
+	},
+	{
+		Mechanism: "The time of a handoff runs from an acknowledged bump",
+		Promise:   "P2", Without: "it runs from a bump that may never have arrived",
+		File: "lease/pass.go",
+		Old:  `m.Fenced || !l.bump(ctx, m) {`,
+		New:  `m.Fenced || !l.bump(ctx, m) && false {`,
+		Test: "TestRule/AHandoffIsForcedOnlyAfterTheLeadersOwnAcknowledgedBump",
+	},
+	{
+		Mechanism: "A new leader announces again the handoffs that it finds",
+		Promise:   "P2", Without: "it relies on the bump of the former one",
+		File: "lease/pass.go",
+		Old:  `if !replaced[row.Key] {`,
+		New:  `if false {`,
+		Test: "TestANewLeaderBumpsAgainAndStartsItsOwnTime",
+	},
+
+	// Rule 5: CheckpointOwner, once set, is only ever cleared.
+	{
+		Mechanism: "A live owner is asked before its lease moves",
+		Promise:   "P2, P5", Without: "the lease is taken from it",
+		File: "lease/pass.go",
+		Old:  `if in[c.next.Owner] {`,
+		New:  `if false {`,
+		Test: "TestRule/ALiveOwnerIsAskedBeforeItsLeaseMoves",
+	},
+	{
+		Mechanism: "A second move leaves the former holder the right to checkpoint",
+		Promise:   "P2", Without: "the right goes to whoever was to have the lease",
+		File: "lease/transition.go",
+		Old:  `if l.CheckpointOwner == "" {`,
+		New:  `if l.Owner != "" {`,
+		Test: "TestTransitions",
+	},
+	{
+		Mechanism: "The new owner waits for the former one to let go",
+		Promise:   "P2", Without: "it takes the lease at once",
+		File: "lease/poll.go",
+		Old:  `case row.CheckpointOwner != "":`,
+		New:  `case row.CheckpointOwner != "" && false:`,
+		Test: "TestTheNewOwnerWaitsForTheFormerOne",
+	},
+	{
+		Mechanism: "A forced handoff ends the term, whatever came between",
+		Promise:   "P2", Without: "the former holder's term goes on",
+		File: "lease/pass.go",
+		Old:  `next.Owner, next.CheckpointOwner, next.Term = owner, checkpointOwner, term`,
+		New:  `next.Owner, next.CheckpointOwner, term = owner, checkpointOwner, next.Term; _ = term`,
+		Test: "TestAForcedHandoffEndsTheTermThoughACheckpointCameBetween",
+	},
+	{
+		Mechanism: "A lease that is moved before it was held is let go at once",
+		Promise:   "P1", Without: "everybody waits until the handoff is forced",
+		File: "lease/poll.go",
+		Old:  `case row.CheckpointOwner == s.me || row.CheckpointOwner == "" && s.leaving:`,
+		New:  `case row.CheckpointOwner == "" && s.leaving:`,
+		Test: "TestALeaseThatWasNeverHeldIsLetGoAtOnce",
+	},
+
+	// Rule 6: a write without an answer is unknown.
+	{
+		Mechanism: "A write without an answer is read back",
+		Promise:   "P2, P4", Without: "it is taken for a success",
+		File: "lease/held.go",
+		Old: `		return row, true, err
+	}
+	reading, cancel`,
+		New: `		return row, true, err
+	default:
+		next.Counter = base.Counter + 1
+		return next, true, nil
+	}
+	reading, cancel`,
+		Test: "TestAWriteWithoutAnAnswerIsReadBack",
+	},
+	{
+		Mechanism: "A conflict is no loss when the row shows that the write went through",
+		Promise:   "P5", Without: "every conflict is one",
+		File: "lease/held.go",
+		Old:  `case known && h.landed(base, next, row):`,
+		New:  `case known && false:`,
+		Test: "TestAWriteWithoutAnAnswerIsReadBack",
+	},
+	{
+		Mechanism: "A take without an answer is read back",
+		Promise:   "P1", Without: "it is taken for a loss",
+		File: "lease/serve.go",
+		Old:  `if err == nil || known && StandingOf(row, s.me, base.Counter+1) != Lost {`,
+		New:  `if err == nil {`,
+		Test: "TestATakeWithoutAnAnswerIsReadBack",
+	},
+
+	// Rule 7: bumps and notifications only speed things up.
+	{
+		Mechanism: "Workers look for their leases without being told",
+		Promise:   "P1", Without: "they wait for a bump",
+		File: "lease/poll.go",
+		Old:  `delay := dice.about(s.cfg.PlanInterval)`,
+		New:  `delay := 1000 * dice.about(s.cfg.PlanInterval)`,
+		Test: "TestALeaderThatDiesBeforeItTellsLeavesNoShardIdle",
+	},
+
+	// The row.
+	{
+		Mechanism: "A holder that sees another one in the row is lost",
+		Promise:   "P2", Without: "it writes over the row as it is",
+		File: "lease/held.go",
+		Old: `	case Lost:
+		h.lose()`,
+		New: `	case Lost:
+		_ = h.lose`,
+		Test: "TestAFormerOwnerCannotCheckpoint",
+	},
+	{
+		Mechanism: "What a worker holds is told by its term, not by its name",
+		Promise:   "P2", Without: "a row with its name will do",
+		File: "lease/transition.go",
+		Old:  `case worker == "" || l.Term != term || l.Finished():`,
+		New:  `case worker == "" || l.Finished():`,
+		Test: "TestStandings",
+	},
+	{
+		Mechanism: "A stored checkpoint never goes back",
+		Promise:   "P4", Without: "the last one to be written counts",
+		File: "lease/transition.go",
+		Old:  `if s.Position.Compare(l.Checkpoint.Position) < 0 {`,
+		New:  `if false {`,
+		Test: "TestACheckpointNeverGoesBack",
+	},
+
+	// Parents and children.
+	{
+		Mechanism: "A worker does not begin a child before its parents are finished",
+		Promise:   "P3", Without: "it begins what it is given",
+		File: "lease/serve.go",
+		Old:  `if len(l.Parents) == 0 || l.Begun() {`,
+		New:  `if true {`,
+		Test: "TestStatusTellsWhatIsHeldAndWhyTheRestWaits",
+	},
+	{
+		Mechanism: "A child belongs to nobody before all its parents are finished",
+		Promise:   "P3", Without: "it is assigned at once",
+		File: "lease/plan.go",
+		Old:  `if !p.waiting(l) {`,
+		New:  `if true {`,
+		Test: "TestPlan/AChildWaitsForAllItsParents",
+	},
+	{
+		Mechanism: "Rows of parents are created before those of their children",
+		Promise:   "P3", Without: "all are created at once",
+		File: "lease/sync.go",
+		Old:  `if !slices.ContainsFunc(sh.Parents, func(p string) bool { return missing[p] != nil }) {`,
+		New:  `if true {`,
+		Test: "TestSync/FirstContactAtTrimHorizonTakesAllParentsFirst",
+	},
+	{
+		Mechanism: "A finished row stays until all children have begun",
+		Promise:   "P3", Without: "it is retired when it is finished",
+		File: "lease/sync.go",
+		Old:  `if all && (len(children[l.Shard]) > 0 || !listed) {`,
+		New:  `if len(children[l.Shard]) > 0 || !listed {`,
+		Test: "TestSync/AParentStaysUntilAllChildrenHaveBegun",
+	},
+	{
+		Mechanism: "A shard that was retired is not created again",
+		Promise:   "P3", Without: "every shard without a row gets one",
+		File: "lease/sync.go",
+		Old:  `case s.rows[sh.ID] != nil, behind[sh.ID]:`,
+		New:  `case s.rows[sh.ID] != nil, behind == nil:`,
+		Test: "TestSync/ARetiredShardIsNotCreatedAgain",
+	},
+	{
+		Mechanism: "A row that a late leader created after its shard was retired is retired again",
+		Promise:   "P3", Without: "it is processed from its beginning",
+		File: "lease/sync.go",
+		Old:  `if !l.Finished() && !revenant {`,
+		New:  `if _ = revenant; !l.Finished() {`,
+		Test: "TestARowThatALateLeaderCreatedAfterItsShardWasRetiredIsRetiredAgain",
+	},
+	{
+		Mechanism: "Later shards begin at TRIM_HORIZON",
+		Promise:   "P1", Without: "they begin where the first ones did",
+		File: "lease/sync.go",
+		Old: `	if first {
+		start = initial`,
+		New: `	if true {
+		start = initial`,
+		Test: "TestSync/LaterShardsBeginAtTrimHorizon",
+	},
+	{
+		Mechanism: "LATEST becomes a concrete position at the first contact",
+		Promise:   "P1", Without: "it is stored as it is",
+		File:    "lease/pass.go",
+		Old:     `if rows[i].Checkpoint.Position == stream.Latest {`,
+		New:     `if false {`,
+		Package: "worker",
+		Test:    "TestLatestIsPinnedAtFirstContact",
+	},
+	{
+		Mechanism: "A listing that is not complete is not acted on",
+		Promise:   "P1", Without: "its part counts as the whole",
+		File: "lease/pass.go",
+		Old:  `if shards, err = s.Shards(asking); err == nil {`,
+		New:  `if shards, err = s.Shards(asking); err == nil || len(shards) > 0 {`,
+		Test: "TestAListingThatBreaksOffIsNotActedOn",
+	},
+	{
+		Mechanism: "A listing without shards is no listing",
+		Promise:   "P1", Without: "all rows count as gone",
+		File: "lease/sync.go",
+		Old:  `if len(shards) == 0 {`,
+		New:  `if false {`,
+		Test: "TestAnEmptyListingRetiresNothing",
+	},
+
+	// A stream that was deleted and created again.
+	{
+		Mechanism: "Rows of a former incarnation of the stream are never applied to this one",
+		Promise:   "P9", Without: "the stream's name is enough",
+		File: "lease/sync.go",
+		Old:  `case l.StreamID == s.id:`,
+		New:  `case l.Stream == id.Name:`,
+		Test: "TestSync/AFormerIncarnationIsRetiredAndNeverApplied",
+	},
+	{
+		Mechanism: "A leader that is behind leaves the rows of a later incarnation alone",
+		Promise:   "P9", Without: "it retires them",
+		File: "lease/sync.go",
+		Old:  `case l.Stream == id.Name && createdBefore(l.StreamID, id):`,
+		New:  `case l.Stream == id.Name:`,
+		Test: "TestSync/ALaterIncarnationIsLeftAlone",
+	},
+}
