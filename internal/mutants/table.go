@@ -29,6 +29,10 @@ type Mutant struct {
 	Test string
 	// Args are further arguments for the test. Default: none.
 	Args []string
+	// Panics says that the test may panic after it has failed: a failure in a
+	// bubble of testing/synctest leaves goroutines behind, which ends in one.
+	// Default: false, a test that panics proves nothing.
+	Panics bool
 }
 
 // table is every mutant, package by package from the top of a worker down to

@@ -151,11 +151,20 @@ func (l *lab) test(ctx context.Context, program string, m *Mutant) error {
 	cmd.Dir = filepath.Join(l.root, filepath.FromSlash(m.dir()))
 	cmd.WaitDelay = time.Second
 	out, err := cmd.CombinedOutput()
-	return verdict(m.Test, string(out), cmd.ProcessState.ExitCode(), err, errors.Join(ctx.Err(), limited.Err()))
+	code := cmd.ProcessState.ExitCode()
+	if code == codePanic && m.Panics {
+		code = codeFailed
+	}
+	return verdict(m.Test, string(out), code, err, errors.Join(ctx.Err(), limited.Err()))
 }
 
-// verdict reads what a test program said. Only a test that failed by its own
-// word makes it end with 1; after a panic it ends with 2.
+// How a test program ends that does not pass: by its own word, or by a panic.
+const (
+	codeFailed = 1
+	codePanic  = 2
+)
+
+// verdict reads what a test program said, and how it ended.
 func verdict(test, out string, code int, err, stopped error) error {
 	said := func(word string) bool {
 		for line := range strings.Lines(out) {
@@ -174,7 +183,7 @@ func verdict(test, out string, code int, err, stopped error) error {
 		return nil
 	case code == 0 && err == nil:
 		return errMissing
-	case code == 1 && said("FAIL"):
+	case code == codeFailed && said("FAIL"):
 		return fmt.Errorf("%w:\n%s", errFailed, out)
 	default:
 		return fmt.Errorf("%w: %w\n%s", errPanics, err, tail(out))

@@ -84,7 +84,7 @@ var workerMutants = []Mutant{
 		File: "worker/worker.go",
 		Old:  `share := max(leastBatch, w.cfg.Memory/(2*max(1, int(w.held.Load()))))`,
 		New:  `share := max(leastBatch, w.cfg.Memory)`,
-		Test: "TestASlowProcessorSlowsItsReader",
+		Test: "TestTheShardsOfAWorkerShareItsMemory",
 	},
 	{
 		Mechanism: "A shard is read in the incarnation of the stream that its lease names",
@@ -115,12 +115,12 @@ var workerMutants = []Mutant{
 	},
 	{
 		Mechanism: "Records that are corrupt hold their shard",
-		Promise:   "P1", Without: "the reader goes on behind them",
+		Promise:   "P1", Without: "the shard ends there",
 		File: "worker/fetcher.go",
-		Old:  `var gap *stream.TrimmedError`,
-		New: `var gap *stream.TrimmedError
+		Old:  `		var gap *stream.TrimmedError`,
+		New: `		var gap *stream.TrimmedError
 		if corrupt := (*stream.CorruptError)(nil); errors.As(err, &corrupt) {
-			err = &stream.TrimmedError{}
+			err = &stream.ShardEndError{}
 		}`,
 		Test: "TestACorruptShardWaitsLoudlyAndOthersGoOn",
 	},
@@ -134,10 +134,10 @@ var workerMutants = []Mutant{
 	},
 	{
 		Mechanism: "With manual checkpoints only the processor's word is stored",
-		Promise:   "P4", Without: "what was delivered is stored, too",
+		Promise:   "P4", Without: "a handover stores what is done, too",
 		File: "worker/consumer.go",
-		Old:  `if c.cfg.ManualCheckpoints {`,
-		New:  `if false {`,
+		Old:  `!c.cfg.ManualCheckpoints, func`,
+		New:  `true, func`,
 		Test: "TestManualCheckpointsStoreWhatTheProcessorSays",
 	},
 }
