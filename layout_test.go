@@ -44,7 +44,7 @@ var layout = map[string]room{
 	"internal/prove":   {ours: "internal/proof internal/machine", program: true},
 	"internal/sim":     {ours: anything, support: true},
 	"internal/chaos":   {ours: anything, support: true},
-	"internal/sim":     {ours: anything, support: true},
+	"internal/mutants": {program: true},
 
 	"examples/logaggregation": {ours: anything, others: anything, program: true},
 	"benchmarks":              {ours: anything, others: anything, program: true},

@@ -537,3 +537,34 @@ func TestAWorkerEndsItsRowWithNothingHeldAndNoTakePending(t *testing.T) {
 		}
 	})(t)
 }
+
+// What keeps a leader's beats from being answered may keep those of all others
+// from it, too: a full disk, for example.
+func TestALeaderWhoseOwnBeatsAreNotAnsweredTakesNobodyForDead(t *testing.T) {
+	in(func(t *testing.T) {
+		store := NewMemory()
+		silent, l := newActor(t, "a", store), newActor(t, "leader", store)
+		members := l.newWatch()
+		for second := range 40 {
+			if second >= 30 { // from now on its own are answered
+				if err := l.beatOnce(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := l.look(t.Context(), members); err != nil {
+				t.Fatal(err)
+			}
+			if members.dead(silent.me) {
+				t.Fatalf("taken for dead after %d s", second)
+			}
+			time.Sleep(time.Second)
+		}
+		time.Sleep(time.Second)
+		if err := l.beatOnce(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.look(t.Context(), members); err != nil || !members.dead(silent.me) {
+			t.Errorf("not taken for dead either when it is time, %v", err)
+		}
+	})(t)
+}

@@ -147,7 +147,7 @@ var leaseMutants = []Mutant{
 		File: "lease/lead.go",
 		Old:  `alive := s.fresh()`,
 		New:  `alive := true`,
-		Test: "TestAStoreThatTookNoWritesForAWhileCostsNobodyHisPlace",
+		Test: "TestALeaderWhoseOwnBeatsAreNotAnsweredTakesNobodyForDead",
 	},
 	{
 		Mechanism: "A worker gives up what was assigned to it before its row ends",

@@ -62,7 +62,11 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 	}
-	return judge(results)
+	if err := judge(results); err != nil {
+		return err
+	}
+	fmt.Printf("all %d mutants were caught\n", len(results))
+	return nil
 }
 
 func selected(all []Mutant, match *regexp.Regexp) (mutants []Mutant) {
@@ -130,6 +134,5 @@ func judge(results []result) error {
 	if len(results) == 0 {
 		return errors.New("no mutant matches")
 	}
-	fmt.Printf("all %d mutants were caught\n", len(results))
 	return nil
 }
