@@ -99,12 +99,15 @@ var leaseMutants = []Mutant{
 		Mechanism: "Members are read after the leases, so that an owner who is not among them can never come again",
 		Promise:   "P2", Without: "they are read before",
 		File: "lease/pass.go",
-		Old: `	leases, err := l.leases(ctx)
+		Old: `	leases, created, err := l.survey(ctx)
+	if err == nil && created {
+		// Nobody is given a row that was created on what was seen before: the
+		// creation may have come so late that its shard was finished and retired
+		// meanwhile. A second look finds that out.
+		leases, _, err = l.survey(ctx)
+	}
 	if err != nil {
 		return err
-	}
-	for _, listing := range listings {
-		leases = l.sync(ctx, listing, leases)
 	}
 	l.doubts.turn()
 	members, err := l.look(ctx, l.members)
@@ -115,12 +118,12 @@ var leaseMutants = []Mutant{
 	if err != nil {
 		return fmt.Errorf("read members: %w", err)
 	}
-	leases, err := l.leases(ctx)
+	leases, created, err := l.survey(ctx)
+	if err == nil && created {
+		leases, _, err = l.survey(ctx)
+	}
 	if err != nil {
 		return err
-	}
-	for _, listing := range listings {
-		leases = l.sync(ctx, listing, leases)
 	}
 	l.doubts.turn()`,
 		Test: "TestMembersAreReadAfterTheLeases",
