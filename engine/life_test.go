@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,13 +34,17 @@ type life struct {
 	cfg  Config
 	seed uint64
 	disk *vfs.Crash
+	// from is the number of changes before this life, when it goes on with the
+	// disk of another; killed, that it did not end by itself.
+	from   int
+	killed atomic.Bool
 
 	mu      sync.Mutex
 	records []record
 	states  []state
-	// unsure is the change from which on it is unknown what the manifest says:
-	// somebody was told so.
-	unsure int
+	// From change number unsure on, until sure, it is unknown what the manifest
+	// says: somebody was told so.
+	unsure, sure int
 	order  map[shardKey][]int32 // records of a shard by sequence number, where it is known
 }
 
@@ -210,8 +215,8 @@ func (l *life) control(e *Engine, f func() error) error {
 	err := f()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err != nil && e.Err() != nil {
-		l.unsure = min(l.unsure, begun)
+	if err != nil && e.Err() != nil && (l.unsure == never || l.sure <= begun) {
+		l.unsure, l.sure = begun, never
 	}
 	l.states = append(l.states, state{begun, l.disk.Ops(), stateOf(e)})
 	return err
@@ -253,8 +258,17 @@ func (l *life) live(t *testing.T) {
 			l.tolerate(t, l.control(e, func() error { return l.randomControl(t.Context(), rng, e) }))
 		}
 	})
+	// Damage of what nothing proves to have been durable is a torn end.
+	if !l.way.damages && rng.IntN(2) == 0 {
+		rng := rand.New(rand.NewPCG(l.seed, 300))
+		all.Go(func() {
+			nap(rng, 200*time.Millisecond)
+			l.killed.Store(true)
+			l.disk.Fail(func(vfs.Op) error { return vfs.ErrKilled })
+		})
+	}
 	all.Wait()
-	if rng.IntN(2) == 0 {
+	if l.killed.Load() {
 		kill(e, l.disk)
 		return
 	}
@@ -277,7 +291,7 @@ func nap(rng *rand.Rand, about time.Duration) { time.Sleep(1 + time.Duration(rng
 // tolerate complains about an error that the disk does not explain.
 func (l *life) tolerate(t *testing.T, err error) {
 	t.Helper()
-	if err != nil && l.way.fault == nil {
+	if err != nil && l.way.fault == nil && !l.killed.Load() {
 		t.Errorf("life %d: %v", l.seed, err)
 	}
 }
@@ -397,6 +411,8 @@ func (l *life) adopt(t testing.TB, e *Engine) {
 	for i := range l.states {
 		l.states[i].done = min(l.states[i].done, at) // or it never will be
 	}
+	l.sure = at
+	l.killed.Store(false)
 	l.states = append(l.states, state{at, at, stateOf(e)})
 }
 
@@ -453,7 +469,7 @@ func (l *life) sortRecords() {
 // after returns the beginning of another life on what a cut has left of this
 // one: with what was known by then.
 func (l *life) after(disk *vfs.Crash, cut int, everything bool) *life {
-	next := &life{way: l.way, cfg: l.cfg, seed: l.seed, disk: disk, unsure: never, records: slices.Clone(l.records)}
+	next := &life{way: l.way, cfg: l.cfg, seed: l.seed, disk: disk, unsure: never, sure: never, records: slices.Clone(l.records)}
 	rebase := func(at *int) {
 		if *at <= cut {
 			*at = 0
@@ -479,7 +495,7 @@ func (l *life) after(disk *vfs.Crash, cut int, everything bool) *life {
 		rebase(&s.done)
 		next.states = append(next.states, s)
 	}
-	if l.unsure <= cut {
+	if l.unsure <= cut && cut < l.sure {
 		next.unsure = 0
 	}
 	next.sortRecords()
