@@ -29,7 +29,6 @@ func (d pacedDisk) pace(least time.Duration, what string, off int64) {
 	time.Sleep(least + time.Duration(rng.Int64N(int64(7*least))))
 }
 
-
 func textHash(s string) (h uint64) {
 	for i := range len(s) {
 		h = (h ^ uint64(s[i])) * 1099511628211

@@ -45,7 +45,7 @@ type life struct {
 	// From change number unsure on, until sure, it is unknown what the manifest
 	// says: somebody was told so.
 	unsure, sure int
-	order  map[shardKey][]int32 // records of a shard by sequence number, where it is known
+	order        map[shardKey][]int32 // records of a shard by sequence number, where it is known
 }
 
 // record is one that was handed to Put. The index in life.records is in its data.
@@ -286,7 +286,9 @@ func (l *life) live(t *testing.T) {
 const briefRetention = 200 * time.Millisecond
 
 // nap sleeps, in virtual time, for a time that nobody else chooses.
-func nap(rng *rand.Rand, about time.Duration) { time.Sleep(1 + time.Duration(rng.Int64N(int64(2*about)))) }
+func nap(rng *rand.Rand, about time.Duration) {
+	time.Sleep(1 + time.Duration(rng.Int64N(int64(2*about))))
+}
 
 // tolerate complains about an error that the disk does not explain.
 func (l *life) tolerate(t *testing.T, err error) {
