@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/millrace/millrace/internal/proof"
 	"github.com/millrace/millrace/stream"
 )
 
@@ -102,7 +103,7 @@ func TestAcknowledgedRecordsSurviveKill9(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	t.Logf("%d rounds, %d acknowledged records", killRounds(t), len(acked))
+	proof.Report(t, "engine killed with signal 9", "kills", killRounds(t), "records acknowledged", len(acked), "acknowledged records lost", 0)
 }
 
 // killOne runs a child, kills it after so many acknowledgements, and returns

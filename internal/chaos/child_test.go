@@ -33,7 +33,7 @@ const (
 	workers   = 3
 	producers = 4
 	keys      = 97
-	failover  = 300 * time.Millisecond
+	failover  = 200 * time.Millisecond
 )
 
 // journal is a file of events that outlives a kill: what write(2) has taken
@@ -78,7 +78,7 @@ func child() error {
 	if err != nil {
 		return err
 	}
-	e, err := engine.Open(filepath.Join(dir, "engine"), engine.Config{SegmentBytes: 4 << 20, Logger: quiet()})
+	e, err := engine.Open(filepath.Join(dir, "engine"), engine.Config{SegmentBytes: 1 << 20, ChunkBytes: 4 << 20, Logger: quiet()})
 	if err != nil {
 		return err
 	}
@@ -145,7 +145,10 @@ func newWorker(i int, s stream.Stream, leases *sqlite.Store, j *journal, m *mark
 		FailoverTime: failover, CheckpointEvery: 20 * time.Millisecond,
 		Processor: func(shard processors.Shard) processors.RecordProcessor {
 			var lines []byte
-			return processors.Func(func(_ context.Context, b *processors.Batch) error {
+			return processors.Func(func(ctx context.Context, b *processors.Batch) error {
+				if err := linger(ctx); err != nil {
+					return err
+				}
 				lines = lines[:0]
 				for i := range b.Records {
 					r := &b.Records[i]
@@ -158,6 +161,20 @@ func newWorker(i int, s stream.Stream, leases *sqlite.Store, j *journal, m *mark
 			})
 		},
 	})
+}
+
+// linger takes some time over a batch now and then: a fleet whose callbacks are
+// all fast is hardly ever caught inside one.
+func linger(ctx context.Context) error {
+	if rand.IntN(4) > 0 {
+		return ctx.Err()
+	}
+	select {
+	case <-time.After(time.Duration(rand.IntN(200)) * time.Millisecond):
+		return ctx.Err()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // produce puts numbered records, some alone and some in groups, until ctx ends.
@@ -190,6 +207,7 @@ func produce(ctx context.Context, s *engine.Stream, j *journal, who, first int) 
 		if err := j.write(acked); err != nil {
 			return err
 		}
+		time.Sleep(time.Duration(rand.IntN(3000)) * time.Microsecond)
 	}
 	return nil
 }

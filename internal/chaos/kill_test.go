@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/millrace/millrace/internal/proof"
 	"github.com/millrace/millrace/stream"
 )
 
@@ -28,11 +29,11 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// kills is how many times the process is killed: 15, or MILLRACE_KILLS.
+// kills is how many times processes are killed: 200, or MILLRACE_KILLS.
 func kills(t *testing.T) int {
 	text := os.Getenv("MILLRACE_KILLS")
 	if text == "" {
-		return 15
+		return 200
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {
@@ -41,15 +42,53 @@ func kills(t *testing.T) int {
 	return n
 }
 
+// lines of processes, each with a directory of its own, that are killed at the
+// same time.
+const lines = 2
+
 func TestKill9DuringPutAndProcessingLosesNothing(t *testing.T) {
 	if testing.Short() {
-		t.Skip("starts and kills processes for some seconds; not with -short")
+		t.Skip("starts and kills processes for a minute; not with -short")
 	}
+	begun, rounds := time.Now(), (kills(t)+lines-1)/lines
+	var all [lines]tale
+	t.Run("lines", func(t *testing.T) {
+		for i := range all {
+			t.Run(strconv.Itoa(i), func(t *testing.T) {
+				t.Parallel()
+				all[i] = killAgainAndAgain(t, rounds)
+			})
+		}
+	})
+	if t.Failed() {
+		return
+	}
+	var sum tale
+	for _, one := range all {
+		sum.stops += one.stops
+		sum.acked += one.acked
+		sum.processed += one.processed
+		sum.again += one.again
+		sum.terms += one.terms
+	}
+	proof.Report(t, "processes killed with signal 9", "kills", rounds*lines, "processes stopped for longer than the failover time", sum.stops,
+		"records acknowledged", sum.acked, "records processed", sum.processed, "of them again after a fault", sum.again, "terms", sum.terms,
+		"acknowledged records lost", 0, "again after a clean stop", 0, "seconds", int(time.Since(begun).Seconds()))
+}
+
+// tale is a story in numbers.
+type tale struct{ stops, acked, processed, again, terms int }
+
+func killAgainAndAgain(t *testing.T, rounds int) (sum tale) {
 	dir := t.TempDir()
-	rounds := kills(t)
 	for round := range rounds {
 		c := start(t, dir, (round+1)*1_000_000, false)
-		c.kill(time.Duration(20+rand.IntN(600)) * time.Millisecond)
+		if rand.IntN(8) == 0 {
+			sum.stops++
+			c.stop(time.Duration(20+rand.IntN(200))*time.Millisecond, failover+failover/2)
+		}
+		// Half of them live long enough to take over what the one before had.
+		c.kill(time.Duration(20+rand.IntN(480)+rand.IntN(2)*400) * time.Millisecond)
 	}
 	start(t, dir, 0, true).wait()
 	before := readJournal(t, dir)
@@ -61,11 +100,12 @@ func TestKill9DuringPutAndProcessingLosesNothing(t *testing.T) {
 	if again := after.deliveries - before.deliveries; again != 0 {
 		t.Errorf("C5: %d records came again after a clean stop", again)
 	}
-	t.Logf("%d kills: %d records acknowledged, %d processed, %d of them again after a kill, %d terms",
-		rounds, len(before.acked), len(before.done), before.deliveries-len(before.done), before.terms())
-	if len(before.acked) < rounds {
-		t.Errorf("only %d records were acknowledged in %d rounds: the test tried nothing", len(before.acked), rounds)
+	sum.acked, sum.processed, sum.terms = len(before.acked), len(before.done), before.terms()
+	sum.again = before.deliveries - len(before.done)
+	if sum.acked < rounds {
+		t.Errorf("only %d records were acknowledged in %d rounds: the test tried nothing", sum.acked, rounds)
 	}
+	return sum
 }
 
 type process struct {
@@ -119,6 +159,20 @@ func (p *process) kill(after time.Duration) {
 	}
 }
 
+// stop lets the process live for a while, and then holds it where it is.
+func (p *process) stop(after, during time.Duration) {
+	p.t.Helper()
+	time.Sleep(after)
+	for _, signal := range []os.Signal{syscall.SIGSTOP, syscall.SIGCONT} {
+		if err := p.cmd.Process.Signal(signal); err != nil {
+			p.t.Fatal(err)
+		}
+		if signal == syscall.SIGSTOP {
+			time.Sleep(during)
+		}
+	}
+}
+
 func (p *process) wait() {
 	p.t.Helper()
 	timeout := time.AfterFunc(2*time.Minute, func() { _ = p.cmd.Process.Signal(syscall.SIGQUIT) })
@@ -151,15 +205,15 @@ func readJournal(t *testing.T, dir string) *story {
 	}
 	defer f.Close()
 	s := &story{submitted: map[int]bool{}, acked: map[int]bool{}, done: map[int]bool{}, shards: map[string][]delivery{}}
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
+	in := bufio.NewScanner(f)
+	for in.Scan() {
+		fields := strings.Fields(in.Text())
 		if len(fields) == 0 || fields[len(fields)-1] != "." {
 			continue // cut by a kill
 		}
 		number, err := strconv.Atoi(fields[len(fields)-2])
 		if err != nil {
-			t.Fatalf("journal: %q", lines.Text())
+			t.Fatalf("journal: %q", in.Text())
 		}
 		switch fields[0] {
 		case "S":
@@ -183,10 +237,10 @@ func readJournal(t *testing.T, dir string) *story {
 			s.deliveries++
 			s.shards[fields[1]] = append(s.shards[fields[1]], d)
 		default:
-			t.Fatalf("journal: %q", lines.Text())
+			t.Fatalf("journal: %q", in.Text())
 		}
 	}
-	if err := lines.Err(); err != nil {
+	if err := in.Err(); err != nil {
 		t.Fatal(err)
 	}
 	return s
