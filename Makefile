@@ -11,7 +11,7 @@ TIMEOUT     ?= 10m
 CONCURRENT  ?= ./stream/... ./checkpoint/... ./processors/... ./lease/... ./engine/... ./worker/...
 
 .DEFAULT_GOAL := help
-.PHONY: help fmt lint vet layout test race bench fuzz prove
+.PHONY: help fmt lint vet layout test mutants race bench fuzz prove
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,10 +31,14 @@ vet: ## go vet, the benchmarks' module too
 layout: ## who may import whom, and other rules of the house (layout_test.go)
 	$(GO) test -count=1 .
 
-test: vet layout ## everything that is promised: all tests, then the concurrent packages with the race detector
+test: vet layout ## everything that is promised: all tests, the concurrent packages with the race detector, the mutants
 	$(GO) test -timeout $(TIMEOUT) ./...
 	cd benchmarks && $(GO) test -timeout $(TIMEOUT) ./...
 	$(GO) test -timeout $(TIMEOUT) -race -short $(CONCURRENT)
+	$(GO) run ./internal/mutants
+
+mutants: ## take each safety mechanism out of the source, one by one: a test that names it has to fail
+	$(GO) run ./internal/mutants
 
 race: ## all tests with the race detector, not shortened
 	$(GO) test -timeout 30m -race ./...
