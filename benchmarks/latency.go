@@ -174,7 +174,7 @@ func (p *producer) produce(ctx context.Context, rate int, lasts time.Duration) e
 		const most = 1 << 20 // more than one caller puts in any time that lasts
 		p.put, p.took = make([]time.Duration, most), make([]time.Duration, most)
 		n := 0
-		for until := time.Now().Add(lasts); n < most && time.Now().Before(until); n++ {
+		for until := time.Now().Add(lasts); n == 0 || n < most && time.Now().Before(until); n++ {
 			if err := p.one(ctx, n); err != nil {
 				return err
 			}

@@ -126,8 +126,9 @@ type caller struct {
 	err     error
 }
 
+// run appends until that time, and at least once.
 func (c *caller) run(ctx context.Context, until time.Time) error {
-	for begin := time.Now(); begin.Before(until); {
+	for begin := time.Now(); len(c.times) == 0 || begin.Before(until); {
 		if c.at+c.batch > len(c.records) {
 			c.at = 0
 		}

@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/millrace/millrace/benchmarks/internal/svg"
@@ -38,7 +39,7 @@ func drawPlots(dir, saved string) error {
 	}
 	for name, chart := range plots {
 		c := chart(rs)
-		if len(c.Lines) == 0 {
+		if !slices.ContainsFunc(c.Lines, func(l svg.Line) bool { return len(l.Points) > 0 }) {
 			continue
 		}
 		if err := draw(filepath.Join(dir, name+".svg"), c); err != nil {
@@ -80,18 +81,19 @@ func shardsChart(rs results, l load, title string) svg.Chart {
 		if who == raftWAL && len(line.Points) == 1 { // it has no shards, so it does not feel how many there are
 			line.Points = append(line.Points, svg.Point{X: c.Ticks[len(c.Ticks)-1].At, Y: line.Points[0].Y})
 		}
-		if len(line.Points) > 0 {
-			c.Lines = append(c.Lines, line)
-		}
+		c.Lines = append(c.Lines, line)
 	}
 	return c
 }
+
+// mostPlotted is the last percentile that every case has enough values for.
+const mostPlotted = 99.9
 
 // latencyChart is the distribution of the times: the further to the right, the
 // rarer.
 func latencyChart(rs results, d engine.Durability, title string) svg.Chart {
 	c := svg.Chart{Title: title, X: "percentile", Y: "µs"}
-	for _, p := range []float64{1, 50, 90, 99, 99.9, 99.99} {
+	for _, p := range []float64{1, 50, 90, 99, mostPlotted} {
 		c.Ticks = append(c.Ticks, svg.Tick{At: nines(p), Name: fmt.Sprintf("p%v", p)})
 	}
 	for _, rate := range latencyRates {
@@ -99,28 +101,28 @@ func latencyChart(rs results, d engine.Durability, title string) svg.Chart {
 		if rate != closedLoop {
 			name = fmt.Sprintf("%d/s", rate)
 		}
-		for _, what := range []string{processed, answered} {
-			q := func(p float64) quantity { return delay(what, p, d, rate) }
-			c.Lines = appendCurve(c.Lines, rs, name+" → "+map[string]string{processed: "processor", answered: "answer"}[what], q)
+		curve := func(what string) []svg.Point {
+			return distributionOf(rs, func(p float64) quantity { return delay(what, p, d, rate) })
 		}
+		c.Lines = append(c.Lines,
+			svg.Line{Name: name + " → processor", Points: curve(processed)},
+			svg.Line{Name: name + " → answer", Points: curve(answered), Dashed: true})
 	}
 	if d == engine.Durable {
-		c.Lines = appendCurve(c.Lines, rs, rawRecycled, func(p float64) quantity { return bareSync(p, closedLoop) })
+		points := distributionOf(rs, func(p float64) quantity { return bareSync(p, closedLoop) })
+		c.Lines = append(c.Lines, svg.Line{Name: "bare write + fdatasync", Points: points, Main: true})
 	}
 	return c
 }
 
-func appendCurve(lines []svg.Line, rs results, name string, at func(percent float64) quantity) []svg.Line {
-	l := svg.Line{Name: name, Main: len(lines) == 0}
+// distributionOf is the medians of the rounds, for each percentile that is known.
+func distributionOf(rs results, at func(percent float64) quantity) (points []svg.Point) {
 	for _, p := range percents {
-		if v := at(p).only()(rs); len(v) > 0 {
-			l.Points = append(l.Points, svg.Point{X: nines(p), Y: spreadOf(v).median})
+		if v := at(p).only()(rs); len(v) > 0 && p <= mostPlotted {
+			points = append(points, svg.Point{X: nines(p), Y: spreadOf(v).median})
 		}
 	}
-	if len(l.Points) == 0 {
-		return lines
-	}
-	return append(lines, l)
+	return points
 }
 
 // nines gives each further nine of a percentile the same room.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/millrace/millrace/benchmarks/internal/disk"
@@ -70,6 +71,9 @@ func runPut(ctx context.Context, b *bench) error {
 		if l.callers*l.batch >= 256 { // fewer do not fill a file in time
 			who = append(who, b.putTo(millraceRecycled, l, openRecycled(l.shards)))
 		}
+		if slices.Contains(scaledLoads, l) {
+			who = append(who, b.putTo(filesSynced, l, openFiles(1, false)))
+		}
 		if err := b.compare(ctx, durable(l), who...); err != nil {
 			return err
 		}
@@ -131,8 +135,8 @@ func (b *bench) timed(who string, l load, open opener, warm, lasts time.Duration
 // rawDisk is a contender that writes what the load would, and no more.
 func (b *bench) rawDisk(kind disk.Kind, l load) contender {
 	return contender{"bare disk, " + string(kind), func(ctx context.Context, dir string) (f figures, err error) {
-		inFlight := l.callers * l.batch * l.size
-		ring, err := disk.OpenRing(dir, kind, rawSize(kind), min(inFlight, max(4096, inFlight/2)))
+		group := max(4096, l.callers*l.batch*l.size/2)
+		ring, err := disk.OpenRing(dir, kind, b.rawSize(kind, group), group)
 		if err != nil {
 			return nil, err
 		}
@@ -149,7 +153,7 @@ func (b *bench) rawDisk(kind disk.Kind, l load) contender {
 		if err != nil {
 			return nil, err
 		}
-		each := max(1, min(l.callers*l.batch, ring.Group()/l.size)) // one record fills a page when it is alone
+		each := max(1, l.callers*l.batch/2) // records of one group
 		f = figures{byteRate: float64(len(times)*each*l.size) / 1e6 / u.wall.Seconds()}
 		u.perRecord(f, len(times)*each)
 		distribution(f, "", times)
@@ -159,11 +163,15 @@ func (b *bench) rawDisk(kind disk.Kind, l load) contender {
 
 // rawSize is how large a file of the bare disk is: a recycled one goes round, an
 // allocated one must last as long as it is measured.
-func rawSize(kind disk.Kind) int64 {
-	if kind == disk.Recycled {
-		return 256 << 20
+func (b *bench) rawSize(kind disk.Kind, group int) int64 {
+	size := int64(64 << 20)
+	if group > 64<<10 {
+		size = 256 << 20
 	}
-	return 4 << 30
+	if kind == disk.Allocated {
+		size *= 16
+	}
+	return max(int64(b.amount(int(size))), 2<<20)
 }
 
 // logAlone is an engine that does nothing with its log but write it.

@@ -88,7 +88,7 @@ func (r *Ring) Append() error {
 	return unix.Fdatasync(int(r.f.Fd()))
 }
 
-// Loop appends for that long and returns how long each append took. In an
+// Loop appends for that long, at least once, and returns how long each append took. In an
 // allocated file it stops after once round: what comes then would be recycled.
 func (r *Ring) Loop(ctx context.Context, d time.Duration) ([]time.Duration, error) {
 	most := int64(math.MaxInt64)
@@ -96,7 +96,7 @@ func (r *Ring) Loop(ctx context.Context, d time.Duration) ([]time.Duration, erro
 		most = r.size / int64(len(r.data))
 	}
 	var took []time.Duration
-	for begin := time.Now(); time.Since(begin) < d && int64(len(took)) < most; {
+	for begin := time.Now(); len(took) == 0 || time.Since(begin) < d && int64(len(took)) < most; {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}

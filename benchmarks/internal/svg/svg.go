@@ -34,6 +34,7 @@ type Line struct {
 	Name   string
 	Points []Point
 	Main   bool // the one that the chart is about
+	Dashed bool // goes with the line before it, and has its color
 }
 
 // Point is a place of a line; Y is above 0.
@@ -50,7 +51,7 @@ var colors = []string{"#2f7de1", "#d9822b", "#3a9a58", "#9b6bdf", "#d5504e", "#8
 
 // style makes text and grid follow the page.
 const style = `text{font:13px system-ui,-apple-system,"Segoe UI",sans-serif;fill:#3d434b}
-.title{font-weight:600;font-size:15px}.grid{stroke:#8886;stroke-width:1}.line{fill:none;stroke-width:1.8}.main{stroke-width:3.4}
+.title{font-weight:600;font-size:15px}.grid{stroke:#8886;stroke-width:1}.line{fill:none;stroke-width:1.8}.main{stroke-width:3.4}.dashed{stroke-dasharray:5 4}
 .key{font-weight:600}
 @media(prefers-color-scheme:dark){text{fill:#c9d1d9}}`
 
@@ -67,8 +68,12 @@ func (c Chart) Write(out io.Writer) error {
 	s := c.scale(lines)
 	c.axes(&b, s)
 	ends := make([]label, len(lines))
+	color := -1
 	for i, l := range lines {
-		ends[i] = s.line(&b, l, colors[i%len(colors)])
+		if !l.Dashed || i == 0 {
+			color++
+		}
+		ends[i] = s.line(&b, l, colors[color%len(colors)])
 	}
 	for _, e := range spreadOut(ends) {
 		fmt.Fprintf(&b, `<text x="%d" y="%.1f" style="fill:%s"%s>%s</text>`+"\n", width-right+12, e.y+4, e.color, e.class, html.EscapeString(e.name))
@@ -145,6 +150,9 @@ func (s scale) line(b *strings.Builder, l Line, color string) label {
 	class, key := "line", ""
 	if l.Main {
 		class, key = "line main", ` class="key"`
+	}
+	if l.Dashed {
+		class += " dashed"
 	}
 	fmt.Fprintf(b, `<path class="%s" stroke="%s" d="%s"/>`+"\n", class, color, path.String())
 	for _, p := range l.Points {

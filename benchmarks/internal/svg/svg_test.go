@@ -11,7 +11,7 @@ import (
 func TestAChartIsWellFormedAndNamesItsLines(t *testing.T) {
 	c := Chart{
 		Title: `a < b & "c"`, X: "x", Y: "y", Ticks: []Tick{{0, "none"}, {1, "one"}},
-		Lines: []Line{{"first & foremost", []Point{{0, 1}, {1, 1000}}, true}, {"second", []Point{{0, 5}}, false}, {"empty", nil, false}},
+		Lines: []Line{{Name: "first & foremost", Points: []Point{{0, 1}, {1, 1000}}, Main: true}, {Name: "second", Points: []Point{{0, 5}}}, {Name: "empty"}},
 	}
 	var out strings.Builder
 	if err := c.Write(&out); err != nil {
