@@ -41,21 +41,17 @@ func fill(ctx context.Context, log logs.Log, l load, total int) (n int, err erro
 // closed and opened again: nothing of it is in the memory of the engine. The
 // page cache has it.
 func filled(ctx context.Context, dir string, cfg engine.Config, l load, total int) (m *logs.Millrace, n int, err error) {
-	if n, err = fillMillrace(ctx, dir, cfg, l, total); err != nil {
+	filling := cfg
+	filling.Durability = engine.LoseOnPowerFailure // to be done sooner
+	if m, err = logs.OpenMillrace(ctx, dir, filling, engine.StreamConfig{Shards: l.shards}); err != nil {
+		return nil, 0, err
+	}
+	n, err = fill(ctx, m, l, total)
+	if err = errors.Join(err, m.Close()); err != nil {
 		return nil, 0, err
 	}
 	m, err = logs.OpenMillrace(ctx, dir, cfg, engine.StreamConfig{})
 	return m, n, err
-}
-
-func fillMillrace(ctx context.Context, dir string, cfg engine.Config, l load, total int) (n int, err error) {
-	cfg.Durability = engine.LoseOnPowerFailure // to be done sooner
-	m, err := logs.OpenMillrace(ctx, dir, cfg, engine.StreamConfig{Shards: l.shards})
-	if err != nil {
-		return 0, err
-	}
-	n, err = fill(ctx, m, l, total)
-	return n, errors.Join(err, m.Close())
 }
 
 // readAll reads every shard from its beginning with a reader of its own. It is

@@ -70,7 +70,8 @@ type spread struct{ min, median, max float64 }
 func spreadOf(values []float64) spread {
 	v := slices.Clone(values)
 	slices.Sort(v)
-	return spread{v[0], v[len(v)/2], v[len(v)-1]}
+	n := len(v)
+	return spread{v[0], (v[(n-1)/2] + v[n/2]) / 2, v[n-1]}
 }
 
 func (s spread) String() string {

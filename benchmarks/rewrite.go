@@ -90,7 +90,8 @@ func (b *bench) rewritten(ctx context.Context, dir string, cfg engine.Config, l 
 
 // pushOut appends to another stream until every file that the log has now is
 // rewritten: how fast that is done depends on how fast the log grows. The other
-// stream has one shard and comes in large blocks, which need no rewriting.
+// stream has one shard and comes in large blocks, which need no rewriting, and
+// no faster than the rewrite should be.
 func pushOut(ctx context.Context, m *logs.Millrace, dir string) error {
 	before, err := logFiles(dir)
 	if err != nil {
@@ -103,7 +104,13 @@ func pushOut(ctx context.Context, m *logs.Millrace, dir string) error {
 	if err != nil {
 		return err
 	}
-	const atOnce, most = 16 << 20, 8 << 30
+	const (
+		atOnce = 16 << 20
+		each   = 100 * time.Millisecond
+		most   = 16 << 30
+	)
+	pace := time.NewTicker(each)
+	defer pace.Stop()
 	filler := &logs.Millrace{Engine: m.Engine, Stream: other}
 	for pushed := 0; ; pushed += atOnce {
 		now, err := logFiles(dir)
@@ -118,6 +125,11 @@ func pushOut(ctx context.Context, m *logs.Millrace, dir string) error {
 		}
 		if _, err := fill(ctx, filler, load{1, 500, 1024, 1}, atOnce); err != nil {
 			return err
+		}
+		select {
+		case <-pace.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
 	}
 }
