@@ -44,6 +44,9 @@ func (p *planner) balance() {
 			return
 		}
 		at, ok := p.choose(from, to)
+		if !ok && p.served != nil {
+			to, at, ok = p.elsewhere(from)
+		}
 		if !ok {
 			heaviest.remove(from) // it has nothing that would help
 			continue
@@ -63,6 +66,20 @@ func (p *planner) balance() {
 	}
 }
 
+// elsewhere returns the lightest of all that a lease of a member may go to, where
+// members do not serve the same streams.
+func (p *planner) elsewhere(from *bin) (to *bin, at int, ok bool) {
+	for _, b := range p.open {
+		if b == from || b.full() || to != nil && !lighter(b, to) {
+			continue
+		}
+		if k, fits := p.choose(from, b); fits {
+			to, at, ok = b, k, true
+		}
+	}
+	return to, at, ok
+}
+
 // beyond reports whether a load that differs by so much is to be mended.
 func (p *planner) beyond(b *bin, by float64) bool {
 	if b.uneven {
@@ -74,17 +91,25 @@ func (p *planner) beyond(b *bin, by float64) bool {
 // choose returns which lease to move: the heaviest that takes neither of the
 // two beyond the mean, else the lightest that is still worth it.
 func (p *planner) choose(from, to *bin) (at int, ok bool) {
-	weight := func(k int) float64 { return p.weights[from.movable[k]] }
+	leases := from.movable
+	if p.served != nil {
+		leases = slices.DeleteFunc(slices.Clone(leases), func(i int) bool { return !p.suits(i, to) })
+	}
+	weight := func(k int) float64 { return p.weights[leases[k]] }
 	gap := from.load - to.load
 	most := gap/worth + tiny
 	want := min(from.load-p.mean, p.mean-to.load)
 	if want <= 0 {
 		want = gap / 2
 	}
-	above := sort.Search(len(from.movable), func(k int) bool { return weight(k) > want+tiny })
-	fits := above < len(from.movable) && weight(above) <= most
-	if above > 0 && (!fits || weight(above-1) >= want/2) {
-		return above - 1, true
+	above := sort.Search(len(leases), func(k int) bool { return weight(k) > want+tiny })
+	fits := above < len(leases) && weight(above) <= most
+	switch {
+	case above > 0 && (!fits || weight(above-1) >= want/2):
+		return slices.Index(from.movable, leases[above-1]), true
+	case fits:
+		return slices.Index(from.movable, leases[above]), true
+	default:
+		return 0, false
 	}
-	return above, fits
 }

@@ -12,7 +12,7 @@ import (
 func (s *session) join(ctx context.Context) bool {
 	row := Member{
 		Incarnation: s.me, Worker: s.cfg.Worker, Beats: 1, MaxLeases: s.cfg.MaxLeases,
-		Code: s.cfg.Code, Zone: s.cfg.Zone, Host: s.cfg.Host,
+		Code: s.cfg.Code, Zone: s.cfg.Zone, Host: s.cfg.Host, Streams: s.serves(),
 	}
 	began := time.Now()
 	for pause := s.retry(s.diceOf("join " + s.me)); ctx.Err() == nil && time.Since(began) < s.right.failover; {
@@ -135,6 +135,7 @@ func (s *session) nextBeat() (old, next Member) {
 	next = s.member
 	next.Beats++
 	next.Draining = s.leaving
+	next.Streams = s.serves()
 	next.Load = Load{}
 	for _, h := range s.slots {
 		next.Load.BytesPerSecond += h.load.BytesPerSecond

@@ -34,6 +34,20 @@ func (h *heap) top() *bin {
 	return h.bins[0]
 }
 
+// first returns the first bin that suits, or nil. It looks at all of them when
+// the one at the top does not.
+func (h *heap) first(suits func(*bin) bool) (found *bin) {
+	if b := h.top(); b == nil || suits(b) {
+		return b
+	}
+	for _, b := range h.bins {
+		if suits(b) && (found == nil || h.less(b, found)) {
+			found = b
+		}
+	}
+	return found
+}
+
 // fix restores the order after a bin changed. Bins that are not in the heap
 // are left alone.
 func (h *heap) fix(b *bin) {

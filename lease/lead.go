@@ -129,12 +129,17 @@ func (s *session) reign(ctx context.Context, row Member, members *watch, dice *d
 		err := l.pass(reigning)
 		switch {
 		case reigning.Err() != nil:
+		case errors.Is(err, errOutdone):
+			s.log.InfoContext(ctx, "leading no more", "err", err)
 		case err != nil:
 			failed++
 			s.passes.met(ctx, s.log, err)
 		default:
 			failed = 0
 			s.passes.over(ctx, s.log)
+		}
+		if errors.Is(err, errOutdone) {
+			break
 		}
 		// However many ask for a pass, the next one does not follow at once, and
 		// passes take no more than a tenth of the time.

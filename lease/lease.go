@@ -77,6 +77,11 @@ type Member struct {
 	Load Load
 	// MaxLeases is how many leases the worker takes at most; 0 is no bound.
 	MaxLeases int
+	// Streams are the streams that the worker serves, as far as it has reached
+	// them: it is given leases of these alone, so that a fleet in which only some
+	// know of a stream, as during a rollout, gives it to those. Leases of a stream
+	// that nobody lists are given to anybody.
+	Streams StreamSet
 	// Code is the revision of the program, for rollouts; Zone and Host tell
 	// where it runs. All may be empty.
 	Code, Zone, Host string

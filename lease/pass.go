@@ -69,8 +69,28 @@ func (l *leader) pass(ctx context.Context) error {
 	moves := l.decide(members, leases)
 	written := l.apply(ctx, moves)
 	l.bumpAll(ctx, members, written, leases)
+	if l.outdone(members) {
+		return errOutdone
+	}
 	return context.Cause(ctx)
 }
+
+// errOutdone says that somebody else should lead: a leader looks after the shards
+// of its own streams alone, and would never begin a stream that a rollout added,
+// or that was deleted and created again under its hands.
+var errOutdone = errors.New("another worker serves the same streams and more")
+
+// outdone reports whether a live member serves all streams that the leader
+// serves, and more.
+func (l *leader) outdone(members []Member) bool {
+	at := slices.IndexFunc(members, func(m Member) bool { return m.Incarnation == l.me })
+	return at >= 0 && slices.ContainsFunc(members, func(m Member) bool {
+		return !m.Fenced && !m.Draining && !l.stale(m) && m.Streams.beyond(members[at].Streams)
+	})
+}
+
+// stale reports whether a member has been silent for a while.
+func (l *leader) stale(m Member) bool { return l.members.silence(m.Incarnation) > l.cfg.FailoverTime*6/10 }
 
 // survey brings the rows in line with the shards. It returns the rows that it
 // read and that are still there, and whether it created others.
@@ -306,7 +326,7 @@ func (l *leader) view(members []Member, leases []Lease) View {
 		if m.Fenced {
 			continue
 		}
-		stale[m.Incarnation] = l.members.silence(m.Incarnation) > l.cfg.FailoverTime*6/10
+		stale[m.Incarnation] = l.stale(m)
 		if !m.Draining && !stale[m.Incarnation] {
 			open[m.Incarnation] = true
 		}

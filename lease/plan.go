@@ -43,8 +43,9 @@ type Move struct {
 //   - Then each worker whose load is beyond the threshold is brought well inside
 //     it, with few moves; where loads are not known, or all alike, leases only
 //     count, and nobody has two more than another.
-//   - Nothing is given to members that are fenced, draining, stale or full. A
-//     lease that is being handed over already is not moved again for balance.
+//   - Nothing is given to members that are fenced, draining, stale or full, or
+//     that do not serve its stream though others do. A lease that is being handed
+//     over already is not moved again for balance.
 //   - Finished shards weigh nothing and stay. A child whose parents are not all
 //     finished waits, and belongs to nobody.
 func Plan(v View) []Move {
@@ -71,6 +72,7 @@ type planner struct {
 	slack     float64         // by how much it may differ
 	threshold float64
 	parents   map[shardKey]int
+	served    map[string]bool // streams that somebody lists; nil when all list the same
 	moves     []Move
 }
 
@@ -79,11 +81,12 @@ type bin struct {
 	member  *Member
 	load    float64
 	count   int
-	open    bool   // may be given leases
-	uneven  bool   // its load was beyond the slack when balance began
-	newest  bool   // has the newest code of all that are open
-	movable []int  // leases that may go for balance, by weight once sorted
-	at      [3]int // its place in each of the heaps
+	open    bool            // may be given leases
+	uneven  bool            // its load was beyond the slack when balance began
+	newest  bool            // has the newest code of all that are open
+	streams map[string]bool // that it serves; set where members differ
+	movable []int           // leases that may go for balance, by weight once sorted
+	at      [3]int          // its place in each of the heaps
 }
 
 // Places of a bin in the planner's heaps.
@@ -116,9 +119,35 @@ func newPlanner(v View) *planner {
 	for _, b := range p.open {
 		b.newest = b.member.Code == newest
 	}
+	p.tellApart()
 	p.weights, p.unit = weigh(v)
 	p.sort(v.Stale)
 	return p
+}
+
+// tellApart notes who serves which streams, unless all serve the same.
+func (p *planner) tellApart() {
+	sets := map[StreamSet]bool{}
+	for _, b := range p.bins {
+		sets[b.member.Streams] = true
+	}
+	if len(sets) < 2 {
+		return
+	}
+	p.served = map[string]bool{}
+	for _, b := range p.bins {
+		b.streams = map[string]bool{}
+		for _, id := range b.member.Streams.IDs() {
+			b.streams[id], p.served[id] = true, true
+		}
+	}
+}
+
+// suits reports whether a lease may be given to a member: one that serves its
+// stream, or anybody when nobody says so.
+func (p *planner) suits(i int, b *bin) bool {
+	id := p.leases[i].StreamID
+	return !p.served[id] || b.streams[id]
 }
 
 // sort finds for each lease where it is counted: with its owner, or among
@@ -132,7 +161,7 @@ func (p *planner) sort(stale map[string]bool) {
 		}
 		b := p.bins[l.Owner]
 		switch {
-		case b == nil || b.member.Draining:
+		case b == nil || b.member.Draining || !p.suits(i, b):
 			if !p.waiting(l) {
 				p.homeless = append(p.homeless, i)
 				placed = append(placed, p.weights[i])
@@ -191,15 +220,16 @@ func (p *planner) place() {
 	lightest := newHeap(inLightest, lighter, p.open)
 	newest := newHeap(inNewest, lighter, slices.DeleteFunc(slices.Clone(p.open), func(b *bin) bool { return !b.newest }))
 	for _, i := range p.homeless {
-		b := p.besideParents(&p.leases[i], p.weights[i])
+		suits := func(b *bin) bool { return p.suits(i, b) }
+		b := p.besideParents(i, p.weights[i])
 		if b == nil {
-			b = newest.top()
+			b = newest.first(suits)
 		}
 		if b == nil || b.load+p.weights[i] > p.ceiling() {
-			b = lightest.top()
+			b = lightest.first(suits)
 		}
 		if b == nil {
-			return // everybody is full
+			continue // whoever may have it is full
 		}
 		p.move(i, b)
 		for _, h := range []*heap{lightest, newest} {
@@ -214,14 +244,15 @@ func (p *planner) place() {
 
 // besideParents returns the worker that processed a parent of the lease, if it
 // has room.
-func (p *planner) besideParents(l *Lease, weight float64) *bin {
+func (p *planner) besideParents(i int, weight float64) *bin {
+	l := &p.leases[i]
 	for _, parent := range l.Parents {
-		i, has := p.lease(l.StreamID, parent)
+		at, has := p.lease(l.StreamID, parent)
 		if !has {
 			continue
 		}
-		b := p.bins[p.leases[i].Owner]
-		if b != nil && b.open && !b.full() && b.load+weight <= p.ceiling() {
+		b := p.bins[p.leases[at].Owner]
+		if b != nil && b.open && !b.full() && p.suits(i, b) && b.load+weight <= p.ceiling() {
 			return b
 		}
 	}

@@ -45,6 +45,7 @@ type session struct {
 	slots   map[string]*held
 	waiting map[string]string // leases that are the worker's and not yet held: why
 	past    map[string]int64  // terms that ended, though the row may still show them
+	streams []string          // the IDs of Config.Streams as they answered; "" for none
 }
 
 // concurrency bounds the writes of one kind that a worker or leader has under
@@ -66,6 +67,7 @@ func newSession(c *Coordinator, hold HoldFunc) *session {
 		slots:   map[string]*held{},
 		waiting: map[string]string{},
 		past:    map[string]int64{},
+		streams: make([]string, len(c.cfg.Streams)),
 		passes:  trouble{what: "leader's pass"},
 	}
 }
@@ -73,6 +75,7 @@ func newSession(c *Coordinator, hold HoldFunc) *session {
 // run lives the session: until ctx is done and everything is handed over, or
 // until the fleet has fenced the worker and its old callbacks have returned.
 func (s *session) run(ctx context.Context) {
+	s.ask(ctx) // a stream that hangs is not waited for
 	if !s.join(ctx) {
 		return
 	}
@@ -89,6 +92,7 @@ func (s *session) run(ctx context.Context) {
 	loops.Go(func() { s.fuse(life) })
 	loops.Go(func() { s.poll(life) })
 	loops.Go(func() { s.listen(life) })
+	loops.Go(func() { s.learn(life) })
 	lead.Go(func() { s.lead(leading) })
 
 	select {

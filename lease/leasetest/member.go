@@ -16,6 +16,7 @@ func fullMember(incarnation string) lease.Member {
 		Load:      lease.Load{BytesPerSecond: 1.0 / 3, RecordsPerSecond: 1e-300},
 		MaxLeases: 250,
 		Code:      "v1.2.3+é", Zone: "eu-central-1a", Host: strings.Repeat("h", 500),
+		Streams: lease.NewStreamSet("orders:1763877845000", "é, 1:2"),
 	}
 }
 

@@ -189,4 +189,5 @@ var brokenMembers = []sabotage{
 		}
 	}},
 	{"the largest number of leases is dropped", "AMemberJoinsAtVersionOneWithEveryField", losesMember(func(m *lease.Member) { m.MaxLeases = 0 })},
+	{"the streams are dropped", "AMemberJoinsAtVersionOneWithEveryField", losesMember(func(m *lease.Member) { m.Streams = "" })},
 }

@@ -45,5 +45,6 @@ CREATE TABLE millrace_member (
     code               TEXT    NOT NULL,
     zone               TEXT    NOT NULL,
     host               TEXT    NOT NULL,
+    streams            TEXT    NOT NULL, -- ids, one to a line
     PRIMARY KEY (application, incarnation)
 ) STRICT;
