@@ -98,10 +98,11 @@ func (h *held) write(ctx context.Context, what string, last bool, change func(Le
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(h.ctx, func() { cancel(context.Cause(h.ctx)) })()
+	sent := false
 	for pause := h.s.retry(h.dice); ; {
 		base, err := h.base()
 		if err != nil {
-			return err
+			return h.unless(last && sent, err)
 		}
 		next, err := change(base)
 		if err != nil {
@@ -110,6 +111,7 @@ func (h *held) write(ctx context.Context, what string, last bool, change func(Le
 		if last {
 			h.expect(func(row Lease) bool { return h.landed(base, next, row) })
 		}
+		sent = true
 		row, known, err := h.s.swap(ctx, base, next)
 		switch {
 		case err == nil:
@@ -125,24 +127,24 @@ func (h *held) write(ctx context.Context, what string, last bool, change func(Le
 			// A holder who has just learned that it is to let go writes that instead.
 			return context.Cause(ctx)
 		case ctx.Err() != nil:
-			return h.unknown(ctx, last)
+			return h.unless(last, context.Cause(ctx))
 		}
 		h.s.log.DebugContext(ctx, "cannot write lease, trying again", "shard", base.Shard, "err", err)
 		if !wait(ctx, pause.delay(), nil) {
-			return h.unknown(ctx, last)
+			return h.unless(last, context.Cause(ctx))
 		}
 	}
 }
 
-// unknown returns what to say of a write whose fate is not known when time is
-// up: nil when it was a last one that somebody saw go through.
-func (h *held) unknown(ctx context.Context, last bool) error {
+// unless returns the error with which a write ends whose answer never came: nil
+// when it was a last one, sent before, that somebody saw go through.
+func (h *held) unless(sentLast bool, err error) error {
 	h.s.mu.Lock()
 	defer h.s.mu.Unlock()
-	if last && h.done {
+	if sentLast && h.done {
 		return nil
 	}
-	return context.Cause(ctx)
+	return err
 }
 
 // base returns the row that a write may start from, or why there may be none.

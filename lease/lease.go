@@ -90,7 +90,8 @@ type Member struct {
 // Store is the whole contract that a backend has to meet. One store holds the
 // rows of one application. Methods may be called at the same time by many
 // goroutines of many processes; every row is linearizable. Lists and byte
-// slices that are given or returned are never changed afterwards by either side.
+// slices that are given or returned are never changed afterwards by either
+// side; empty ones and nil are the same, and a store may return either.
 //
 // An error other than [ErrConflict] leaves open whether a write took place:
 // callers read the row back before they decide anything.
@@ -99,11 +100,11 @@ type Member struct {
 type Store interface {
 	// Leases yields every lease of the application, in no certain order. It
 	// need not be a snapshot; a row that exists during the whole call is
-	// yielded. It stops after the first error.
+	// yielded, and no key twice. It stops after the first error.
 	Leases(ctx context.Context) iter.Seq2[Lease, error]
 	// Owned returns the leases whose Owner or CheckpointOwner is that
 	// incarnation, by an index and not by a scan. It may lag behind the rows,
-	// but not for ever.
+	// but not for ever. Nobody owns nothing: for "" it returns no rows.
 	Owned(ctx context.Context, incarnation string) ([]Lease, error)
 	// Read returns the rows with these keys as they are now (strongly
 	// consistent), in no certain order; those that do not exist are left out.
@@ -114,7 +115,8 @@ type Store interface {
 	// Swap replaces the row if its Counter and Owner are those of old, and
 	// returns what it wrote: next with the Counter old.Counter+1. Otherwise it
 	// returns the row as it is, and [ErrConflict]; the zero Lease when there is
-	// none. Key, Stream, StreamID and Shard never change.
+	// none. The row is that of old.Key; Key, Stream, StreamID and Shard never
+	// change, whatever next says.
 	Swap(ctx context.Context, old, next Lease) (Lease, error)
 	// Delete removes the row under the same guard; [ErrConflict] also when
 	// there is none.
@@ -124,10 +126,10 @@ type Store interface {
 	Members(ctx context.Context) ([]Member, error)
 	// SwapMember is the one way to write a member row: it joins (old is zero:
 	// the row must not exist), beats, bumps, fences, and ends a row (next is
-	// zero). The row must have the Version of old; it gets old.Version+1, and
-	// is returned as written. Otherwise it returns the row as it is, and
-	// [ErrConflict]; the zero Member when there is none. It never creates a
-	// row but by a join.
+	// zero). The row must have the Version of old; it gets old.Version+1, which
+	// is 1 for a join, and is returned as written. Otherwise it returns the row
+	// as it is, and [ErrConflict]; the zero Member when there is none. It never
+	// creates a row but by a join. Two zero rows are an error that is no conflict.
 	SwapMember(ctx context.Context, old, next Member) (Member, error)
 }
 

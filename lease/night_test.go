@@ -47,6 +47,8 @@ func (l listed) Pin(ctx context.Context, _ string) (stream.Position, error) {
 	return l.pin()
 }
 
+var quiet = slog.New(slog.DiscardHandler)
+
 func oneShard() ([]stream.Shard, error) {
 	return []stream.Shard{{ID: "0", Hash: stream.FullRange}}, nil
 }

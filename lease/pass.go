@@ -90,7 +90,9 @@ func (l *leader) outdone(members []Member) bool {
 }
 
 // stale reports whether a member has been silent for a while.
-func (l *leader) stale(m Member) bool { return l.members.silence(m.Incarnation) > l.cfg.FailoverTime*6/10 }
+func (l *leader) stale(m Member) bool {
+	return l.members.silence(m.Incarnation) > l.cfg.FailoverTime*6/10
+}
 
 // survey brings the rows in line with the shards. It returns the rows that it
 // read and that are still there, and whether it created others.
@@ -175,8 +177,9 @@ func (l *leader) sync(ctx context.Context, from listing, leases []Lease) (left [
 	}
 	l.retire(ctx, todo.Retire)
 	for _, hole := range todo.Holes {
-		if l.doubts.lasting("hole in " + from.id.ID() + " " + hole.String()) {
-			log.ErrorContext(ctx, "no lease covers a part of the hash space", "hash_range", hole.String())
+		if l.doubts.lastingNews("hole in " + from.id.ID() + " " + hole.String()) {
+			log.ErrorContext(ctx, "no lease covers a part of the hash space, so that its records are not processed: "+
+				"if lease rows were deleted, restore them, or delete the finished ones of that range too, to begin it anew", "hash_range", hole.String())
 		}
 	}
 	for _, row := range todo.Gone {
@@ -436,10 +439,11 @@ type doubts struct {
 	patience time.Duration
 	since    map[string]time.Time
 	seen     map[string]bool // since the last turn
+	told     map[string]bool // what was news once, and is still so
 }
 
 func newDoubts(patience time.Duration) *doubts {
-	return &doubts{patience: patience, since: map[string]time.Time{}, seen: map[string]bool{}}
+	return &doubts{patience: patience, since: map[string]time.Time{}, seen: map[string]bool{}, told: map[string]bool{}}
 }
 
 // lasting takes note of something, and reports, once in a while, whether it
@@ -454,11 +458,22 @@ func (d *doubts) lasting(what string) bool {
 	return known
 }
 
+// lastingNews is lasting for what a person is told: true only once while it
+// lasts.
+func (d *doubts) lastingNews(what string) bool {
+	if !d.lasting(what) || d.told[what] {
+		return false
+	}
+	d.told[what] = true
+	return true
+}
+
 // turn forgets what was not seen since the last turn.
 func (d *doubts) turn() {
 	for what := range d.since {
 		if !d.seen[what] {
 			delete(d.since, what)
+			delete(d.told, what)
 		}
 	}
 	clear(d.seen)

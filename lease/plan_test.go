@@ -40,6 +40,14 @@ func leasesOf(owner, prefix string, n int) []Lease {
 	return leases
 }
 
+// inStream makes the leases those of a stream.
+func inStream(id string, leases []Lease) []Lease {
+	for i := range leases {
+		leases[i].StreamID = id
+	}
+	return leases
+}
+
 // loaded makes leases of that owner with these loads, each row of them n times.
 func loaded(owner, prefix string, n int, loads ...float64) []Lease {
 	leases := leasesOf(owner, prefix, n*len(loads))
@@ -184,6 +192,22 @@ func TestPlan(t *testing.T) {
 		{"LeasesOnlyCountWhereLoadsAreAlike", View{
 			Threshold: 0.1, Leases: slices.Concat(loaded("a", "k", 11, 95, 105), loaded("b", "l", 9, 95, 105)), Members: fleet("a", "b"),
 		}, map[string]string{"k00020": "b", "k00021": "b"}},
+		{"LeasesGoToThoseWhoServeTheirStream", View{
+			Leases:  slices.Concat(inStream("x:1", leasesOf("", "k", 3)), inStream("y:1", leasesOf("", "l", 1))),
+			Members: []Member{{Incarnation: "a", Streams: "y:1\n"}, {Incarnation: "b", Streams: "x:1\ny:1\n"}},
+		}, map[string]string{"k00000": "b", "k00001": "b", "k00002": "b", "l00000": "a"}},
+		{"ALeaseMovesFromWhoDoesNotServeItsStreamToOneWhoDoes", View{
+			Leases:  inStream("x:1", leasesOf("a", "k", 1)),
+			Members: []Member{{Incarnation: "a", Streams: "y:1\n"}, {Incarnation: "b", Streams: "x:1\n"}},
+		}, map[string]string{"k00000": "b"}},
+		{"ALeaseOfAStreamThatNobodyListsGoesToAnybody", View{
+			Leases:  inStream("z:1", leasesOf("", "k", 2)),
+			Members: []Member{{Incarnation: "a", Streams: "y:1\n"}, {Incarnation: "b"}},
+		}, map[string]string{"k00000": "a", "k00001": "b"}},
+		{"BalanceLooksForOneWhoServesTheStream", View{
+			Leases:  inStream("x:1", leasesOf("b", "k", 6)),
+			Members: []Member{{Incarnation: "a", Streams: "y:1\n"}, {Incarnation: "b", Streams: "x:1\n"}, {Incarnation: "c", Streams: "x:1\n"}},
+		}, map[string]string{"k00003": "c", "k00004": "c", "k00005": "c"}},
 		{"BalanceWaitsWhileThingsChange", View{
 			Unsettled: true, Leases: slices.Concat(leasesOf("a", "k", 4), leasesOf("gone", "l", 1)), Members: fleet("a", "b"),
 		}, map[string]string{"l00000": "b"}},

@@ -37,10 +37,12 @@ type Synced struct {
 func Key(streamID, shard string) string { return streamID + "/" + shard }
 
 // Sync compares a stream's shards, completely listed, with its rows; rows of
-// other streams are left alone. Shards of a stream that has no row yet begin
-// at initial; with [stream.Latest] these are the open ones only. Later shards
-// begin at [stream.TrimHorizon]: nothing of them may be missed. A shard whose
-// descendant has a row gets none: it was retired, or lies before the beginning.
+// other streams are left alone. Shards of a part of the hash space that has no
+// row yet begin at initial: that is all of it at the first contact, and the rest
+// of it when the first contact broke off halfway. With [stream.Latest] these are
+// the open ones only. Later shards begin at [stream.TrimHorizon]: nothing of them
+// may be missed. A shard whose descendant has a row gets none: it was retired, or
+// lies before the beginning.
 func Sync(id stream.Identity, shards []stream.Shard, leases []Lease, initial stream.Position) Synced {
 	s := syncer{id: id.ID(), shards: make(map[string]*stream.Shard, len(shards)), rows: map[string]*Lease{}}
 	for i := range shards {
@@ -89,27 +91,29 @@ type syncer struct {
 }
 
 func (s *syncer) create(shards []stream.Shard, initial stream.Position) [][]Lease {
-	start, first := stream.TrimHorizon, len(s.rows) == 0
-	if first {
-		start = initial
-	}
 	behind := s.ancestors()
 	missing := map[string]*stream.Shard{}
+	start := map[string]stream.Position{}
 	for i := range shards {
 		sh := &shards[i]
-		switch {
-		case s.rows[sh.ID] != nil, behind[sh.ID]:
-		case first && initial == stream.Latest && sh.Closed:
-		default:
-			missing[sh.ID] = sh
+		if s.rows[sh.ID] != nil || behind[sh.ID] {
+			continue
 		}
+		start[sh.ID] = stream.TrimHorizon
+		if s.firstContact(sh) {
+			start[sh.ID] = initial
+			if initial == stream.Latest && sh.Closed {
+				continue
+			}
+		}
+		missing[sh.ID] = sh
 	}
 	var generations [][]Lease
 	for len(missing) > 0 {
 		var generation []Lease
 		for _, sh := range missing {
 			if !slices.ContainsFunc(sh.Parents, func(p string) bool { return missing[p] != nil }) {
-				generation = append(generation, s.row(sh, start))
+				generation = append(generation, s.row(sh, start[sh.ID]))
 			}
 		}
 		if generation == nil {
@@ -122,6 +126,18 @@ func (s *syncer) create(shards []stream.Shard, initial stream.Position) [][]Leas
 		generations = append(generations, generation)
 	}
 	return generations
+}
+
+// firstContact reports whether nobody has had anything of the shard's part of
+// the hash space: since the first contact there has been a row for every part of
+// it, since rows go only when those of their children are there.
+func (s *syncer) firstContact(sh *stream.Shard) bool {
+	for _, l := range s.rows {
+		if l.Hash.Contains(sh.Hash.Start) || sh.Hash.Contains(l.Hash.Start) {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *syncer) row(sh *stream.Shard, start stream.Position) Lease {

@@ -115,6 +115,27 @@ func TestSync(t *testing.T) {
 	}
 }
 
+// A store that does not create all rows at once may fail in the middle of the
+// first contact. What is left of it must not begin with records of last week.
+func TestAFirstContactThatBreaksOffGoesOnWhereItWasToBegin(t *testing.T) {
+	ranges := stream.SplitHashSpace(3)
+	shards := []stream.Shard{
+		{ID: "a", Hash: ranges[0]}, {ID: "b", Hash: ranges[1]}, {ID: "c", Hash: ranges[2], Parents: []string{"old"}},
+		{ID: "old", Hash: ranges[2], Closed: true},
+	}
+	there := NewLease("s", testStream.ID(), shards[0], after(3))
+	at := stream.AtTime(time.UnixMilli(7))
+	for initial, want := range map[stream.Position]string{
+		stream.Latest:      "b@LATEST c@LATEST",
+		at:                 "b@" + at.String() + " old@" + at.String() + " | c@" + at.String(),
+		stream.TrimHorizon: "b@TRIM_HORIZON old@TRIM_HORIZON | c@TRIM_HORIZON",
+	} {
+		if got := created(Sync(testStream, shards, []Lease{there}, initial)); got != want {
+			t.Errorf("%v: creates %q, want %q", initial, got, want)
+		}
+	}
+}
+
 func TestAHoleInTheHashSpaceIsNoticed(t *testing.T) {
 	ranges := stream.SplitHashSpace(3)
 	var shards []stream.Shard

@@ -317,6 +317,14 @@ var leaseMutants = []Mutant{
 		Test: "TestAWriteWithoutAnAnswerIsReadBack",
 	},
 	{
+		Mechanism: "A last write that somebody saw go through is no loss",
+		Promise:   "P5", Without: "it is taken for one",
+		File: "lease/held.go",
+		Old:  `return h.unless(last && sent, err)`,
+		New:  `return h.unless(false, err)`,
+		Test: "TestALastWriteThatAPollSawGoThroughIsNoLoss",
+	},
+	{
 		Mechanism: "A take without an answer is read back",
 		Promise:   "P1", Without: "it is taken for a loss",
 		File: "lease/serve.go",
@@ -400,8 +408,8 @@ var leaseMutants = []Mutant{
 		Mechanism: "A shard that was retired is not created again",
 		Promise:   "P3", Without: "every shard without a row gets one",
 		File: "lease/sync.go",
-		Old:  `case s.rows[sh.ID] != nil, behind[sh.ID]:`,
-		New:  `case s.rows[sh.ID] != nil, behind == nil:`,
+		Old:  `if s.rows[sh.ID] != nil || behind[sh.ID] {`,
+		New:  `if s.rows[sh.ID] != nil || behind == nil {`,
 		Test: "TestSync/ARetiredShardIsNotCreatedAgain",
 	},
 	{
@@ -416,10 +424,8 @@ var leaseMutants = []Mutant{
 		Mechanism: "Later shards begin at TRIM_HORIZON",
 		Promise:   "P1", Without: "they begin where the first ones did",
 		File: "lease/sync.go",
-		Old: `	if first {
-		start = initial`,
-		New: `	if true {
-		start = initial`,
+		Old:  `if s.firstContact(sh) {`,
+		New:  `if true {`,
 		Test: "TestSync/LaterShardsBeginAtTrimHorizon",
 	},
 	{
@@ -446,6 +452,31 @@ var leaseMutants = []Mutant{
 		Old:  `if len(shards) == 0 {`,
 		New:  `if false {`,
 		Test: "TestAnEmptyListingRetiresNothing",
+	},
+
+	{
+		Mechanism: "What is left of a first contact that broke off begins where the first contact was to",
+		Promise:   "P1", Without: "it begins at TRIM_HORIZON, with all that is old",
+		File: "lease/sync.go",
+		Old:  `if s.firstContact(sh) {`,
+		New:  `if len(s.rows) == 0 {`,
+		Test: "TestAFirstContactThatBreaksOffGoesOnWhereItWasToBegin",
+	},
+	{
+		Mechanism: "A lease goes to a worker that serves its stream",
+		Promise:   "P1", Without: "it goes to anybody",
+		File: "lease/plan.go",
+		Old:  `return !p.served[id] || b.streams[id]`,
+		New:  `return !p.served[id] || b.streams[id] || true`,
+		Test: "TestPlan/LeasesGoToThoseWhoServeTheirStream",
+	},
+	{
+		Mechanism: "A leader makes way for a worker that serves more streams",
+		Promise:   "P1", Without: "nobody looks after the others",
+		File: "lease/pass.go",
+		Old:  `if l.outdone(members) {`,
+		New:  `if false {`,
+		Test: "TestALeaderWithTheHandleOfADeletedStreamMakesWay",
 	},
 
 	// A stream that was deleted and created again.
