@@ -128,7 +128,7 @@ var engineMutants = []Mutant{
 	{
 		Mechanism: "A block's records have a checksum, which a reader of the file checks",
 		Promise:   "P7", Without: "they are believed",
-		File:    "engine/internal/wal/fetch.go",
+		File:    "engine/internal/wal/block.go",
 		Old:     `if h.sum != checksum(seed, b[headerSize:]) {`,
 		New:     `if false {`,
 		Package: "engine",

@@ -321,7 +321,7 @@ var leaseMutants = []Mutant{
 		Promise:   "P5", Without: "it is taken for one",
 		File: "lease/held.go",
 		Old:  `return h.unless(last && sent, err)`,
-		New:  `return h.unless(false, err)`,
+		New:  `return h.unless(sent && false, err)`,
 		Test: "TestALastWriteThatAPollSawGoThroughIsNoLoss",
 	},
 	{
