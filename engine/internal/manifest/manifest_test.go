@@ -88,23 +88,3 @@ func TestAFailedSaveLeavesTheOldManifest(t *testing.T) {
 		}
 	}
 }
-
-func FuzzDecode(f *testing.F) {
-	b, _ := Encode(example())
-	f.Add(b)
-	f.Add(b[:len(b)/2])
-	f.Add([]byte{})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		m, _, err := Decode(b)
-		if err != nil {
-			return
-		}
-		again, err := Encode(m)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, whole, err := Decode(again); err != nil || !whole {
-			t.Fatalf("does not come back: %v", err)
-		}
-	})
-}
