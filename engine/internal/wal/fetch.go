@@ -128,7 +128,7 @@ const slabStep = 64 << 10
 // its last block, keep alive.
 func (f *filling) own(n int) memory {
 	if n > slabStep/4 {
-		return whole(make([]byte, n))
+		return whole(unset(n))
 	}
 	at := len(f.slab.bytes)
 	if cap(f.slab.bytes)-at < n {
@@ -136,7 +136,7 @@ func (f *filling) own(n int) memory {
 		for i := range f.entries {
 			want += f.entries[i].length()
 		}
-		f.slab = whole(make([]byte, max(int64(n), min(want, slabStep, int64(f.maxBytes-f.b.Bytes)))))
+		f.slab = whole(unset(int(max(int64(n), min(want, slabStep, int64(f.maxBytes-f.b.Bytes))))))
 		at = 0
 	}
 	f.slab.bytes = f.slab.bytes[:at+n]
