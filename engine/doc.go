@@ -29,10 +29,15 @@
 //
 // What it does not: replicate. It is as safe as the disk below it.
 //
-// What it costs: 32 bytes of memory for each block of the log that is within
-// retention (a block is 64 KiB of one shard, or what came for it during one
-// sync), and an opening that reads all of those, some gigabytes a second when
-// the page cache has them.
+// What it costs, in memory: 32 bytes for each block within retention (a block is
+// 64 KiB of one shard, or what came for it during one sync) and up to twice that
+// while a shard's list of them is short; 1 KiB for a shard, and for a reader at
+// the end of its shard. A reader on its way holds, beside its batch, what it
+// has read from the disk and not given yet, 1 MiB at most; a batch keeps alive
+// what its MaxFootprint allows, some MiB by default. The newest data takes
+// [Config.CacheBytes]; what leaves it lives on in the batches that share it.
+// And an opening reads the log that is not rewritten, some gigabytes a second
+// when the page cache has it.
 //
 // The files are described in FORMAT.md.
 package engine

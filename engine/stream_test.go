@@ -383,14 +383,22 @@ func TestABatchOfOldRecordsDoesNotPinTheCache(t *testing.T) {
 	for range 40 { // one small record in every arena
 		mustPut(t, s, stream.Entry{PartitionKey: "k", Data: []byte("small"), HashKey: open[0].hash.Start, HasHashKey: true}, filler, filler)
 	}
-	r, _ := s.Open(t.Context(), open[0].id, stream.TrimHorizon)
-	var b stream.Batch
-	total := 0
-	for total < 40 {
-		next(t, r, &b)
-		total += len(b.Records)
-		if b.Footprint > 6<<20 {
-			t.Fatalf("%d records pin %d bytes", len(b.Records), b.Footprint)
+	for _, most := range []int{0, 1, 64 << 10, 1 << 20, 3 << 20} {
+		r, _ := s.Open(t.Context(), open[0].id, stream.TrimHorizon)
+		b := stream.Batch{MaxFootprint: most}
+		if most == 0 {
+			most = 4 << 20
+		}
+		for total := 0; total < 40; total += len(b.Records) {
+			next(t, r, &b)
+			if b.Footprint > max(most, b.Bytes)+64<<10 {
+				t.Fatalf("%d records of %d bytes pin %d bytes, want at most about %d", len(b.Records), b.Bytes, b.Footprint, most)
+			}
+			for i := range b.Records {
+				if string(b.Records[i].Data) != "small" {
+					t.Fatalf("a record came as %q", b.Records[i].Data)
+				}
+			}
 		}
 	}
 }

@@ -46,8 +46,10 @@ type Batch struct {
 	// larger than MaxBytes comes alone. 0 leaves the choice to the stream.
 	MaxRecords int
 	MaxBytes   int
-	// MaxFootprint bounds Footprint: what would keep more alive is copied, but
-	// for a single record that is larger. 0 leaves the choice to the stream.
+	// MaxFootprint bounds Footprint: what would keep more alive is copied into
+	// memory of the batch's own. So Footprint is not much larger than
+	// MaxFootprint, or than Bytes when that is more. 0 leaves the choice to the
+	// stream.
 	MaxFootprint int
 
 	// Records is what was read, never empty after a read without an error.

@@ -22,6 +22,7 @@ type consumer struct {
 	cfg     *Config
 	hold    lease.Hold
 	shard   processors.Shard
+	from    checkpoint.State // with which the term begins
 	tracker *checkpoint.Tracker
 	keeper  *checkpoint.Keeper
 	log     *slog.Logger
@@ -46,12 +47,11 @@ var errDraining = errors.New("the shard is being handed over")
 
 // run is the life of a term: open, initialize, process, and one of three ends.
 func (c *consumer) run(ctx context.Context, limits func() limits) error {
-	from := c.hold.Lease().Checkpoint
-	reader, err := c.open(ctx, from.Position)
+	reader, err := c.open(ctx, c.from.Position)
 	if err == nil {
 		defer reader.Close()
-		c.log.InfoContext(ctx, "processing shard", "from", from.Position)
-		err = c.begin(ctx, from)
+		c.log.InfoContext(ctx, "processing shard", "from", c.from.Position)
+		err = c.begin(ctx)
 	}
 	switch {
 	case errors.Is(err, errDraining):
@@ -59,8 +59,12 @@ func (c *consumer) run(ctx context.Context, limits func() limits) error {
 	case err != nil:
 		return err
 	}
-
 	end, err := c.work(ctx, reader, limits)
+	return c.finish(ctx, end, err)
+}
+
+// finish ends the term in the way that its work ended.
+func (c *consumer) finish(ctx context.Context, end *stream.ShardEndError, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		return c.lost(ctx)
@@ -76,8 +80,8 @@ func (c *consumer) run(ctx context.Context, limits func() limits) error {
 }
 
 // begin makes the processor and initializes it.
-func (c *consumer) begin(ctx context.Context, from checkpoint.State) error {
-	start := processors.Start{Shard: c.shard, Checkpoint: from}
+func (c *consumer) begin(ctx context.Context) error {
+	start := processors.Start{Shard: c.shard, Checkpoint: c.from}
 	return c.retry(ctx, "initialize", func() error {
 		if c.made == nil {
 			err := processors.Try(func() error {

@@ -19,7 +19,14 @@
 // shard begins when its parents are finished; memory is bounded. A stream that
 // is away or damaged holds up its own shards only, and they say so.
 //
-// What is not: after a crash the records since the last checkpoint come again,
-// so effects should bear repetition or be fenced by the shard's term. And
-// records that leave retention before they were read are lost; the log tells.
+// What it costs: nothing per record but the reading, some microseconds per
+// batch. A shard at rest does nothing at all, and takes about 32 KiB of memory,
+// the stacks of its three goroutines most of it. A shard at work has two
+// batches, which keep alive no more than its share of Config.Memory, and 120
+// bytes for each of their records.
+//
+// What is not promised: after a crash the records since the last checkpoint
+// come again, so effects should bear repetition or be fenced by the shard's
+// term. And records that leave retention before they were read are lost; the
+// log tells.
 package worker

@@ -76,6 +76,12 @@ func (w *Worker) Run(ctx context.Context) error {
 func (w *Worker) hold(ctx context.Context, h lease.Hold) error {
 	w.held.Add(1)
 	defer w.held.Add(-1)
+	return w.consumer(h).run(ctx, w.limits)
+}
+
+// consumer makes what works on one shard for one term. It is a function of its
+// own for the sake of the stack, which every shard at rest keeps.
+func (w *Worker) consumer(h lease.Hold) *consumer {
 	row := h.Lease()
 	shard := processors.Shard{
 		Application: w.cfg.Application, Worker: w.cfg.Name,
@@ -85,10 +91,11 @@ func (w *Worker) hold(ctx context.Context, h lease.Hold) error {
 	}
 	tel := w.tel.forShard(&shard)
 	tracker := checkpoint.NewTracker(row.Checkpoint.Position)
-	c := &consumer{
+	return &consumer{
 		cfg:     &w.cfg,
 		hold:    h,
 		shard:   shard,
+		from:    row.Checkpoint,
 		tracker: tracker,
 		keeper:  checkpoint.NewKeeper(tel.saver(h), tracker, row.Checkpoint),
 		log:     w.cfg.Logger.With("stream", row.Stream, "shard", row.Shard, "term", h.Term()),
@@ -98,7 +105,6 @@ func (w *Worker) hold(ctx context.Context, h lease.Hold) error {
 		dirty:   make(chan struct{}, 1),
 		load:    newLoadMeter(row.Load),
 	}
-	return c.run(ctx, w.limits)
 }
 
 // limits bound one batch.

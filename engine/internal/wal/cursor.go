@@ -74,11 +74,13 @@ func (c *Cursor) Read(b *stream.Batch, cutoff int64) (wait <-chan struct{}, err 
 				return nil, f.orRecords(err)
 			}
 		}
+		if !c.block.left() {
+			c.block = view{} // let go of its memory
+		}
 		if f.full {
 			f.done()
 			return nil, nil
 		}
-		c.block = view{} // let go of its memory
 		if len(f.entries) == 0 {
 			wait, err := f.refill()
 			switch {

@@ -67,17 +67,19 @@ func (f *filling) orRecords(err error) error {
 	return err
 }
 
-// done says how far the batch is behind.
+// done says how far the batch is behind. A cursor that is not keeps nothing.
 func (f *filling) done() {
 	sh := f.c.sh
 	sh.mu.Lock()
 	behind := sh.hasLocked(f.c.next)
 	newest := sh.newest
 	sh.mu.Unlock()
-	if behind {
-		last := f.b.Records[len(f.b.Records)-1].Arrival.UnixMilli()
-		f.b.Behind = max(time.Millisecond, time.Duration(newest-last)*time.Millisecond)
+	if !behind {
+		f.c.stretch = stretch{}
+		return
 	}
+	last := f.b.Records[len(f.b.Records)-1].Arrival.UnixMilli()
+	f.b.Behind = max(time.Millisecond, time.Duration(newest-last)*time.Millisecond)
 }
 
 // take moves records from a block into the batch, until one of the two is at
