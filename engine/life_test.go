@@ -28,7 +28,8 @@ import (
 //	reader  ─┼─► Engine ─► pacedDisk ─► Crash ─► changes
 //	control ─┘                              └─► states: asked for, answered
 //
-// It lives in a bubble, and is the same for the same seed.
+// It lives in a bubble, and is nearly the same for the same seed: see
+// [TestASeedGivesTheSameLifeAgain].
 type life struct {
 	way  *way
 	cfg  Config
