@@ -96,8 +96,5 @@ func layout(pieces []piece, gen uint64, size int64) (files []int) {
 }
 
 // chunkSize is the size that a chunk's header names, of a file whose last block
-// with records ends at that offset: the end block follows, and then the footer
-// on a page of its own.
-func chunkSize(end int64) int64 { return (end + headerSize + pageMask) &^ pageMask }
-
-const pageMask = 4095
+// with records ends at that offset: the end block follows, and then the footer.
+func chunkSize(end int64) int64 { return end + headerSize }
