@@ -65,7 +65,7 @@ func fillLog(tb testing.TB, l *Log, shards int, bytes int64) {
 	for i := range shards {
 		all = append(all, l.NewShard(ShardState{Handle: uint64(i + 1)}))
 	}
-	entries := make([]stream.Entry, 500)
+	entries := make([]stream.Entry, min(500, l.MaxAppend()/1400))
 	at := 0
 	for n := l.grown(); l.grown()-n < bytes+l.opt.SegmentBytes/8; {
 		var runs []Run

@@ -115,9 +115,9 @@ func segmentName(gen uint64) string {
 
 // parseSegmentName reads what [segmentName] writes.
 func parseSegmentName(name string) (gen uint64, ok bool) {
-	hex, suffix, _ := strings.Cut(name, ".")
+	hex, _, _ := strings.Cut(name, ".")
 	gen, err := strconv.ParseUint(hex, 16, 32)
-	return gen, err == nil && len(hex) == 16 && gen&^chunkBit > 0 && segmentName(gen)[len(hex):] == "."+suffix
+	return gen, err == nil && gen&^chunkBit > 0 && name == segmentName(gen)
 }
 
 // IsSegment reports whether a file of that name holds records.

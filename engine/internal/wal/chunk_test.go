@@ -1,0 +1,334 @@
+package wal
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/millrace/millrace/engine/internal/vfs"
+)
+
+func TestWhichSegmentsAreClosedTogether(t *testing.T) {
+	const payload = 1000
+	var (
+		none  = tally{}
+		large = tally{blocks: 2, payload: 2000}
+		small = tally{blocks: 3, payload: 2999}
+		mixed = tally{blocks: 2, payload: 5000, mixed: true}
+	)
+	for _, c := range []struct {
+		what  string
+		segs  []tally
+		n     int
+		adopt bool
+	}{
+		{"small blocks are rewritten", []tally{small, small}, 2, false},
+		{"large ones stay", []tally{large, large, large}, 3, true},
+		{"not together", []tally{small, large}, 1, false},
+		{"nor the other way round", []tally{large, small, large}, 1, true},
+		{"large ones of several classes do not stay", []tally{mixed, small, large}, 2, false},
+		{"empty ones go with either", []tally{small, none, small}, 3, false},
+		{"or with the other", []tally{large, none, large, small}, 3, true},
+		{"or alone", []tally{none, none}, 2, false},
+	} {
+		if n, adopt := decide(c.segs, payload); n != c.n || adopt != c.adopt {
+			t.Errorf("%s: %d, adopt %v, want %d, %v", c.what, n, adopt, c.n, c.adopt)
+		}
+	}
+}
+
+func TestATallyKnowsItsClasses(t *testing.T) {
+	var one, two tally
+	for i := range uint64(4) {
+		one.add(&entry{size: 10}, 7)
+		two.add(&entry{size: 10}, i/3)
+	}
+	if one.mixed || !two.mixed || one.blocks != 4 || one.payload != 40 {
+		t.Errorf("one class: %+v, two: %+v", one, two)
+	}
+}
+
+func TestWhichBlocksBecomeOne(t *testing.T) {
+	e := func(first uint64, count, span uint16, base int64, size uint32) entry {
+		return entry{first: first, count: count, span: span, base: base, size: size}
+	}
+	for _, c := range []struct {
+		what   string
+		blocks []entry
+		want   []entry // without places
+	}{
+		{"neighbours", []entry{e(1, 2, 3, 100, 50), e(3, 1, 0, 110, 20)}, []entry{e(1, 3, 10, 100, 70)}},
+		{"not across a missing counter", []entry{e(1, 2, 0, 100, 50), e(4, 1, 0, 100, 20)}, []entry{e(1, 2, 0, 100, 50), e(4, 1, 0, 100, 20)}},
+		{"up to the payload of a block", []entry{e(1, 1, 0, 100, maxPayload-8), e(2, 1, 0, 100, 8), e(3, 1, 0, 100, 8)}, []entry{e(1, 2, 0, 100, maxPayload), e(3, 1, 0, 100, 8)}},
+		{"up to the span of a block", []entry{e(1, 1, 0, 100, 8), e(2, 2, 5, 100+maxSpan-5, 8), e(4, 1, 0, 101+maxSpan, 8)}, []entry{e(1, 3, maxSpan, 100, 16), e(4, 1, 0, 101+maxSpan, 8)}},
+		{"up to the records of a block", []entry{e(1, maxCount-1, 0, 100, 8), e(maxCount, 1, 0, 100, 8), e(maxCount+1, 1, 0, 100, 8)}, []entry{e(1, maxCount, 0, 100, 16), e(maxCount+1, 1, 0, 100, 8)}},
+		{"a large one stays alone", []entry{e(1, 1, 0, 100, maxPayload*3), e(2, 1, 0, 100, 8)}, []entry{e(1, 1, 0, 100, maxPayload*3), e(2, 1, 0, 100, 8)}},
+	} {
+		pieces := merge(nil, &Shard{handle: 5}, c.blocks, 0)
+		var got []entry
+		next := 0
+		for _, p := range pieces {
+			got = append(got, p.entry)
+			if p.shard != 5 || p.from != next {
+				t.Errorf("%s: piece %+v", c.what, p)
+			}
+			next += p.n
+		}
+		if !slices.Equal(got, c.want) || next != len(c.blocks) {
+			t.Errorf("%s: %+v, want %+v", c.what, got, c.want)
+		}
+	}
+}
+
+func TestPiecesAreLaidOutInFilesThatHoldThem(t *testing.T) {
+	const size = 64 << 10
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 1000 {
+		pieces := make([]piece, rng.IntN(100))
+		for i := range pieces {
+			pieces[i].size = uint32(rng.IntN(8000))
+		}
+		if n := len(pieces); n > 0 {
+			pieces[rng.IntN(n)].size = 3 * size
+		}
+		gen := uint64(chunkBit | 7)
+		at := 0
+		for _, n := range layout(pieces, gen, size) {
+			off := int64(blocksStart)
+			for i := at; i < at+n; i++ {
+				if pieces[i].pos != makePos(gen, off) {
+					t.Fatalf("piece %d lies at %v, want %v", i, pieces[i].pos, makePos(gen, off))
+				}
+				off += pieces[i].length()
+			}
+			if all := chunkSize(off) + footerSize(n); all > size && n > 1 {
+				t.Fatalf("a file of %d pieces has %d bytes", n, all)
+			}
+			at += n
+			gen++
+		}
+		if at != len(pieces) {
+			t.Fatalf("%d pieces of %d are in files", at, len(pieces))
+		}
+	}
+}
+
+func TestTheRewriterKeepsItsPace(t *testing.T) {
+	const s, ms = time.Second, time.Millisecond
+	for _, c := range []struct {
+		what        string
+		done, grown int64
+		since, want time.Duration
+	}{
+		{"at the very beginning", 1 << 20, 0, 0, 0},
+		{"behind the floor", 31 << 20, 0, s, 0},
+		{"ahead of it", 33 << 20, 0, s, s / 32},
+		{"far ahead of it", 64 << 20, 0, s, paceLook},
+		{"behind the log", 120 << 20, 100 << 20, s, 0},
+		{"ahead of it", 126 << 20, 100 << 20, s, 8 * ms},
+	} {
+		if got := pause(c.done, c.grown, c.since); got != c.want {
+			t.Errorf("%s: %v, want %v", c.what, got, c.want)
+		}
+	}
+}
+
+func TestAFooterIsReadAsItWasWritten(t *testing.T) {
+	const gen, size, seed = chunkBit | 3, 60 << 10, 12345
+	blocks := []listed{
+		{entry{first: 1 << 40, pos: makePos(gen, blocksStart), base: 1_700_000_000_000, size: 100, count: 3, span: 7}, 5, 1},
+		{entry{first: 1<<40 + 3, pos: makePos(gen, blocksStart+168), base: 1_700_000_000_900, size: 50_000, count: 1}, 9, 1<<40 - 1},
+	}
+	b := append(encodeFooter(blocks, seed), "what was there before"...)
+	got, err := decodeFooter(b, gen, size, seed)
+	if err != nil || !slices.Equal(got, blocks) {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	for i := range int(footerSize(len(blocks))) * 8 {
+		b[i/8] ^= 1 << (i % 8)
+		if _, err := decodeFooter(b, gen, size, seed); err == nil {
+			t.Fatalf("bit %d was flipped, and nobody noticed", i)
+		}
+		b[i/8] ^= 1 << (i % 8)
+	}
+	if _, err := decodeFooter(b, gen, size, seed+1); err == nil {
+		t.Error("a footer of another file is believed")
+	}
+	if _, err := decodeFooter(b, gen, 50_000, seed); err == nil {
+		t.Error("a block beyond the end of the blocks is believed")
+	}
+}
+
+func FuzzFooter(f *testing.F) {
+	const gen, size, seed = chunkBit | 3, 60 << 10, 12345
+	f.Add(encodeFooter([]listed{{entry{first: 1, pos: makePos(gen, blocksStart), size: 100, count: 3}, 5, 1}}, seed), true)
+	f.Add(encodeFooter(nil, seed), false)
+	f.Fuzz(func(t *testing.T, b []byte, mend bool) {
+		if n := len(b); mend && n >= footHeadSize { // beyond the checksum
+			b = bytes.Clone(b)
+			count := (n - footHeadSize) / footEntrySize
+			b[12], b[13], b[14], b[15] = byte(count), byte(count>>8), byte(count>>16), 0
+			le32(b[8:], checksum(seed, b[12:footerSize(count)]))
+		}
+		blocks, err := decodeFooter(b, gen, size, seed)
+		if err != nil {
+			return
+		}
+		for _, x := range blocks {
+			if x.pos.gen() != gen || x.pos.off() < blocksStart || x.pos.off()+x.length() > size || x.count == 0 {
+				t.Errorf("block %+v", x)
+			}
+		}
+		if again := encodeFooter(blocks, seed); len(blocks) > 0 && !equalButReserved(again, b) {
+			t.Error("it is written in another way than it was read")
+		}
+	})
+}
+
+func le32(b []byte, v uint32) { b[0], b[1], b[2], b[3] = byte(v), byte(v>>8), byte(v>>16), byte(v>>24) }
+
+// equalButReserved compares footers, but for their checksums and what is 0 in
+// version 1.
+func equalButReserved(a, b []byte) bool {
+	a, b = bytes.Clone(a), bytes.Clone(b[:len(a)])
+	for _, f := range [][]byte{a, b} {
+		clear(f[8:12])
+		for x := f[footHeadSize:]; len(x) > 0; x = x[footEntrySize:] {
+			clear(x[44:48])
+		}
+	}
+	return bytes.Equal(a, b)
+}
+
+// The rewriter takes the files of the pool, but for those that it leaves to the
+// log, and so never holds up the log for a new file.
+func TestAChunkUsesAFileOfThePool(t *testing.T) {
+	fs := vfs.Memory()
+	l, _, err := Open(Options{FS: fs, SegmentBytes: 64 << 10, ChunkBytes: 64 << 10}, Known{OpenGen: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	r := l.NewRewriter()
+	class := func(uint64) uint64 { return 0 }
+	save := func(Files) error { return nil }
+	fillLog(t, l, 20, 10*64<<10)
+	for range 9 {
+		w, err := r.Next(t.Context(), class)
+		if w == nil || err != nil {
+			t.Fatal(w, err)
+		}
+		if err := w.Commit(save); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names, err := fs.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Ten segments and nine chunks, were none used again.
+	if len(names) > 15 {
+		t.Errorf("%d files: %v", len(names), names)
+	}
+}
+
+// What a shard of a rewritten log takes in memory is told by its bytes, not by
+// the number of its blocks.
+func TestTheIndexOfRewrittenBlocksIsSmall(t *testing.T) {
+	l, _, err := Open(Options{FS: vfs.Memory(), SegmentBytes: 1 << 20, ChunkBytes: 4 << 20}, Known{OpenGen: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	r := l.NewRewriter()
+	const shards, runs = 16, 3
+	var bytes int64
+	for range runs {
+		bytes += l.grown()
+		fillLog(t, l, shards, 4<<20)
+	}
+	before := blockCount(l)
+	for {
+		w, err := r.Next(t.Context(), func(uint64) uint64 { return 0 })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w == nil {
+			break
+		}
+		if err := w.Commit(func(Files) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stored, recent := 0, 0
+	for _, sh := range l.allShards() {
+		stored += sh.index.stored.len()
+		recent += sh.index.recent.len()
+	}
+	// Two neighbours have more than a block takes; and each shard has an end in
+	// each run.
+	if most := runs*(4<<20)/(maxPayload/2) + runs*shards; stored > most || stored == 0 {
+		t.Errorf("%d blocks are stored, want at most %d", stored, most)
+	}
+	if len(l.Files().Closed) == 0 || recent*2 > before {
+		t.Errorf("%d of %d blocks are not rewritten", recent, before)
+	}
+}
+
+func blockCount(l *Log) (n int) {
+	for _, sh := range l.allShards() {
+		n += sh.Status().Blocks
+	}
+	return n
+}
+
+// A run that cannot be committed leaves the log as it was, and its files to
+// others.
+func TestARunThatFailsChangesNothing(t *testing.T) {
+	fs := vfs.Memory()
+	l, _, err := Open(Options{FS: fs, SegmentBytes: 64 << 10, ChunkBytes: 64 << 10}, Known{OpenGen: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	fillLog(t, l, 3, 3*64<<10)
+	r := l.NewRewriter()
+	files, blocks := l.Files(), blockCount(l)
+	class := func(uint64) uint64 { return 0 }
+	for range 3 {
+		w, err := r.Next(t.Context(), class)
+		if w == nil || err != nil {
+			t.Fatal(w, err)
+		}
+		if got := l.Spare(); got.First != files.First {
+			t.Fatalf("segments leave while they are rewritten: %+v", got)
+		}
+		if err := w.Commit(func(Files) error { return vfs.ErrKilled }); err == nil {
+			t.Fatal("committed what was not saved")
+		}
+	}
+	if got := l.Files(); !got.Equal(files) || blockCount(l) != blocks {
+		t.Errorf("files %+v and %d blocks, want %+v and %d", got, blockCount(l), files, blocks)
+	}
+	names, _ := fs.List()
+	for _, name := range names {
+		if gen, ok := parseSegmentName(name); ok && isChunk(gen) {
+			t.Errorf("%s is left", name)
+		}
+	}
+}
+
+func TestNamesOfFilesWithBlocks(t *testing.T) {
+	for name, want := range map[string]uint64{
+		"0000000000000001.log": 1, "000000007fffffff.log": 1<<31 - 1, "0000000080000001.chunk": chunkBit | 1,
+		"0000000080000001.log": 0, "0000000000000001.chunk": 0, "0000000000000000.log": 0, "0000000080000000.chunk": 0,
+		"1.log": 0, "0000000000000001.log.log": 0, "0000000000000001": 0, "0000000100000001.log": 0,
+		"000000000000000A.log": 0, "MANIFEST": 0, ".log": 0,
+	} {
+		if gen, ok := parseSegmentName(name); ok != (want > 0) || ok && gen != want {
+			t.Errorf("%s: %x, %v", name, gen, ok)
+		}
+	}
+}
