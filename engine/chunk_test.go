@@ -1,9 +1,14 @@
 package engine
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -203,4 +208,321 @@ func equivalence(t *testing.T, rt *rapid.T) (chunks, adopted int) {
 		}
 	}
 	return chunks, adopted
+}
+
+// closedFiles returns the disk of an engine that was closed and had rewritten
+// some files and closed others as they were, all of them little; what it holds,
+// by shard; and the names of the closed files.
+func closedFiles(t testing.TB) (*vfs.Crash, map[string][]stream.Record, []string) {
+	t.Helper()
+	fs := vfs.NewCrash()
+	e, err := open(fs, Config{SegmentBytes: 8 << 10, ChunkBytes: 1, Logger: quiet}.withDefaults(false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := ensure(t, e, "orders", StreamConfig{Shards: 3, MaxRecordBytes: 1000})
+	for i := 0; ; i++ {
+		chunks, adopted := fileKinds(e)
+		if chunks > 0 && adopted > 0 {
+			break
+		}
+		large := entry("large", strings.Repeat("x", 900))
+		if chunks == 0 {
+			mustPut(t, s, number(i*3, 3)...)
+		} else {
+			mustPut(t, s, large, large)
+		}
+	}
+	all := map[string][]stream.Record{}
+	for _, m := range s.topology.Load().all {
+		all[m.id] = mustRead(t, s, m.id, stream.TrimHorizon)
+	}
+	var names []string
+	for _, gen := range e.log.Files().Closed {
+		names = append(names, closedName(gen))
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return fs, all, names
+}
+
+func closedName(gen uint64) string {
+	if gen>>31 == 1 {
+		return fmt.Sprintf("%016x.chunk", gen)
+	}
+	return fmt.Sprintf("%016x.log", gen)
+}
+
+func TestEveryFlippedByteOfAClosedFileIsNoticedOrHarmless(t *testing.T) {
+	disk, all, names := closedFiles(t)
+	noticed, harmless := 0, 0
+	for _, name := range []string{names[0], names[len(names)-1]} {
+		f, err := disk.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var size [8]byte
+		if _, err := f.ReadAt(size[:], 32); err != nil {
+			t.Fatal(err)
+		}
+		footer := int64(binary.LittleEndian.Uint64(size[:]))
+		for off := int64(0); off < disk.SizeOf(name); off++ {
+			written := off < 48 || off >= 2048 && off < 2096 || off >= 4096
+			if !written && off%512 != 0 || testing.Short() && off%7 != 0 {
+				continue
+			}
+			fs := disk.Now()
+			fs.Flip(name, off, 0x40)
+			lost, err := missing(t, fs, all)
+			switch {
+			case err != nil:
+				t.Fatalf("flip in %s at %d: refused: %v", name, off, err)
+			case lost > 0 && (off < 4096 || off >= footer):
+				t.Fatalf("flip in %s at %d, beside the blocks, loses records", name, off)
+			case lost > 0:
+				noticed++
+			default:
+				harmless++
+			}
+		}
+	}
+	t.Logf("%d flips noticed by readers, %d harmless", noticed, harmless)
+	if noticed == 0 {
+		t.Fatal("nothing was noticed")
+	}
+}
+
+func TestEveryShortenedClosedFileIsNoticedOrHarmless(t *testing.T) {
+	disk, all, names := closedFiles(t)
+	noticed, harmless := 0, 0
+	for _, name := range []string{names[0], names[len(names)-1]} {
+		for size := int64(0); size < disk.SizeOf(name); size += 13 {
+			fs := disk.Now()
+			fs.Cut(name, size)
+			lost, err := missing(t, fs, all)
+			switch {
+			case err != nil:
+				t.Fatalf("%s cut to %d: refused: %v", name, size, err)
+			case lost > 0:
+				noticed++
+			default:
+				harmless++
+			}
+		}
+	}
+	if t.Logf("%d cuts noticed by readers, %d harmless", noticed, harmless); noticed == 0 {
+		t.Fatal("nothing was noticed")
+	}
+}
+
+// A closed file that is not there takes its own records with it, and nothing
+// else. It is asked for at every opening until the loss is accepted.
+func TestAMissingClosedFileIsALossOfItsRecordsOnly(t *testing.T) {
+	disk, all, names := closedFiles(t)
+	for _, name := range []string{names[0], names[len(names)-1]} {
+		fs := disk.Now()
+		if err := fs.Rename(name, "elsewhere"); err != nil {
+			t.Fatal(err)
+		}
+		e := onCrash(t, fs)
+		s := ensure(t, e, "orders", StreamConfig{})
+		if d := e.Damage(); len(d) != 1 || d[0].File != name {
+			t.Fatalf("damage: %v, want %s", d, name)
+		}
+		for _, l := range s.Losses() {
+			if l.File != name {
+				t.Errorf("loss %+v, want it to be of %s", l, name)
+			}
+		}
+		if err := e.sweep(); err != nil {
+			t.Fatal(err)
+		}
+		e.Close()
+
+		back := fs.Now()
+		if err := back.Rename("elsewhere", name); err != nil {
+			t.Fatal(err)
+		}
+		if lost, err := missing(t, back, all); lost > 0 || err != nil {
+			t.Errorf("%s is there again, and %d shards lack records: %v", name, lost, err)
+		}
+
+		lost, err := missing(t, fs, all) // accepts
+		if lost == 0 || err != nil {
+			t.Fatalf("%d losses, %v", lost, err)
+		}
+		e = onCrash(t, fs)
+		if err := e.sweep(); err != nil {
+			t.Fatal(err)
+		}
+		e.Close()
+		e = onCrash(t, fs)
+		if d := e.Damage(); len(d) > 0 {
+			t.Errorf("damage that was accepted: %v", d)
+		}
+		e.Close()
+	}
+}
+
+// Rot in a chunk is met by who reads it; the file stays until that is accepted.
+func TestRotInAChunkIsKeptUntilItsLossIsAccepted(t *testing.T) {
+	disk, all, names := closedFiles(t)
+	disk.Flip(names[0], 4096+70, 1)
+	e := onCrash(t, disk)
+	s := ensure(t, e, "orders", StreamConfig{})
+	var corrupt *stream.CorruptError
+	var shard string
+	for id := range all {
+		if _, err := readNow(s, id, stream.TrimHorizon); errors.As(err, &corrupt) {
+			shard = id
+		}
+	}
+	if shard == "" || corrupt.File != names[0] {
+		t.Fatalf("read: %v", corrupt)
+	}
+	if err := e.sweep(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.AcceptLoss(t.Context(), shard); err != nil {
+		t.Fatal(err)
+	}
+	left := len(mustRead(t, s, shard, stream.TrimHorizon))
+	if left == 0 || left >= len(all[shard]) {
+		t.Errorf("%d records of %d are left", left, len(all[shard]))
+	}
+	e.Close()
+	// What was given up stays so.
+	s = ensure(t, onCrash(t, disk), "orders", StreamConfig{})
+	if got := mustRead(t, s, shard, stream.TrimHorizon); len(got) != left {
+		t.Errorf("%d records after opening again, want %d", len(got), left)
+	}
+}
+
+// Retention drops whole files: a stream of long retention does not keep the
+// room of one that is short.
+func TestEachRetentionHasFilesOfItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := vfs.Memory()
+		e := mustOpen(t, rewriting(fs))
+		brief := ensure(t, e, "brief", StreamConfig{Shards: 4, Retention: time.Minute})
+		long := ensure(t, e, "long", StreamConfig{Shards: 4, Retention: time.Hour})
+		kept := 0
+		for i := range 300 {
+			mustPut(t, brief, entry(fmt.Sprint(i), strings.Repeat("x", 4000)))
+			if i%10 == 0 {
+				mustPut(t, long, entry(fmt.Sprint(i), strings.Repeat("y", 4000)))
+				kept++
+			}
+			synctest.Wait()
+		}
+		before, _ := fileKinds(e)
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		after, _ := fileKinds(e)
+		// 30 records of 4 KB, a file each at most.
+		if before < 20 || after > before*3/4 {
+			t.Errorf("%d chunks, and %d when the short retention was over", before, after)
+		}
+		found := 0
+		for _, m := range long.topology.Load().all {
+			found += len(mustRead(t, long, m.id, stream.TrimHorizon))
+		}
+		if found != kept {
+			t.Errorf("%d records of the other stream, want %d", found, kept)
+		}
+		e.Close()
+	})
+}
+
+func TestADeletedStreamGivesItsRoomBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := mustOpen(t, rewriting(vfs.Memory()))
+		s := ensure(t, e, "orders", StreamConfig{Shards: 4})
+		for i := range 200 {
+			mustPut(t, s, entry(fmt.Sprint(i), strings.Repeat("x", 4000)))
+			synctest.Wait()
+		}
+		if chunks, _ := fileKinds(e); chunks < 5 {
+			t.Fatalf("%d chunks", chunks)
+		}
+		if err := e.DeleteStream(t.Context(), "orders"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(e.sweepEvery() + time.Second)
+		synctest.Wait()
+		if files := e.log.Files(); len(files.Closed) > 0 {
+			t.Errorf("files %v are left", files.Closed)
+		}
+		e.Close()
+	})
+}
+
+// Readers go on while what they read is rewritten, and notice nothing.
+func TestReadersBesideTheRewriter(t *testing.T) {
+	cfg := small()
+	cfg.CacheBytes, cfg.ChunkBytes = 1, 1
+	e := openDir(t, t.TempDir(), cfg)
+	const shards, records = 3, 12_000
+	s := ensure(t, e, "orders", StreamConfig{Shards: shards})
+	// readOnce reads a shard from its beginning to its last record, "end".
+	readOnce := func(shard string) (n int, err error) {
+		r, err := s.Open(t.Context(), shard, stream.TrimHorizon)
+		if err != nil {
+			return 0, err
+		}
+		defer r.Close()
+		b := stream.Batch{MaxRecords: 200}
+		last := -1
+		for {
+			if err := r.Next(t.Context(), &b); err != nil {
+				return n, err
+			}
+			for _, rec := range b.Records {
+				n++
+				if rec.PartitionKey == "end" {
+					return n, nil
+				}
+				at, err := strconv.Atoi(string(rec.Data[:10]))
+				if err != nil || at <= last {
+					return n, fmt.Errorf("record %d after %d: %w", at, last, err)
+				}
+				last = at
+			}
+		}
+	}
+	var wg sync.WaitGroup
+	var read atomic.Int64
+	const readers, times = 2, 3
+	for range readers {
+		for _, m := range s.topology.Load().all {
+			wg.Go(func() {
+				for range times {
+					n, err := readOnce(m.id)
+					if err != nil {
+						t.Errorf("read %s: %v", m.id, err)
+						return
+					}
+					read.Add(int64(n))
+				}
+			})
+		}
+	}
+	for i := range records / 20 {
+		entries := number(i*20, 20)
+		for j := range entries {
+			entries[j].Data = fmt.Appendf(nil, "%010d%s", i*20+j, strings.Repeat("x", 300))
+		}
+		mustPut(t, s, entries...)
+	}
+	for _, sh := range s.topology.Load().open {
+		mustPut(t, s, stream.Entry{PartitionKey: "end", HashKey: sh.hash.Start, HasHashKey: true})
+	}
+	wg.Wait()
+	if n := read.Load(); n != readers*times*(records+shards) {
+		t.Errorf("%d records were read, want %d", n, readers*times*(records+shards))
+	}
+	if chunks, _ := fileKinds(e); chunks < 10 {
+		t.Errorf("%d chunks", chunks)
+	}
 }
