@@ -278,9 +278,9 @@ func TestEveryFlippedByteOfAClosedFileIsNoticedOrHarmless(t *testing.T) {
 			switch {
 			case err != nil:
 				t.Fatalf("flip in %s at %d: refused: %v", name, off, err)
-			case lost > 0 && (off < 4096 || off >= footer):
+			case len(lost) > 0 && (off < 4096 || off >= footer):
 				t.Fatalf("flip in %s at %d, beside the blocks, loses records", name, off)
-			case lost > 0:
+			case len(lost) > 0:
 				noticed++
 			default:
 				harmless++
@@ -304,7 +304,7 @@ func TestEveryShortenedClosedFileIsNoticedOrHarmless(t *testing.T) {
 			switch {
 			case err != nil:
 				t.Fatalf("%s cut to %d: refused: %v", name, size, err)
-			case lost > 0:
+			case len(lost) > 0:
 				noticed++
 			default:
 				harmless++
@@ -344,13 +344,13 @@ func TestAMissingClosedFileIsALossOfItsRecordsOnly(t *testing.T) {
 		if err := back.Rename("elsewhere", name); err != nil {
 			t.Fatal(err)
 		}
-		if lost, err := missing(t, back, all); lost > 0 || err != nil {
-			t.Errorf("%s is there again, and %d shards lack records: %v", name, lost, err)
+		if lost, err := missing(t, back, all); len(lost) > 0 || err != nil {
+			t.Errorf("%s is there again, and %d records are lost: %v", name, len(lost), err)
 		}
 
 		lost, err := missing(t, fs, all) // accepts
-		if lost == 0 || err != nil {
-			t.Fatalf("%d losses, %v", lost, err)
+		if len(lost) == 0 || err != nil {
+			t.Fatalf("%d losses, %v", len(lost), err)
 		}
 		e = onCrash(t, fs)
 		if err := e.sweep(); err != nil {
