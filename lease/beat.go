@@ -59,6 +59,7 @@ var errOut = errors.New("the fleet took this worker for dead")
 func (s *session) beat(ctx context.Context) {
 	dice := s.diceOf("beat " + s.me)
 	pause := s.retry(dice)
+	pause.most = s.cfg.FailoverTime / 10 // the right to process runs out meanwhile
 	beats := trouble{what: "beat"}
 	if !wait(ctx, dice.about(s.cfg.FailoverTime/3), s.beatNow) {
 		return

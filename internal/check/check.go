@@ -32,6 +32,7 @@ type Stats struct {
 	Terms, Clean, Cancelled   int
 	Stored, Refused           int
 	Ended, Retired            int
+	Lost                      int // records that were put and left the stream before they were done
 	Violations                int
 }
 
@@ -48,6 +49,7 @@ func (s *Stats) Add(t Stats) {
 	s.Refused += t.Refused
 	s.Ended += t.Ended
 	s.Retired += t.Retired
+	s.Lost += t.Lost
 	s.Violations += t.Violations
 }
 
@@ -61,6 +63,7 @@ type shard struct {
 
 	stored      stream.Position
 	ended       bool
+	gone        bool // the stream has it no longer
 	effects     int64
 	hash        uint64                       // of its events in their order
 	outstanding sequences                    // acknowledged and not covered by the checkpoint
@@ -332,6 +335,31 @@ func (c *Checker) Sought(shard string, p stream.Position) {
 	sh.stored = p
 }
 
+// Gone says that the stream has dropped a shard, or was deleted: what is left of
+// it unprocessed is lost, and nobody's fault.
+func (c *Checker) Gone(shard string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	sh := c.shard(shard)
+	sh.note("gone")
+	sh.gone = true
+	c.stats.Lost += len(sh.outstanding)
+	sh.outstanding = nil
+}
+
+// GivenUp says that somebody who does not hold the shard has ended it: there is
+// nothing left of it that could be processed.
+func (c *Checker) GivenUp(shard, by string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	sh := c.shard(shard)
+	sh.note("given up " + by)
+	if !sh.gone {
+		c.violated("P5", sh, "%s gave it up, but the stream still has it", by)
+	}
+	sh.ended, sh.stored = true, stream.ShardEnd
+}
+
 // Retired says that the row of a shard was deleted.
 func (c *Checker) Retired(shard string) {
 	c.mu.Lock()
@@ -339,7 +367,7 @@ func (c *Checker) Retired(shard string) {
 	sh := c.shard(shard)
 	sh.note("retired")
 	c.stats.Retired++
-	if !sh.ended {
+	if !sh.ended && !sh.gone {
 		c.violated("P4", sh, "its row was deleted before it had ended")
 	}
 }

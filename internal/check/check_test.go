@@ -114,6 +114,17 @@ func TestEachViolationIsNamed(t *testing.T) {
 			c.Put("s", at(4))
 		}},
 		{"C5", func(c *Checker) { process(c, 10, 1, 2); c.Returned("s", 10, true) }},
+		{"C6", func(c *Checker) { // the former holder goes on, and the next one repeats even that
+			c.Cancelled("s", 10)
+			c.Took("s", "b", 12, stream.TrimHorizon)
+			c.Began("s", 12)
+			c.shards["s"].terms[10].cancelled = false
+			c.Delivered("s", 10, at(1))
+			c.Delivered("s", 12, at(1))
+		}},
+		{"P3", func(c *Checker) { c.Covered("s", stream.SplitHashSpace(4)[1:]) }},
+		{"P3", func(c *Checker) { c.Covered("s", append(stream.SplitHashSpace(4), stream.SplitHashSpace(2)...)) }},
+		{"P5", func(c *Checker) { c.GivenUp("s", "leader") }},
 		{"C5", func(c *Checker) { // the release covers less than was done, and somebody is quick
 			process(c, 10, 1, 2)
 			c.Released("s")
@@ -130,6 +141,22 @@ func TestEachViolationIsNamed(t *testing.T) {
 		if err := c.Err(); err == nil || !strings.HasPrefix(err.Error(), test.name+" violated: s: ") {
 			t.Errorf("want %s, got %v", test.name, err)
 		}
+	}
+}
+
+func TestWhatLeavesTheStreamIsLostAndNobodysFault(t *testing.T) {
+	c := New()
+	begin(c)
+	process(c, 10, 1, 1)
+	c.Gone("s")
+	c.GivenUp("s", "leader")
+	c.Retired("s")
+	c.AtRest()
+	if err := c.Err(); err != nil {
+		t.Error(err)
+	}
+	if lost := c.Stats().Lost; lost != 3 {
+		t.Errorf("%d records are lost, want 3: a checkpoint covers none", lost)
 	}
 }
 

@@ -123,14 +123,18 @@ func (w *writer) Swap(ctx context.Context, old, next lease.Lease) (lease.Lease, 
 		w.check.Took(row.Key, WorkerOf(row.Owner), row.Term, row.Checkpoint.Position)
 		return row, nil
 	}
-	if row.Checkpoint.Position != old.Checkpoint.Position {
-		w.check.Stored(row.Key, w.worker, row.Checkpoint.Position)
-	}
 	holder := func(l lease.Lease) string {
 		if l.CheckpointOwner != "" {
 			return WorkerOf(l.CheckpointOwner)
 		}
 		return WorkerOf(l.Owner)
+	}
+	switch {
+	case row.Checkpoint.Position == old.Checkpoint.Position:
+	case row.Finished() && holder(old) != w.worker:
+		w.check.GivenUp(row.Key, w.worker)
+	default:
+		w.check.Stored(row.Key, w.worker, row.Checkpoint.Position)
 	}
 	if holder(old) == w.worker && (holder(row) != w.worker || row.Finished()) {
 		w.check.Released(row.Key)

@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,9 +20,9 @@ import (
 type line struct {
 	*leasetest.Faulty
 	machine *machine
-	clock   time.Duration // by how much the machine's wall clock is wrong
 
-	mu     sync.Mutex // guards ambush, which is called under it
+	mu     sync.Mutex    // guards what follows; ambush is called under it
+	clock  time.Duration // by how much the machine's wall clock is wrong
 	ambush func(write) fate
 }
 
@@ -68,6 +69,13 @@ func (l *line) lieInWait(ambush func(write) fate) {
 	l.ambush = ambush
 }
 
+// setClock sets by how much the machine's wall clock is wrong from now on.
+func (l *line) setClock(wrong time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.clock = wrong
+}
+
 // carry takes a write to its fate.
 func (l *line) carry(ctx context.Context, w write, do func(context.Context) error) error {
 	l.mu.Lock()
@@ -97,9 +105,12 @@ func (l *line) carry(ctx context.Context, w write, do func(context.Context) erro
 // Create implements [lease.Store]. The counters of new rows are the one thing
 // in which a wall clock shows.
 func (l *line) Create(ctx context.Context, rows ...lease.Lease) error {
-	rows = append([]lease.Lease{}, rows...)
+	l.mu.Lock()
+	wrong := l.clock.Milliseconds()
+	l.mu.Unlock()
+	rows = slices.Clone(rows)
 	for i := range rows {
-		rows[i].Counter += l.clock.Milliseconds()
+		rows[i].Counter += wrong
 	}
 	w := write{creates: true}
 	if len(rows) > 0 {

@@ -36,6 +36,12 @@ func (f *fleet) unrest(ctx context.Context) string {
 	if why := f.backlog(); why != "" {
 		return why
 	}
+	return f.unheld(ctx)
+}
+
+// unheld names a shard without a holder, one that is closed and not finished,
+// or a worker with more than its share.
+func (f *fleet) unheld(ctx context.Context) string {
 	s, id := f.present()
 	shards, err := s.Shards(ctx)
 	if err != nil {
