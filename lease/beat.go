@@ -156,6 +156,9 @@ func (s *session) beaten(sent time.Time, row Member) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.member = row
+	if sent.Sub(s.right.sent) > 2*s.cfg.FailoverTime/3 {
+		s.cutOff = time.Now() // a beat or more were not answered
+	}
 	s.right.beaten(sent, row.Revision)
 	if s.lapsed && len(s.slots) == 0 {
 		s.lapsed = false

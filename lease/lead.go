@@ -78,7 +78,8 @@ func (s *session) candidate(ctx context.Context, leader *watch) (Member, bool) {
 
 // look observes the members. Errors are no observation. Nor does a worker
 // observe anything whose own beats are not answered: what keeps it from writing,
-// a full disk for example, may keep all others from it, too.
+// a full disk for example, may keep all others from it, too. When that is over
+// it begins anew, since not all are back at the same moment.
 func (s *session) look(ctx context.Context, w *watch) ([]Member, error) {
 	asked := time.Now()
 	ctx, cancel := s.call(ctx)
@@ -94,12 +95,13 @@ func (s *session) look(ctx context.Context, w *watch) ([]Member, error) {
 		}
 	}
 	s.mu.Lock()
-	alive := s.fresh()
+	alive, cutOff := s.fresh(), s.cutOff
 	s.mu.Unlock()
+	if !alive || w.before(cutOff) {
+		w.forget()
+	}
 	if alive {
 		w.observe(asked, time.Now(), members...)
-	} else {
-		w.forget()
 	}
 	return members, nil
 }
@@ -152,12 +154,14 @@ func (s *session) reign(ctx context.Context, row Member, members *watch, dice *d
 	deposed := reigning.Err() != nil && ctx.Err() == nil
 	depose()
 	heart.Wait()
+	l.calls.Wait()
 	if deposed {
 		return
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.FailoverTime)
 	defer cancel()
 	if ctx.Err() != nil {
+		l.listers = nil // there is no time to wait for streams
 		if err := l.pass(last); err != nil {
 			s.log.DebugContext(ctx, "leader's last pass failed", "err", err)
 		}

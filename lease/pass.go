@@ -26,16 +26,13 @@ type leader struct {
 	handoffs *handoffs
 	doubts   *doubts
 	calm     *calm
-	listings []trouble // of each stream
+	listers  []*lister
+	calls    sync.WaitGroup // of listings that are under way
 }
 
 func (s *session) newLeader(members *watch) *leader {
-	listings := make([]trouble, len(s.cfg.Streams))
-	for i := range listings {
-		listings[i].what = "listing shards"
-	}
 	return &leader{
-		listings: listings,
+		listers:  newListers(s.Coordinator),
 		session:  s,
 		members:  members,
 		handoffs: newHandoffs(s.cfg.HandoffTimeout),
@@ -108,44 +105,6 @@ func (l *leader) survey(ctx context.Context) (leases []Lease, created bool, err 
 		created = created || some
 	}
 	return leases, created, nil
-}
-
-// listing is a stream's shards, completely.
-type listing struct {
-	stream stream.Stream
-	id     stream.Identity
-	shards []stream.Shard
-}
-
-// list asks the streams for their shards. One that cannot say is passed over:
-// nothing is done about its shards in this pass.
-func (l *leader) list(ctx context.Context) []listing {
-	asking, cancel := context.WithTimeoutCause(ctx, l.cfg.FailoverTime, errSlowStream)
-	defer cancel()
-	found := make([]*listing, len(l.cfg.Streams))
-	l.parallel(len(found), func(i int) {
-		s := l.cfg.Streams[i]
-		id, err := s.Identity(asking)
-		log := l.log.With("stream", cmp.Or(id.Name, fmt.Sprintf("Config.Streams[%d]", i)))
-		if err == nil {
-			var shards []stream.Shard
-			if shards, err = s.Shards(asking); err == nil {
-				found[i] = &listing{s, id, shards}
-				l.listings[i].over(ctx, log)
-				return
-			}
-		}
-		if ctx.Err() == nil {
-			l.listings[i].met(ctx, log, err)
-		}
-	})
-	var listings []listing
-	for _, f := range found {
-		if f != nil {
-			listings = append(listings, *f)
-		}
-	}
-	return listings
 }
 
 // leases reads all rows.

@@ -38,8 +38,9 @@ type session struct {
 	mu      sync.Mutex
 	member  Member // the own row as last known
 	right   right
-	lapsed  bool // the right expired, and the old callbacks have not all returned
-	leaving bool // the worker stops: it takes nothing more
+	cutOff  time.Time // until when the own beats were not answered, the last time that this was so
+	lapsed  bool      // the right expired, and the old callbacks have not all returned
+	leaving bool      // the worker stops: it takes nothing more
 	isOut   bool
 	leads   bool
 	slots   map[string]*held

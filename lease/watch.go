@@ -50,6 +50,13 @@ func (w *watch) observe(asked, now time.Time, members ...Member) {
 	w.seen = seen
 }
 
+// before reports whether the last observation was made before that moment.
+func (w *watch) before(moment time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.last.Before(moment)
+}
+
 // forget starts anew with the next observation.
 func (w *watch) forget() {
 	w.mu.Lock()

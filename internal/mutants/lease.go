@@ -148,8 +148,8 @@ var leaseMutants = []Mutant{
 		Mechanism: "A leader whose own beats are not answered takes nobody for dead",
 		Promise:   "P5", Without: "it goes on watching",
 		File: "lease/lead.go",
-		Old:  `alive := s.fresh()`,
-		New:  `alive := true`,
+		Old:  `alive, cutOff := s.fresh(), s.cutOff`,
+		New:  `alive, cutOff := true, time.Time{}`,
 		Test: "TestALeaderWhoseOwnBeatsAreNotAnsweredTakesNobodyForDead",
 	},
 	{
@@ -440,9 +440,11 @@ var leaseMutants = []Mutant{
 	{
 		Mechanism: "A listing that is not complete is not acted on",
 		Promise:   "P1", Without: "its part counts as the whole",
-		File: "lease/pass.go",
-		Old:  `if shards, err = s.Shards(asking); err == nil {`,
-		New:  `if shards, err = s.Shards(asking); err == nil || len(shards) > 0 {`,
+		File: "lease/listing.go",
+		Old: `	shards, err := s.Shards(asking)
+	if err != nil {`,
+		New: `	shards, err := s.Shards(asking)
+	if err != nil && len(shards) == 0 {`,
 		Test: "TestAListingThatBreaksOffIsNotActedOn",
 	},
 	{

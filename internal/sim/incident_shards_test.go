@@ -95,6 +95,39 @@ func TestIncidentReshardsOfReshardsWhileWorkersRestart(t *testing.T) {
 	}
 }
 
+// A worker creates the leases of its shard's children, and that takes so long
+// that the leader was faster, and they were processed to their end and retired
+// by then. They are not processed again.
+func TestIncidentACreationArrivesWhenItsShardIsRetired(t *testing.T) {
+	r := incident(t, 2, func(s *stage) {
+		s.join("a", "b")
+		s.settled(time.Minute)
+		_, creator := s.leader()
+		struck := 0
+		creator.line.lieInWait(func(w write) fate {
+			if !w.creates {
+				return passes
+			}
+			struck++
+			return slow
+		})
+		for i := range 12 {
+			if err := s.stream.UpdateShardCount(s.ctx, 1+(i+1)%2); err != nil {
+				t.Fatal(err)
+			}
+			s.wait(100 * time.Millisecond)
+		}
+		s.flowing(failover + planInterval)
+		s.wait(time.Minute)
+		if struck == 0 {
+			t.Error("nothing was created")
+		}
+	})
+	if shards := r.Checked.Ended + 1; r.Checked.Terms > shards+r.Moves.Balanced {
+		t.Errorf("%d terms on %d shards", r.Checked.Terms, shards)
+	}
+}
+
 // A stream is deleted and created again under its name, with the same shards
 // and sequence numbers, while it is processed: the new one is begun at its
 // first record, and the old rows go.

@@ -55,6 +55,7 @@ const (
 	requestLost      // has no effect, and is not answered
 	answerLost       // takes place, and is not answered
 	late             // takes place after lateBy, when nobody waits any more
+	slow             // takes place after nearly failover, and is answered
 )
 
 // lateBy is how long a late write is under way, in failover times.
@@ -91,6 +92,11 @@ func (l *line) carry(ctx context.Context, w write, do func(context.Context) erro
 		return errRefused
 	case answerLost:
 		_ = do(context.WithoutCancel(ctx)) // whatever the answer is, it is lost
+	case slow:
+		if !sleep(ctx, l.machine.fleet.Failover*9/10) {
+			return context.Cause(ctx)
+		}
+		return do(ctx)
 	case late:
 		f := l.machine.fleet
 		f.lives.Go(func() {

@@ -1,0 +1,117 @@
+package lease
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+
+	"github.com/millrace/millrace/stream"
+)
+
+// listing is a stream's shards, completely.
+type listing struct {
+	stream stream.Stream
+	id     stream.Identity
+	shards []stream.Shard
+}
+
+// lister asks one stream for its shards: once at a time, and for as long as
+// that takes, so that a stream that hangs holds up no pass for long. It belongs
+// to the goroutine of the leader.
+//
+//	pass ── ask ──► Identity, Shards ── answer ──► this pass, if it comes in time,
+//	                                               or the first one after it
+//
+// An answer may be some passes old when it is used. That does no harm: every
+// listing is older than the rows with which it is compared.
+type lister struct {
+	stream stream.Stream
+	place  string // in Config, for as long as the stream has not told its name
+	trouble
+	answer chan answer // of the listing that is under way; nil when none is
+	late   bool        // it did not come in time, and is not waited for again
+}
+
+type answer struct {
+	listing
+	err error
+}
+
+func newListers(c *Coordinator) []*lister {
+	listers := make([]*lister, len(c.cfg.Streams))
+	for i, s := range c.cfg.Streams {
+		listers[i] = &lister{
+			stream: s, place: fmt.Sprintf("Config.Streams[%d]", i),
+			trouble: trouble{what: "listing shards"},
+		}
+	}
+	return listers
+}
+
+// list returns the listings that are there within half of PlanInterval. Nothing
+// is done in this pass about the shards of a stream that cannot say. What is
+// still under way then ends with ctx, and is waited for by whoever leads.
+func (l *leader) list(ctx context.Context) []listing {
+	patience, cancel := context.WithTimeout(ctx, l.cfg.PlanInterval/2)
+	defer cancel()
+	for _, of := range l.listers {
+		if of.answer != nil {
+			continue
+		}
+		answers := make(chan answer, 1)
+		of.answer = answers
+		l.calls.Go(func() {
+			asking, cancel := context.WithTimeoutCause(ctx, l.cfg.FailoverTime, errSlowStream)
+			defer cancel()
+			answers <- of.ask(asking)
+		})
+	}
+	var listings []listing
+	for _, of := range l.listers {
+		a, there := of.await(patience)
+		if !there {
+			of.late = true
+			continue
+		}
+		of.answer, of.late = nil, false
+		log := l.log.With("stream", cmp.Or(a.id.Name, of.place))
+		if a.err == nil {
+			of.over(ctx, log)
+			listings = append(listings, a.listing)
+		} else if ctx.Err() == nil {
+			of.met(ctx, log, a.err)
+		}
+	}
+	return listings
+}
+
+// ask lists the shards.
+func (of *lister) ask(asking context.Context) answer {
+	s := of.stream
+	id, err := s.Identity(asking)
+	if err != nil {
+		return answer{err: err}
+	}
+	shards, err := s.Shards(asking)
+	if err != nil {
+		return answer{listing{id: id}, err}
+	}
+	return answer{listing{s, id, shards}, nil}
+}
+
+// await returns the answer, if it is there while patience lasts.
+func (of *lister) await(patience context.Context) (answer, bool) {
+	if !of.late {
+		select {
+		case a := <-of.answer:
+			return a, true
+		case <-patience.Done():
+		}
+	}
+	select {
+	case a := <-of.answer:
+		return a, true
+	default:
+		return answer{}, false
+	}
+}

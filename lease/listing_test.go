@@ -1,0 +1,97 @@
+package lease
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/millrace/millrace/stream"
+)
+
+// lateStore does something just before rows are created.
+type lateStore struct {
+	Store
+	before func()
+}
+
+func (s lateStore) Create(ctx context.Context, rows ...Lease) error {
+	s.before()
+	return s.Store.Create(ctx, rows...)
+}
+
+// The leader was stopped between looking and creating. Meanwhile the child of
+// its parent, which it is about to create, was processed and retired.
+func TestALeaderGivesOutNoRowThatCameTooLate(t *testing.T) {
+	in(func(t *testing.T) {
+		store := NewMemory()
+		parent, child, heir := rowOf("a", stream.ShardEnd), rowOf("b", stream.TrimHorizon, "a"), rowOf("c", after(3), "b")
+		if err := store.Create(t.Context(), parent); err != nil {
+			t.Fatal(err)
+		}
+		shards := []stream.Shard{shardOf("a", true), shardOf("b", true, "a"), shardOf("c", false, "b")}
+		late := lateStore{store, func() {
+			_ = store.Delete(t.Context(), parent)
+			_ = store.Create(t.Context(), heir)
+		}}
+		c, err := NewCoordinator(Config{
+			Worker: "w", Store: late, Logger: slog.New(slog.DiscardHandler),
+			Streams: []stream.Stream{listed{name: "s", shards: func() ([]stream.Shard, error) { return shards, nil }}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := newSession(c, func(context.Context, Hold) error { return nil })
+		if !s.join(t.Context()) {
+			t.Fatal("cannot join")
+		}
+		l := s.newLeader(s.newWatch())
+		defer l.calls.Wait()
+		for range 2 {
+			if err := l.pass(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			for row := range store.Leases(t.Context()) {
+				if row.Key == child.Key && row.Owner != "" {
+					t.Errorf("the row that came too late was given to %s", row.Owner)
+				}
+			}
+		}
+		if rows, err := store.Read(t.Context(), child.Key); err != nil || len(rows) > 0 {
+			t.Errorf("the row that came too late is still there after the next pass: %v, %v", rows, err)
+		}
+	})(t)
+}
+
+// A stream that hangs is waited for once, and for half of PlanInterval; what it
+// says later is used in the pass after that.
+func TestAStreamThatHangsHoldsUpNoPassForLong(t *testing.T) {
+	in(func(t *testing.T) {
+		const slow = 8 * time.Second
+		hangs := listed{name: "s", shards: func() ([]stream.Shard, error) {
+			time.Sleep(slow)
+			return []stream.Shard{shardOf("a", false)}, nil
+		}}
+		c, err := NewCoordinator(Config{
+			Worker: "w", Store: NewMemory(), Streams: []stream.Stream{hangs}, FailoverTime: testF, Logger: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := newSession(c, nil).newLeader(nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer l.calls.Wait()
+		defer cancel()
+		for n, want := range []struct {
+			takes  time.Duration
+			listed int
+		}{{c.cfg.PlanInterval / 2, 0}, {0, 0}, {0, 1}, {c.cfg.PlanInterval / 2, 0}} {
+			began := time.Now()
+			listings := l.list(ctx)
+			if took := time.Since(began); took != want.takes || len(listings) != want.listed {
+				t.Errorf("pass %d waits %v for %d listings, want %v and %d", n+1, took, len(listings), want.takes, want.listed)
+			}
+			time.Sleep(slow / 2)
+		}
+	})(t)
+}
