@@ -22,6 +22,7 @@ func TestAListingThatBreaksOffIsNotActedOn(t *testing.T) {
 			return []stream.Shard{{ID: "b", Hash: stream.FullRange}}, errCut
 		}}
 		s.leader.cfg.Streams = []stream.Stream{half}
+		s.leader.listers = newListers(s.leader.Coordinator)
 		if err := s.leader.pass(t.Context()); err != nil {
 			t.Fatal(err)
 		}

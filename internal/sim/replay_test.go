@@ -11,7 +11,7 @@ import (
 // No order of theirs may show in what a fleet does.
 func TestASeedReplays(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
-	length, last := 20*time.Minute, uint64(4)
+	length, last := 15*time.Minute, uint64(4)
 	if testing.Short() {
 		length, last = 10*time.Minute, 2
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -45,6 +46,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 			err = f.calm(ctx)
 		}
 	}
+	f.tally()
 	stopAll()
 	slots.Wait()
 	return f.end(err)
@@ -60,6 +62,17 @@ func (f *fleet) end(err error) (Report, error) {
 	f.report.Checked, f.report.Hash = f.check.Stats(), f.check.Hash()
 	f.report.EffectsRefused, f.report.Moves = f.sink.refused, f.rows.Moves()
 	return f.report, errors.Join(err, f.err())
+}
+
+// tally counts the time of the machines that are left: how long each takes to
+// stop, in whatever state it is in, depends on chance.
+func (f *fleet) tally() {
+	f.mu.Lock()
+	left := slices.Clone(f.machines)
+	f.mu.Unlock()
+	for _, m := range left {
+		m.retire()
+	}
 }
 
 // moody reports whether processors may do strange things.
