@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"fmt"
+	"math/bits"
 	"slices"
 	"sort"
 	"strconv"
@@ -35,6 +36,9 @@ type topology struct {
 	next uint64   // index of the next shard
 	all  []member // by index
 	open []*shard // by hash range, which cover the hash space
+	// starts are the beginnings of the open shards' ranges, side by side for the
+	// processor's caches.
+	starts []stream.Hash
 }
 
 func newTopology(next uint64, all []member) *topology {
@@ -45,12 +49,22 @@ func newTopology(next uint64, all []member) *topology {
 		}
 	}
 	slices.SortFunc(t.open, func(a, b *shard) int { return a.hash.Start.Compare(b.hash.Start) })
+	for _, sh := range t.open {
+		t.starts = append(t.starts, sh.hash.Start)
+	}
 	return t
 }
 
-// at returns the open shard for a hash.
+// at returns the open shard for a hash. It looks first where the hash would fall
+// if all ranges were equal, as most often they are.
 func (t *topology) at(h stream.Hash) int {
-	return sort.Search(len(t.open), func(i int) bool { return t.open[i].hash.Start.Compare(h) > 0 }) - 1
+	n := len(t.starts)
+	guess, _ := bits.Mul64(h.Hi, uint64(n))
+	i := int(guess)
+	if t.starts[i].Compare(h) <= 0 && (i+1 == n || t.starts[i+1].Compare(h) > 0) {
+		return i
+	}
+	return sort.Search(n, func(i int) bool { return t.starts[i].Compare(h) > 0 }) - 1
 }
 
 func (t *topology) find(index uint64) (member, bool) {

@@ -97,7 +97,7 @@ func (l *ledger) check(t *testing.T, n, most int) {
 
 // bundle is a stream, a lease store and what is done with both.
 type bundle struct {
-	t      *testing.T
+	t      testing.TB
 	stream *streamtest.Memory
 	store  lease.Store
 	ledger *ledger
@@ -105,7 +105,7 @@ type bundle struct {
 	put    int
 }
 
-func setup(t *testing.T, shards int) *bundle {
+func setup(t testing.TB, shards int) *bundle {
 	return &bundle{t: t, stream: streamtest.NewMemory("orders", shards), store: lease.NewMemory(), ledger: newLedger()}
 }
 
@@ -138,7 +138,7 @@ func (b *bundle) config(name string) Config {
 
 // running is a worker at work.
 type running struct {
-	t      *testing.T
+	t      testing.TB
 	cancel context.CancelFunc
 	done   chan error
 }

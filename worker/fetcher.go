@@ -117,16 +117,13 @@ func (f *fetcher) next(ctx context.Context, b *stream.Batch) error {
 		if !f.large {
 			b.MaxRecords = min(l.records, fewRecords)
 		}
-		err := f.reader.Next(ctx, b)
-		var gap *stream.TrimmedError
-		switch {
-		case errors.As(err, &gap):
-			f.log.ErrorContext(ctx, "records left retention before they were processed", "from", gap.From, "horizon", gap.Horizon)
-			f.tel.gap()
-			continue
-		case err != nil:
+		if err := f.reader.Next(ctx, b); err != nil {
+			if f.missed(ctx, err) {
+				continue
+			}
 			return err
-		case len(b.Records) == 0:
+		}
+		if len(b.Records) == 0 {
 			return errNothing
 		}
 		f.size, f.large = leastBatch, b.Behind > 0
@@ -135,6 +132,17 @@ func (f *fetcher) next(ctx context.Context, b *stream.Batch) error {
 		}
 		return nil
 	}
+}
+
+// missed reports whether an error only tells of records that are gone.
+func (f *fetcher) missed(ctx context.Context, err error) bool {
+	var gap *stream.TrimmedError
+	if !errors.As(err, &gap) {
+		return false
+	}
+	f.log.ErrorContext(ctx, "records left retention before they were processed", "from", gap.From, "horizon", gap.Horizon)
+	f.tel.gap()
+	return true
 }
 
 // recycle takes back a batch that is processed, and lets go of its records.
@@ -152,11 +160,12 @@ const fewRecords = 32
 type batches struct{ small, large sync.Pool }
 
 func (p *batches) get(large bool) *stream.Batch {
-	pool := &p.small
 	if large {
-		pool = &p.large
+		if b, ok := p.large.Get().(*stream.Batch); ok {
+			return b
+		}
 	}
-	if b, ok := pool.Get().(*stream.Batch); ok {
+	if b, ok := p.small.Get().(*stream.Batch); ok {
 		return b
 	}
 	return new(stream.Batch)
