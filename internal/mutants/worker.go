@@ -117,11 +117,11 @@ var workerMutants = []Mutant{
 		Mechanism: "Records that are corrupt hold their shard",
 		Promise:   "P1", Without: "the shard ends there",
 		File: "worker/fetcher.go",
-		Old:  `		var gap *stream.TrimmedError`,
-		New: `		var gap *stream.TrimmedError
-		if corrupt := (*stream.CorruptError)(nil); errors.As(err, &corrupt) {
-			err = &stream.ShardEndError{}
-		}`,
+		Old:  `			if f.missed(ctx, err) {`,
+		New: `			if corrupt := (*stream.CorruptError)(nil); errors.As(err, &corrupt) {
+				err = &stream.ShardEndError{}
+			}
+			if f.missed(ctx, err) {`,
 		Test: "TestACorruptShardWaitsLoudlyAndOthersGoOn",
 	},
 	{
