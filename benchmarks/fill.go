@@ -15,7 +15,7 @@ import (
 // fill appends records of l until there are total bytes, and returns how many
 // they are. It is not measured.
 func fill(ctx context.Context, log logs.Log, l load, total int) (n int, err error) {
-	shared := l.records(prepared)
+	shared := l.records(min(prepared, 2*max(l.batch, total/l.size)))
 	n = max(1, total/l.size/l.batch) * l.batch
 	var next atomic.Int64
 	var wg sync.WaitGroup

@@ -124,11 +124,7 @@ func (b *bench) latency(ctx context.Context, dir string, d engine.Durability, ra
 	}
 	err = p.produce(ctx, rate, b.lasts(latencyLasts))
 	for err == nil && p.processed.Load() < int64(len(p.put)) {
-		select {
-		case <-time.After(time.Millisecond): // the last ones are on their way
-		case <-ctx.Done():
-			err = context.Cause(ctx)
-		}
+		err = pause(ctx, time.Millisecond) // the last ones are on their way
 	}
 	enough()
 	wg.Wait()

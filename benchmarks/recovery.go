@@ -36,7 +36,7 @@ const (
 
 var (
 	unwrittenLogs = []load{{8, 500, 1024, 1}, {8, 500, 100, 4096}}
-	largeStream   = load{8, 500, 1024, 16}
+	largeStream   = load{8, 500, 1024, 256}
 )
 
 func recoveryCase(l load, bytes int64) string {

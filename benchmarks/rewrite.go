@@ -77,7 +77,14 @@ func (b *bench) rewritten(ctx context.Context, dir string, cfg engine.Config, l 
 	if m, err = logs.OpenMillrace(ctx, dir, filling, engine.StreamConfig{Shards: l.shards}); err != nil {
 		return nil, 0, err
 	}
-	n, err = fill(ctx, m, l, total)
+	for n < total/l.size && err == nil {
+		var filled int
+		filled, err = fill(ctx, m, l, min(fillStep, total-n*l.size))
+		n += filled
+		if err == nil {
+			err = keepUp(ctx, dir)
+		}
+	}
 	if err == nil {
 		err = pushOut(ctx, m, dir)
 	}
@@ -88,49 +95,70 @@ func (b *bench) rewritten(ctx context.Context, dir string, cfg engine.Config, l 
 	return m, n, err
 }
 
+const (
+	// fillStep is put at once into a log that is to be rewritten, and behindFiles
+	// is how many files it may have before more is put: enough for the rewrite to
+	// go as fast as it can.
+	fillStep    = 256 << 20
+	behindFiles = 24
+	// lookEach is how often it is looked how far the rewrite is.
+	lookEach = 50 * time.Millisecond
+)
+
+// keepUp waits until the rewrite is not far behind.
+func keepUp(ctx context.Context, dir string) error {
+	for {
+		files, err := logFiles(dir)
+		if err != nil || len(files) <= behindFiles {
+			return err
+		}
+		if err := pause(ctx, lookEach); err != nil {
+			return err
+		}
+	}
+}
+
 // pushOut appends to another stream until every file that the log has now is
 // rewritten: how fast that is done depends on how fast the log grows. The other
-// stream has one shard and comes in large blocks, which need no rewriting, and
-// no faster than the rewrite should be.
+// stream has one shard and comes in large blocks, which need no rewriting.
 func pushOut(ctx context.Context, m *logs.Millrace, dir string) error {
 	before, err := logFiles(dir)
 	if err != nil {
 		return err
 	}
-	if len(before) > 0 {
-		before = before[:len(before)-1] // is empty, and ready for use
-	}
+	// The last file is empty, and in the one before it the two streams meet: it
+	// may be closed without being rewritten.
+	before = before[:max(0, len(before)-2)]
 	other, err := m.Engine.CreateStream(ctx, "filler", engine.StreamConfig{})
 	if err != nil {
 		return err
 	}
-	const (
-		atOnce = 16 << 20
-		each   = 100 * time.Millisecond
-		most   = 16 << 30
-	)
-	pace := time.NewTicker(each)
-	defer pace.Stop()
 	filler := &logs.Millrace{Engine: m.Engine, Stream: other}
-	for pushed := 0; ; pushed += atOnce {
+	const atOnce, most = 16 << 20, 8 << 30
+	for pushed := 0; pushed < most; pushed += atOnce {
 		now, err := logFiles(dir)
 		if err != nil {
 			return err
 		}
 		if !slices.ContainsFunc(now, func(name string) bool { return slices.Contains(before, name) }) {
-			return nil
-		}
-		if pushed > most {
-			return fmt.Errorf("the log is not rewritten: %d files are left of %d", len(now), len(before))
+			return pause(ctx, time.Second) // for the filler to be closed, too
 		}
 		if _, err := fill(ctx, filler, load{1, 500, 1024, 1}, atOnce); err != nil {
 			return err
 		}
-		select {
-		case <-pace.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		if err := pause(ctx, lookEach); err != nil {
+			return err
 		}
+	}
+	return fmt.Errorf("the log is not rewritten after %d MiB more", most>>20)
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 
