@@ -101,13 +101,15 @@ const (
 	// go as fast as it can.
 	fillStep    = 256 << 20
 	behindFiles = 24
-	// lookEach is how often it is looked how far the rewrite is.
+	// lookEach is how often it is looked how far the rewrite is, and looks how
+	// often before it counts as stuck.
 	lookEach = 50 * time.Millisecond
+	looks    = 2000
 )
 
 // keepUp waits until the rewrite is not far behind.
 func keepUp(ctx context.Context, dir string) error {
-	for {
+	for range looks {
 		files, err := logFiles(dir)
 		if err != nil || len(files) <= behindFiles {
 			return err
@@ -116,6 +118,7 @@ func keepUp(ctx context.Context, dir string) error {
 			return err
 		}
 	}
+	return fmt.Errorf("the log has more than %d files after %v", behindFiles, looks*lookEach)
 }
 
 // pushOut appends to another stream until every file that the log has now is
