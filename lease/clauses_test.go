@@ -568,3 +568,36 @@ func TestALeaderWhoseOwnBeatsAreNotAnsweredTakesNobodyForDead(t *testing.T) {
 		}
 	})(t)
 }
+
+func TestALoadThatFallsIsToldWithoutACheckpoint(t *testing.T) {
+	in(func(t *testing.T) {
+		p := &puppet{Store: NewMemory()}
+		a, key, h := holdOne(t, p)
+		stored := func() Load {
+			t.Helper()
+			if _, err := a.pollOnce(a.life); err != nil {
+				t.Fatal(err)
+			}
+			return row(t, p.Store, key).Load
+		}
+		busy := Load{BytesPerSecond: 1000, RecordsPerSecond: 10}
+		h.SetLoad(busy)
+		if got := stored(); got != (Load{}) {
+			t.Errorf("a load that rises waits for its checkpoint, and %v is stored", got)
+		}
+		if err := h.Save(t.Context(), saved(1)); err != nil {
+			t.Fatal(err)
+		}
+		h.SetLoad(Load{BytesPerSecond: 900, RecordsPerSecond: 9})
+		if got := stored(); got != busy {
+			t.Errorf("a load that wavers is written: %v", got)
+		}
+		h.SetLoad(Load{})
+		if got := stored(); got != (Load{}) {
+			t.Errorf("the shard is idle, and %v is stored", got)
+		}
+		if l := row(t, p.Store, key); l.Checkpoint.Position != after(1) || !a.holding(key) {
+			t.Errorf("%+v", l)
+		}
+	})(t)
+}

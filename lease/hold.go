@@ -23,7 +23,8 @@ type Hold interface {
 	// Draining is closed when the shard should be handed over: let the running
 	// batch finish, checkpoint, and return from the HoldFunc.
 	Draining() <-chan struct{}
-	// SetLoad tells what the shard costs; it is stored along with checkpoints.
+	// SetLoad tells what the shard costs. It is stored along with checkpoints, and
+	// by itself when it falls by half: a shard that falls idle has none.
 	SetLoad(Load)
 	// End stores SHARD_END and the children, so that they may begin.
 	End(ctx context.Context, children []stream.Shard) error

@@ -52,6 +52,11 @@ type Load struct {
 	BytesPerSecond, RecordsPerSecond float64
 }
 
+// below reports whether a load is less than half of another one.
+func (l Load) below(other Load) bool {
+	return 2*l.BytesPerSecond < other.BytesPerSecond || 2*l.RecordsPerSecond < other.RecordsPerSecond
+}
+
 // Member is the row of one incarnation of a worker: one start of one process.
 // It is never used again after its end.
 type Member struct {

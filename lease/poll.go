@@ -50,6 +50,7 @@ func (s *session) pollOnce(ctx context.Context) (awaiting bool, err error) {
 	}
 	stray, awaiting := s.sort(ctx, owned)
 	s.parallel(len(stray), func(i int) { s.giveUp(ctx, stray[i]) })
+	s.tellLoads(ctx)
 	return awaiting, s.readMissing(ctx, owned)
 }
 
@@ -140,6 +141,24 @@ func (s *session) sort(ctx context.Context, owned []Lease) (stray []Lease, await
 		}
 	}
 	return stray, awaiting
+}
+
+// tellLoads stores the loads that have fallen without a checkpoint to go along
+// with. What cannot be stored now is told by the next poll.
+func (s *session) tellLoads(ctx context.Context) {
+	s.mu.Lock()
+	var fallen []*held
+	for _, h := range s.inOrder() {
+		if h.term != 0 && !h.done && h.load.below(h.row.Load) {
+			fallen = append(fallen, h)
+		}
+	}
+	s.mu.Unlock()
+	s.parallel(len(fallen), func(i int) {
+		ctx, cancel := s.call(ctx)
+		defer cancel()
+		_ = fallen[i].write(ctx, "load", false, func(l Lease) (Lease, error) { return l, nil })
+	})
 }
 
 // readMissing reads the rows that are held and that Owned did not name: it

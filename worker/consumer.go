@@ -235,11 +235,17 @@ func failure(err error) []any {
 // commit tells what the shard costs and, unless that is left to the processor,
 // stores finished work: each CheckpointEvery while there is any.
 func (c *consumer) commit(ctx context.Context) {
+	var idle <-chan time.Time // when nothing has come for a minute: once
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-idle:
+			idle = nil
+			c.hold.SetLoad(c.load.rate())
+			continue
 		case <-c.dirty:
+			idle = time.After(loadMemory)
 		}
 		if !pause(ctx, c.cfg.CheckpointEvery, nil) {
 			return

@@ -34,3 +34,24 @@ func TestTheLoadIsSmoothedOverAMinute(t *testing.T) {
 		}
 	})
 }
+
+// A shard that falls idle has no more checkpoints to tell its load along with.
+func TestTheLoadOfAnIdleShardIsToldAsIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t, 1)
+		w := b.start(b.config("a"))
+		for range 30 {
+			b.puts(10)
+			time.Sleep(time.Second)
+		}
+		time.Sleep(10 * time.Second)
+		if l := b.leases()[only]; l.Load.RecordsPerSecond == 0 {
+			t.Errorf("the load of a busy shard is %v", l.Load)
+		}
+		time.Sleep(3 * time.Minute)
+		if l := b.leases()[only]; l.Load.RecordsPerSecond > 0.5 {
+			t.Errorf("the load of an idle shard is %v", l.Load)
+		}
+		w.stop()
+	})
+}

@@ -146,7 +146,7 @@ func TestAShardAtRestDoesNothing(t *testing.T) {
 			cfg.Seed = 1
 			w := b.start(cfg)
 			b.ledger.wait(t, 10*shards)
-			time.Sleep(time.Minute) // until the last checkpoint is stored
+			time.Sleep(3 * time.Minute) // until the last checkpoint is stored, and that the load is nothing
 			runtime.GC()
 			tally.take()
 			woken = wakeups()
