@@ -185,6 +185,9 @@ func TestABlockOfAnEarlierLifeOfTheFileIsNotRead(t *testing.T) {
 			synctest.Wait()
 		}
 		last := e.log.Files()
+		if last.First < 4 {
+			t.Fatalf("the files have not gone round: %+v", last)
+		}
 		for e.log.Durable()>>32 < wal.Pos(last.First+3) { // until one begins anew
 			mustPut(t, s, entry("k", strings.Repeat("x", 2000)))
 			synctest.Wait()

@@ -116,7 +116,7 @@ func (l *Log) hold() (first uint64, n int) {
 	for n < want && first+uint64(n) < durable && !damaged[first+uint64(n)] {
 		n++
 	}
-	if n < want || l.segs.held {
+	if n == 0 || n < want || l.segs.held {
 		return 0, 0
 	}
 	l.segs.held = true
