@@ -230,7 +230,7 @@ func TestAWriteThatTheDiskOnlyPretendedIsFound(t *testing.T) {
 		if len(e.Damage()) != 1 || len(s.Losses()) != 1 {
 			t.Errorf("%v: damage %v, losses %v: want one", lie, e.Damage(), s.Losses())
 		}
-		got, told, err := readAccepting(s, shardID(0))
+		got, told, err := readAccepting(t.Context(), s, shardID(0))
 		if err != nil || told != 1 || len(got) != 9 || string(got[3].Data) != "data-6" {
 			t.Errorf("%v: %d records, told %d times, %v", lie, len(got), told, err)
 		}

@@ -385,7 +385,7 @@ func TestADamagedFileIsKeptUntilItsLossIsAccepted(t *testing.T) {
 func TestAnAcceptedLossStaysAccepted(t *testing.T) {
 	disk, all := closedLog(t)
 	disk.Flip(firstLog, 4096+200, 1)
-	if gone, err := missing(disk, all); err != nil || len(gone) == 0 {
+	if gone, err := missing(t, disk, all); err != nil || len(gone) == 0 {
 		t.Fatalf("lost %v, %v: want to be told once", gone, err)
 	}
 	for range 3 {

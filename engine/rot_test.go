@@ -156,7 +156,7 @@ func (d *oldDisk) holds(b blockAt, seq stream.Sequence) bool {
 // be lost. It returns the records that are gone. It is an error if nobody was
 // told of one, or if one is there that was never put; errRefused, if the disk is
 // not opened.
-func missing(fs *vfs.Crash, all map[string][]stream.Record) (gone []stream.Sequence, err error) {
+func missing(t testing.TB, fs *vfs.Crash, all map[string][]stream.Record) (gone []stream.Sequence, err error) {
 	e, err := Open("", rewriting(fs))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errRefused, err)
@@ -167,7 +167,7 @@ func missing(fs *vfs.Crash, all map[string][]stream.Record) (gone []stream.Seque
 		return nil, err
 	}
 	for shard, want := range all {
-		got, told, err := readAccepting(s, shard)
+		got, told, err := readAccepting(t.Context(), s, shard)
 		if err != nil {
 			return nil, err
 		}
@@ -191,7 +191,7 @@ func missing(fs *vfs.Crash, all map[string][]stream.Record) (gone []stream.Seque
 var errRefused = errors.New("refused")
 
 // readAccepting reads a shard to its end, and accepts every loss on the way.
-func readAccepting(s *Stream, shard string) (records []stream.Record, told int, err error) {
+func readAccepting(ctx context.Context, s *Stream, shard string) (records []stream.Record, told int, err error) {
 	for ; ; told++ {
 		records, err := readNow(s, shard, stream.TrimHorizon)
 		var corrupt *stream.CorruptError
@@ -202,7 +202,7 @@ func readAccepting(s *Stream, shard string) (records []stream.Record, told int, 
 		if !errors.As(err, &corrupt) {
 			return nil, told, err
 		}
-		losses, err := s.AcceptLoss(context.Background(), shard)
+		losses, err := s.AcceptLoss(ctx, shard)
 		if err != nil || len(losses) == 0 {
 			return nil, told, fmt.Errorf("accept %v: %v, %d losses", corrupt, err, len(losses))
 		}
@@ -260,7 +260,7 @@ func TestEveryFlippedByteIsNoticedOrHarmless(t *testing.T) {
 		d.everywhere(d.step, func(name string, off int64) {
 			fs := d.fs.Now()
 			fs.Flip(name, off, 1<<(off%8))
-			gone, err := missing(fs, d.all)
+			gone, err := missing(t, fs, d.all)
 			b, inBlock := d.hit(name, off)
 			switch {
 			case err != nil:
@@ -301,7 +301,7 @@ func TestEveryShortenedFileIsNoticedOrHarmless(t *testing.T) {
 		d.everywhere(step(d), func(name string, size int64) {
 			fs := d.fs.Now()
 			fs.Cut(name, size)
-			gone, err := missing(fs, d.all)
+			gone, err := missing(t, fs, d.all)
 			switch {
 			case errors.Is(err, errRefused) && name == "MANIFEST":
 				n.refused.Add(1)
