@@ -144,9 +144,9 @@ func (r *recovery) scanClosed() error {
 			return fmt.Errorf("read the footer of %s: %w", seg.name, err)
 		}
 		for i := range blocks {
-			x := &blocks[i]
-			h := header{kind: kindData, count: x.count, span: x.span, size: x.size, shard: x.shard, first: x.first, prev: x.prev, base: x.base}
-			r.apply(seg, x.pos.off(), &h)
+			if r.shard(blocks[i].shard) != nil {
+				r.into.take(seg, &blocks[i])
+			}
 		}
 	}
 	r.end, r.more = 0, false // they are the log's

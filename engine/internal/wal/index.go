@@ -106,7 +106,11 @@ func (x *entries) add(e *entry) {
 		x.pages[n-1] = append(x.pages[n-1], *e)
 		return
 	}
-	x.pages = append(x.pages, []entry{*e})
+	page := []entry{}
+	if len(x.pages) > 0 {
+		page = make([]entry, 0, indexPage)
+	}
+	x.pages = append(x.pages, append(page, *e))
 }
 
 // oldest returns the first entry; there must be one.

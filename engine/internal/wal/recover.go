@@ -26,6 +26,7 @@ type recovery struct {
 	gens   []uint64        // of the log, in order
 	closed map[uint64]bool // the closed files that are there
 	report Report
+	into   *rebuilder
 	shards []shardScan // by handle; without a Shard where there is none
 	end    Pos         // behind the last valid block
 	ended  bool        // nothing after end counts
@@ -65,11 +66,7 @@ func (l *Log) recover(known Known) (Report, error) {
 	for _, state := range known.Shards {
 		r.shards[state.Handle].accepted = state.Accepted
 	}
-	if err := r.scanClosed(); err != nil {
-		return r.report, fmt.Errorf("recover closed files: %w", err)
-	}
-	r.logDamage = len(r.report.Damage)
-	if err := r.scan(); err != nil {
+	if err := r.scanAll(); err != nil {
 		return r.report, fmt.Errorf("recover log: %w", err)
 	}
 	if err := r.finish(); err != nil {
@@ -84,6 +81,17 @@ func (r *recovery) shard(handle uint64) *shardScan {
 		return nil
 	}
 	return &r.shards[handle]
+}
+
+// scanAll reads the closed files, and then the log.
+func (r *recovery) scanAll() error {
+	r.into = newRebuilder(r)
+	defer r.into.close()
+	if err := r.scanClosed(); err != nil {
+		return err
+	}
+	r.logDamage = len(r.report.Damage)
+	return r.scan()
 }
 
 // scan reads all segments of the log in order.
@@ -120,6 +128,7 @@ func (r *recovery) missing(gen uint64) {
 
 // damaged reports damage that ends at a place of the log.
 func (r *recovery) damaged(end Pos, d Damage) {
+	r.into.settle() // what was found before is before it
 	if r.inLog(end.gen()) {
 		r.damageEnd = end
 	}
@@ -215,7 +224,7 @@ func (r *recovery) scanBlocks(seg *segment) error {
 			return err
 		}
 		if valid {
-			r.apply(seg, off, &h)
+			r.take(seg, off, &h)
 			off += h.length()
 			r.end = makePos(seg.gen, off)
 			if h.kind == kindEnd {
@@ -255,39 +264,43 @@ func (r *recovery) scanBlocks(seg *segment) error {
 	}
 }
 
-// apply takes a valid block into the index of its shard.
-func (r *recovery) apply(seg *segment, off int64, h *header) {
+// take notes a valid block.
+func (r *recovery) take(seg *segment, off int64, h *header) {
 	r.report.Blocks++
-	if h.kind != kindData {
-		return
-	}
-	s := r.shard(h.shard)
-	if s == nil {
+	if h.kind != kindData || r.shard(h.shard) == nil {
 		return // of a deleted stream
 	}
-	r.follow(s, h)
-	e := entry{first: h.first, pos: makePos(seg.gen, off), base: h.base, size: h.size, count: h.count, span: h.span}
+	r.into.take(seg, &listed{
+		entry: entry{first: h.first, pos: makePos(seg.gen, off), base: h.base, size: h.size, count: h.count, span: h.span},
+		shard: h.shard, prev: h.prev,
+	})
+}
+
+// apply takes a valid block into the index of its shard.
+func (r *recovery) apply(seg *segment, x *listed) {
+	s := &r.shards[x.shard]
+	r.follow(s, x.prev, x.base)
 	sh := s.sh
-	s.last = e.last()
-	if e.last() <= sh.trimmed {
+	s.last = x.last()
+	if s.last <= sh.trimmed {
 		return
 	}
 	if r.inLog(seg.gen) {
-		sh.index.recent.add(&e)
-	} else if !within(s.accepted, Range{e.first, e.last()}) {
-		sh.index.stored.add(&e)
+		sh.index.recent.add(&x.entry)
+	} else if !within(s.accepted, Range{x.first, s.last}) {
+		sh.index.stored.add(&x.entry)
 	} else {
 		return
 	}
-	sh.committed, sh.newest = e.last(), e.newest()
+	sh.committed, sh.newest = s.last, x.newest()
 	seg.live.Add(1)
 }
 
 // follow checks the chain of a shard's blocks: what the block names as its
 // predecessor must have been seen.
-func (r *recovery) follow(s *shardScan, h *header) {
-	if h.prev > s.last {
-		g := Gap{Range: Range{s.last + 1, h.prev}, before: h.base}
+func (r *recovery) follow(s *shardScan, prev uint64, base int64) {
+	if prev > s.last {
+		g := Gap{Range: Range{s.last + 1, prev}, before: base}
 		r.blame(&g, s.since)
 		s.hidden = append(s.hidden, g)
 	}
@@ -305,9 +318,10 @@ func (r *recovery) blame(g *Gap, since int) {
 
 func (r *recovery) lostPayload(seg *segment, off int64, h *header) {
 	d := Damage{File: seg.name, Offset: off, Length: h.length(), Detail: "the records of a block fail their checksum"}
+	r.into.settle()
 	s := r.shard(h.shard)
 	if s != nil {
-		r.follow(s, h)
+		r.follow(s, h.prev, h.base)
 	}
 	r.damaged(makePos(seg.gen, off), d)
 	if s == nil {
