@@ -13,9 +13,10 @@ import (
 // Both parents of a merge end at one moment, on two workers; one or both die
 // while they call it an end. The child begins when both are finished, once.
 func TestIncidentAParentOfAMergeDiesAtItsEnd(t *testing.T) {
+	told := tell(t)
 	for name, mortal := range map[string][]string{"nobody": nil, "one": {"a"}, "the other": {"b"}, "both": {"a", "b"}} {
 		t.Run(name, func(t *testing.T) {
-			r := incident(t, 2, func(s *stage) {
+			r := told.incident(t, 2, func(s *stage) {
 				for _, name := range []string{"a", "b"} {
 					s.joinAs(name, setup{shardEnded: func(ctx context.Context, _ string) error {
 						for _, m := range mortal {
@@ -53,8 +54,9 @@ func TestIncidentAParentOfAMergeDiesAtItsEnd(t *testing.T) {
 // empty, one generation after the other, and what comes after them is not held
 // up for long.
 func TestIncidentAChainOfEmptyParents(t *testing.T) {
+	told := tell(t)
 	const generations = 12
-	incident(t, 4, func(s *stage) {
+	told.incident(t, 4, func(s *stage) {
 		s.join("a", "b", "c")
 		s.settled(time.Minute)
 		for i := range generations {
@@ -71,7 +73,8 @@ func TestIncidentAChainOfEmptyParents(t *testing.T) {
 // Shards are split and merged, and their children again, while one worker after
 // the other restarts: in good order, so that nothing is repeated.
 func TestIncidentReshardsOfReshardsWhileWorkersRestart(t *testing.T) {
-	r := incident(t, 2, func(s *stage) {
+	told := tell(t)
+	r := told.incident(t, 2, func(s *stage) {
 		s.join("w0", "w1", "w2")
 		s.flood()
 		s.settled(time.Minute)
@@ -99,7 +102,8 @@ func TestIncidentReshardsOfReshardsWhileWorkersRestart(t *testing.T) {
 // that the leader was faster, and they were processed to their end and retired
 // by then. They are not processed again.
 func TestIncidentACreationArrivesWhenItsShardIsRetired(t *testing.T) {
-	r := incident(t, 2, func(s *stage) {
+	told := tell(t)
+	r := told.incident(t, 2, func(s *stage) {
 		s.join("a", "b")
 		s.settled(time.Minute)
 		_, creator := s.leader()
@@ -132,7 +136,8 @@ func TestIncidentACreationArrivesWhenItsShardIsRetired(t *testing.T) {
 // and sequence numbers, while it is processed: the new one is begun at its
 // first record, and the old rows go.
 func TestIncidentAStreamIsCreatedAnew(t *testing.T) {
-	incident(t, 5, func(s *stage) {
+	told := tell(t)
+	told.incident(t, 5, func(s *stage) {
 		s.join("a", "b", "c")
 		s.flood()
 		s.settled(time.Minute)
@@ -170,13 +175,14 @@ func (s *stage) anew() {
 // go on; whoever dies meanwhile is found out as soon as ever, though the one
 // that hangs may be the leader; and it can be stopped.
 func TestIncidentTheStreamHangsForOneWorker(t *testing.T) {
+	told := tell(t)
 	for _, leading := range []bool{false, true} {
 		who := "a follower"
 		if leading {
 			who = "the leader"
 		}
 		t.Run(who, func(t *testing.T) {
-			incident(t, 9, func(s *stage) {
+			told.incident(t, 9, func(s *stage) {
 				s.join("a", "b", "c")
 				s.settled(time.Minute)
 				victim, other := s.leader()
@@ -221,9 +227,10 @@ func TestIncidentTheStreamHangsForOneWorker(t *testing.T) {
 // died, another one comes and shards are split: whoever is next finishes what
 // it has begun.
 func TestIncidentTheLeaderDiesBetweenTwoWrites(t *testing.T) {
+	told := tell(t)
 	for n := 1; n <= 30; n++ {
 		t.Run(fmt.Sprint("before write ", n), func(t *testing.T) {
-			incident(t, 6, func(s *stage) {
+			told.incident(t, 6, func(s *stage) {
 				s.join("a", "b", "c")
 				s.flood()
 				s.settled(time.Minute)
@@ -253,8 +260,9 @@ func TestIncidentTheLeaderDiesBetweenTwoWrites(t *testing.T) {
 // A whole fleet is replaced by a new revision, one machine after the other:
 // nothing is repeated, no record waits for long, and few leases move twice.
 func TestIncidentARollingDeploy(t *testing.T) {
+	told := tell(t)
 	const workers, shards = 6, 24
-	r := incident(t, shards, func(s *stage) {
+	r := told.incident(t, shards, func(s *stage) {
 		for i := range workers {
 			s.joinAs(fmt.Sprint("old", i), setup{code: "1"})
 		}

@@ -35,6 +35,7 @@ func (s *stage) once(wanted func(write) bool, what fate) (struck func() bool) {
 // Every kind of write loses its answer, or itself, or arrives when newer ones
 // have been made: nothing is repeated, and nobody waits for long.
 func TestIncidentOneWriteGoesWrong(t *testing.T) {
+	told := tell(t)
 	writes := []struct {
 		name   string
 		wanted func(write) bool
@@ -54,7 +55,7 @@ func TestIncidentOneWriteGoesWrong(t *testing.T) {
 	for _, w := range writes {
 		for what, happens := range fates {
 			t.Run(w.name+" "+happens, func(t *testing.T) {
-				r := incident(t, 6, func(s *stage) {
+				r := told.incident(t, 6, func(s *stage) {
 					s.join("a", "b")
 					s.flood()
 					s.settled(time.Minute)
@@ -82,7 +83,8 @@ func TestIncidentOneWriteGoesWrong(t *testing.T) {
 // A checkpoint is under way for so long that its sender is dead, and others
 // have gone on from an earlier one and stored newer ones, when it arrives.
 func TestIncidentACheckpointArrivesAfterNewerOnes(t *testing.T) {
-	r := incident(t, 2, func(s *stage) {
+	told := tell(t)
+	r := told.incident(t, 2, func(s *stage) {
 		s.join("a", "b")
 		s.flood()
 		s.settled(time.Minute)
@@ -105,10 +107,11 @@ func TestIncidentACheckpointArrivesAfterNewerOnes(t *testing.T) {
 // at once. Nobody lost a lease to anybody, no more is repeated than what was
 // done after the last checkpoints, and there is no herd.
 func TestIncidentTheStoreIsGoneAndEverybodyComesBackAtOnce(t *testing.T) {
+	told := tell(t)
 	const workers, shards = 8, 40
 	for name, link := range map[string]leasetest.Link{"refusing": leasetest.Refused, "silent": leasetest.RequestsLost, "deaf": leasetest.AnswersLost} {
 		t.Run(name, func(t *testing.T) {
-			incident(t, shards, func(s *stage) {
+			told.incident(t, shards, func(s *stage) {
 				for i := range workers {
 					s.join(fmt.Sprint("w", i))
 				}
@@ -150,7 +153,8 @@ func TestIncidentTheStoreIsGoneAndEverybodyComesBackAtOnce(t *testing.T) {
 // nobody and repeats nothing. The last beat may be a third of failover old when
 // that begins, and the next one is tried within a tenth when it is over.
 func TestIncidentTheStoreThrottlesEverything(t *testing.T) {
-	r := incident(t, 10, func(s *stage) {
+	told := tell(t)
+	r := told.incident(t, 10, func(s *stage) {
 		s.join("a", "b", "c")
 		s.flood()
 		s.settled(time.Minute)
@@ -176,6 +180,7 @@ func TestIncidentTheStoreThrottlesEverything(t *testing.T) {
 // A worker is cut off from the store in one direction only: what it holds goes
 // to others in time, and it comes back by itself.
 func TestIncidentAWorkerIsCutOffOneWay(t *testing.T) {
+	told := tell(t)
 	ways := []string{"it is refused", "its requests are lost", "the answers are lost", "its writes are refused", "its writes are lost"}
 	for way, name := range ways {
 		for _, leading := range []bool{false, true} {
@@ -184,7 +189,7 @@ func TestIncidentAWorkerIsCutOffOneWay(t *testing.T) {
 				who = "the leader"
 			}
 			t.Run(who+": "+name, func(t *testing.T) {
-				incident(t, 8, func(s *stage) {
+				told.incident(t, 8, func(s *stage) {
 					s.join("a", "b", "c")
 					s.flood()
 					s.settled(time.Minute)

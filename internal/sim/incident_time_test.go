@@ -9,7 +9,8 @@ import (
 // The wall clocks of a fleet are hours apart, and jump back and forth while
 // shards come and go: nothing is decided by them.
 func TestIncidentClocksJumpByHours(t *testing.T) {
-	r := incident(t, 4, func(s *stage) {
+	told := tell(t)
+	r := told.incident(t, 4, func(s *stage) {
 		for i, wrong := range []time.Duration{0, 3 * time.Hour, -3 * time.Hour} {
 			s.joinAs(fmt.Sprint("w", i), setup{clock: wrong})
 		}
@@ -35,6 +36,7 @@ func TestIncidentClocksJumpByHours(t *testing.T) {
 // its right ends, at which it is taken for dead, and at which a handoff is
 // forced. Short of the first nothing happens at all.
 func TestIncidentAFrozenWorkerWakesAtTheWorstMoment(t *testing.T) {
+	told := tell(t)
 	right := failover - failover/10
 	const instant = time.Nanosecond
 	for _, pause := range []time.Duration{
@@ -49,7 +51,7 @@ func TestIncidentAFrozenWorkerWakesAtTheWorstMoment(t *testing.T) {
 				name = fmt.Sprint("the leader for ", pause)
 			}
 			t.Run(name, func(t *testing.T) {
-				r := incident(t, 6, func(s *stage) {
+				r := told.incident(t, 6, func(s *stage) {
 					s.join("a", "b", "c")
 					s.flood()
 					s.settled(time.Minute)

@@ -3,6 +3,8 @@ package sim
 import (
 	"context"
 	"fmt"
+	"math"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -41,9 +43,35 @@ const (
 	leaderless = failover
 )
 
-// incident plays a script on a fleet with that many shards, waits until the
-// fleet is at rest, and tells what was seen. Nothing may have been violated.
-func incident(t *testing.T, shards int, script func(*stage)) (report Report) {
+// telling gathers what the cases of one incident saw.
+type telling struct {
+	Report
+	cases int
+	took  time.Duration
+}
+
+// tell tells of an incident when all of its cases are over.
+func tell(t *testing.T) *telling {
+	told := &telling{}
+	t.Cleanup(func() {
+		name, _ := strings.CutPrefix(t.Name(), "TestIncident")
+		name = regexp.MustCompile("[A-Z]").ReplaceAllStringFunc(name, func(s string) string { return " " + strings.ToLower(s) })
+		proof.Report(t, strings.TrimSpace(name),
+			"cases", told.cases,
+			"fleet waited for at most s", math.Round(told.took.Seconds()*10)/10,
+			"leases moved", told.Moves.Owners,
+			"deliveries", told.Checked.Deliveries,
+			"redeliveries", told.Checked.Repeats,
+			"stale writes refused", told.Checked.Refused,
+			"violations", told.Checked.Violations,
+		)
+	})
+	return told
+}
+
+// incident plays a script on a fleet with that many shards, and waits until the
+// fleet is at rest. Nothing may have been violated.
+func (told *telling) incident(t *testing.T, shards int, script func(*stage)) (report Report) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		faults, calm := context.WithCancel(t.Context())
@@ -64,15 +92,9 @@ func incident(t *testing.T, shards int, script func(*stage)) (report Report) {
 		if report, err = s.end(err); err != nil {
 			t.Error(err)
 		}
-		name, _ := strings.CutPrefix(t.Name(), "TestIncident")
-		proof.Report(t, name,
-			"recovered after s", s.took.Seconds(),
-			"leases moved", report.Moves.Owners,
-			"deliveries", report.Checked.Deliveries,
-			"repeats", report.Checked.Repeats,
-			"stale writes refused", report.Checked.Refused,
-			"violations", report.Checked.Violations,
-		)
+		told.cases++
+		told.Add(report)
+		told.took = max(told.took, s.took)
 	})
 	return report
 }
