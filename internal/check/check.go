@@ -54,8 +54,9 @@ func (s *Stats) Add(t Stats) {
 }
 
 type shard struct {
-	id      string
-	parents []string
+	id       string
+	parents  []string
+	children []string
 
 	term   int64 // the newest that the store has issued
 	holder string
@@ -102,6 +103,11 @@ func (c *Checker) Shard(id string, parents ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.shard(id).parents = parents
+	for _, p := range parents {
+		if of := c.shard(p); !slices.Contains(of.children, id) {
+			of.children = append(of.children, id)
+		}
+	}
 }
 
 // Put says that a record was acknowledged.
@@ -369,6 +375,18 @@ func (c *Checker) Retired(shard string) {
 	c.stats.Retired++
 	if !sh.ended && !sh.gone {
 		c.violated("P4", sh, "its row was deleted before it had ended")
+	}
+	for _, id := range sh.children {
+		if child := c.shard(id); child.stored.Compare(stream.Latest) <= 0 && !child.gone {
+			c.violated("P4", sh, "its row was deleted before its child %s had begun; that is at %v", id, child.stored)
+		}
+	}
+	// What was put and not yet acknowledged may still be asked for; all else is
+	// over, but for the last term, which others may come after.
+	for n := range sh.terms {
+		if n != sh.term {
+			delete(sh.terms, n)
+		}
 	}
 }
 

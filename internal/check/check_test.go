@@ -134,6 +134,12 @@ func TestEachViolationIsNamed(t *testing.T) {
 		{"P1", func(c *Checker) { c.Shard("s", "p"); c.Delivered("s", 10, at(1)) }},
 		{"P2", func(c *Checker) { process(c, 10, 1, 2); c.Stored("s", "a", stream.ShardEnd) }},
 		{"P4", func(c *Checker) { c.Retired("s") }},
+		{"P4", func(c *Checker) { // its child has not begun
+			process(c, 10, 1, 3)
+			c.Stored("s", "a", stream.ShardEnd)
+			c.Shard("child", "s")
+			c.Retired("s")
+		}},
 	} {
 		c := New()
 		begin(c)
