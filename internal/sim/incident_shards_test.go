@@ -171,6 +171,57 @@ func (s *stage) anew() {
 	s.flow(s.stream.Recreate(s.Shards))
 }
 
+// All workers are away for longer than retention. The shards that were closed
+// meanwhile are gone with what was in them: that is told and counted, and their
+// children, of which nothing is lost, begin.
+func TestIncidentRetentionOvertakesAFleetThatIsAway(t *testing.T) {
+	told := tell(t)
+	r := told.incident(t, 4, func(s *stage) {
+		s.join("a", "b")
+		s.settled(time.Minute)
+		s.flowing(time.Minute)
+		s.wait(time.Minute)
+		for _, m := range s.named {
+			m.stop()
+			<-m.ended
+		}
+		s.puts(500, 1)
+		if err := s.stream.UpdateShardCount(s.ctx, 8); err != nil {
+			t.Fatal(err)
+		}
+		s.puts(500, 2)
+		s.forget()
+		s.join("c", "d")
+		// Two looks some time apart have to agree that a shard is gone.
+		s.flowing(2*failover + planInterval)
+		s.settled(handoff)
+	})
+	if r.Checked.Lost != 500 {
+		t.Errorf("%d records are counted as lost, want the 500 in closed shards", r.Checked.Lost)
+	}
+}
+
+// forget drops all closed shards, processed or not.
+func (s *stage) forget() {
+	shards, err := s.stream.Shards(s.ctx)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, shard := range shards {
+		if !shard.Closed {
+			continue
+		}
+		key := lease.Key(s.id, shard.ID)
+		s.check.Gone(key)
+		s.mu.Lock()
+		delete(s.last, key)
+		s.mu.Unlock()
+		if err := s.stream.Forget(s.ctx, shard.ID); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
 // One worker does not reach the stream: what it has waits for it, the others
 // go on; whoever dies meanwhile is found out as soon as ever, though the one
 // that hangs may be the leader; and it can be stopped.

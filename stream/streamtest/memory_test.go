@@ -2,6 +2,7 @@ package streamtest_test
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -92,4 +93,28 @@ func TestAMemoryStreamWaitsInVirtualTime(t *testing.T) {
 			t.Errorf("the record arrived at %v", b.Records[0].Arrival)
 		}
 	})
+}
+
+func TestAMemoryStreamForgetsClosedShardsOnly(t *testing.T) {
+	ctx, m := t.Context(), streamtest.NewMemory("orders", 1)
+	const parent = "shardId-000000000000"
+	r, err := m.Open(ctx, parent, stream.TrimHorizon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Forget(ctx, parent); err == nil {
+		t.Error("an open shard was forgotten")
+	}
+	if err := m.UpdateShardCount(ctx, 2); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Forget(ctx, parent); err != nil {
+		t.Error(err)
+	}
+	if shards, err := m.Shards(ctx); err != nil || len(shards) != 2 {
+		t.Errorf("left are %v, %v", shards, err)
+	}
+	if err := r.Next(ctx, &stream.Batch{}); !errors.Is(err, stream.ErrShardNotFound) {
+		t.Errorf("a reader of the forgotten shard gets %v", err)
+	}
 }
