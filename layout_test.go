@@ -38,6 +38,7 @@ var layout = map[string]room{
 
 	"worker": {ours: "stream checkpoint lease processors", others: otel},
 
+	"internal/actor":   {support: true},
 	"internal/check":   {ours: "stream checkpoint lease", support: true},
 	"internal/proof":   {support: true},
 	"internal/machine": {support: true},

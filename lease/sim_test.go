@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/checkpoint"
+	"github.com/millrace/millrace/internal/actor"
 	"github.com/millrace/millrace/internal/check"
 	"github.com/millrace/millrace/lease"
 	"github.com/millrace/millrace/lease/leasetest"
@@ -45,31 +46,8 @@ func newSim(seed uint64, shards int) *sim {
 	return s
 }
 
-// actor returns the randomness of one actor, so that none depends on the order
-// in which others draw.
-func (s *sim) actor(name string, i int) *rand.Rand {
-	h := s.seed
-	for _, c := range []byte(fmt.Sprint(name, i)) {
-		h = (h ^ uint64(c)) * 1099511628211
-	}
-	return rand.New(rand.NewPCG(s.seed, h))
-}
-
-// between draws a time to the nanosecond, so that no two actors wake at once.
-func between(r *rand.Rand, least, most time.Duration) time.Duration {
-	return least + time.Duration(r.Int64N(int64(most-least)))
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return ctx.Err() == nil
-	case <-ctx.Done():
-		return false
-	}
-}
+// actor returns the randomness of one actor.
+func (s *sim) actor(name string, i int) *rand.Rand { return actor.Source(s.seed, name, i) }
 
 // fault records what the checker cannot see.
 func (s *sim) fault(err error) {
@@ -231,7 +209,7 @@ func (p *proc) hold(ctx context.Context, h lease.Hold) (err error) {
 	if zombie {
 		defer func() {
 			if ctx.Err() != nil {
-				time.Sleep(between(r, time.Millisecond, 2*p.failover))
+				time.Sleep(actor.Between(r, time.Millisecond, 2*p.failover))
 				p.pass()
 				if err := save(); !errors.Is(err, checkpoint.ErrLeaseLost) {
 					p.fault(fmt.Errorf("a cancelled hold of %s was not refused to store %v: %v", row.Key, state(), err))
@@ -259,7 +237,7 @@ func (p *proc) hold(ctx context.Context, h lease.Hold) (err error) {
 			if !p.event(ctx, func() { p.check.Delivered(row.Key, term, sequence(at+1)) }) {
 				return context.Cause(ctx)
 			}
-			if !sleep(ctx, between(r, time.Millisecond, 300*time.Millisecond)) {
+			if !actor.Sleep(ctx, actor.Between(r, time.Millisecond, 300*time.Millisecond)) {
 				return context.Cause(ctx)
 			}
 			if !p.event(ctx, func() { p.check.Done(row.Key, term, sequence(at+1)) }) {
@@ -279,7 +257,7 @@ func (p *proc) hold(ctx context.Context, h lease.Hold) (err error) {
 				return err
 			}
 		}
-		if !sleep(ctx, between(r, 50*time.Millisecond, time.Second)) {
+		if !actor.Sleep(ctx, actor.Between(r, 50*time.Millisecond, time.Second)) {
 			return context.Cause(ctx)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/millrace/millrace/internal/actor"
 	"github.com/millrace/millrace/internal/check"
 	"github.com/millrace/millrace/lease"
 	"github.com/millrace/millrace/lease/leasetest"
@@ -31,14 +32,14 @@ func (s *sim) run(workers int, hours time.Duration, rest bool) error {
 	var actors sync.WaitGroup
 	actors.Go(func() {
 		r := s.actor("producer", 0)
-		for sleep(faulty, between(r, time.Millisecond, time.Second)) {
+		for actor.Sleep(faulty, actor.Between(r, time.Millisecond, time.Second)) {
 			shard, n := s.stream.put(r.IntN(1 << 30))
 			s.check.Put(lease.Key(s.stream.id.ID(), shard), sequence(n))
 		}
 	})
 	actors.Go(func() {
 		r := s.actor("resharder", 0)
-		for sleep(faulty, between(r, time.Second, 4*time.Minute)) {
+		for actor.Sleep(faulty, actor.Between(r, time.Second, 4*time.Minute)) {
 			s.stream.mu.Lock()
 			open := len(s.stream.open())
 			s.stream.mu.Unlock()
@@ -54,10 +55,10 @@ func (s *sim) run(workers int, hours time.Duration, rest bool) error {
 	})
 	actors.Go(func() {
 		r := s.actor("outages", 0)
-		for sleep(faulty, between(r, time.Minute, 30*time.Minute)) {
+		for actor.Sleep(faulty, actor.Between(r, time.Minute, 30*time.Minute)) {
 			s.links(leasetest.Refused)
 			s.stat.outages++
-			sleep(faulty, between(r, time.Second, 5*s.failover))
+			actor.Sleep(faulty, actor.Between(r, time.Second, 5*s.failover))
 			s.links(leasetest.Up)
 		}
 	})
@@ -100,12 +101,12 @@ func (s *sim) slot(faulty context.Context, i int) {
 	for life := 0; ; life++ {
 		p := s.start(r, i, life, s.faults(r))
 		for alive := true; alive; {
-			if !sleep(faulty, between(r, time.Second, 6*time.Minute)) {
+			if !actor.Sleep(faulty, actor.Between(r, time.Second, 6*time.Minute)) {
 				return
 			}
 			alive = s.trouble(faulty, r, p)
 		}
-		if !sleep(faulty, between(r, time.Millisecond, 15*time.Second)) {
+		if !actor.Sleep(faulty, actor.Between(r, time.Millisecond, 15*time.Second)) {
 			s.start(r, i, life+1, leasetest.Faults{Latency: 30 * time.Millisecond})
 			return
 		}
@@ -139,12 +140,12 @@ func (s *sim) trouble(faulty context.Context, r *rand.Rand, p *proc) bool {
 	case 2, 3:
 		count(&s.stat.freezes)
 		thaw := p.freeze()
-		sleep(faulty, between(r, time.Second, 4*s.failover))
+		actor.Sleep(faulty, actor.Between(r, time.Second, 4*s.failover))
 		thaw()
 	default:
 		count(&s.stat.cuts)
 		p.link.SetLink([]leasetest.Link{leasetest.Refused, leasetest.RequestsLost, leasetest.AnswersLost, leasetest.AnswersLost}[r.IntN(4)])
-		sleep(faulty, between(r, 100*time.Millisecond, 4*s.failover))
+		actor.Sleep(faulty, actor.Between(r, 100*time.Millisecond, 4*s.failover))
 		p.link.SetLink(leasetest.Up)
 	}
 	return true

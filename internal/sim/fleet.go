@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"strconv"
 	"sync"
 	"time"
 
+	"github.com/millrace/millrace/internal/actor"
 	"github.com/millrace/millrace/internal/check"
 	"github.com/millrace/millrace/lease"
 	"github.com/millrace/millrace/stream"
@@ -54,11 +54,11 @@ func (m Mode) String() string { return [...]string{"liveness", "safety", "calm",
 
 // withDefaults draws what is not given.
 func (o Options) withDefaults() Options {
-	r := source(o.Seed, "options", 0)
+	r := actor.Source(o.Seed, "options", 0)
 	workers, shards := 3+r.IntN(5), 2+r.IntN(9)
-	failover := between(r, 3*time.Second, 8*time.Second)
-	drain := between(r, failover/2, 2*failover)
-	every := between(r, time.Second, 5*time.Second)
+	failover := actor.Between(r, 3*time.Second, 8*time.Second)
+	drain := actor.Between(r, failover/2, 2*failover)
+	every := actor.Between(r, time.Second, 5*time.Second)
 	pick(&o.Workers, workers)
 	pick(&o.Shards, shards)
 	pick(&o.Failover, failover)
@@ -217,29 +217,4 @@ func (f *fleet) began(key string) {
 }
 
 // source gives an actor randomness of its own.
-func source(seed uint64, actor string, i int) *rand.Rand {
-	h := uint64(14695981039346656037) // FNV-1a
-	for _, c := range []byte(actor + strconv.Itoa(i)) {
-		h = (h ^ uint64(c)) * 1099511628211
-	}
-	return rand.New(rand.NewPCG(seed, h))
-}
-
-func (f *fleet) source(actor string, i int) *rand.Rand { return source(f.Seed, actor, i) }
-
-// between draws a time, to the nanosecond: no two actors wake at one instant.
-func between(r *rand.Rand, least, most time.Duration) time.Duration {
-	return least + time.Duration(r.Int64N(int64(most-least)))
-}
-
-// sleep returns false when ctx is done first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
+func (f *fleet) source(name string, i int) *rand.Rand { return actor.Source(f.Seed, name, i) }

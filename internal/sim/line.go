@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/millrace/millrace/internal/actor"
 	"github.com/millrace/millrace/lease"
 	"github.com/millrace/millrace/lease/leasetest"
 )
@@ -93,7 +94,7 @@ func (l *line) carry(ctx context.Context, w write, do func(context.Context) erro
 	case answerLost:
 		_ = do(context.WithoutCancel(ctx)) // whatever the answer is, it is lost
 	case slow:
-		if !sleep(ctx, l.machine.fleet.Failover*9/10) {
+		if !actor.Sleep(ctx, l.machine.fleet.Failover*9/10) {
 			return context.Cause(ctx)
 		}
 		return do(ctx)

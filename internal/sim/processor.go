@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/checkpoint"
+	"github.com/millrace/millrace/internal/actor"
 	"github.com/millrace/millrace/lease"
 	"github.com/millrace/millrace/processors"
 )
@@ -60,15 +61,15 @@ func (p *processor) ProcessRecords(ctx context.Context, b *processors.Batch) err
 	if !delivered {
 		return context.Cause(ctx)
 	}
-	took := between(p.random, 0, 200*time.Millisecond)
+	took := actor.Between(p.random, 0, 200*time.Millisecond)
 	deaf := false
 	if p.mood(200) {
-		took = between(p.random, time.Second, 2*f.Failover)
+		took = actor.Between(p.random, time.Second, 2*f.Failover)
 		deaf = p.random.IntN(2) == 0
 	}
 	if deaf {
-		sleep(context.WithoutCancel(ctx), took)
-	} else if !sleep(ctx, took) {
+		actor.Sleep(context.WithoutCancel(ctx), took)
+	} else if !actor.Sleep(ctx, took) {
 		return context.Cause(ctx)
 	}
 	// The effect goes to a sink that fences by the term: it has the last word

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/millrace/millrace/internal/actor"
 	"github.com/millrace/millrace/lease"
 	"github.com/millrace/millrace/stream"
 )
@@ -16,12 +17,12 @@ func (f *fleet) rest(ctx context.Context) error {
 	const patience, quiet = 100, 15 // in failover times
 	var why string
 	for range patience {
-		sleep(ctx, f.Failover)
+		actor.Sleep(ctx, f.Failover)
 		if why = f.unrest(ctx); why != "" {
 			continue
 		}
 		before := f.rows.Moves().Owners
-		sleep(ctx, quiet*f.Failover)
+		actor.Sleep(ctx, quiet*f.Failover)
 		if moved := f.rows.Moves().Owners - before; moved > 0 {
 			why = fmt.Sprintf("%d leases moved while everything was at rest", moved)
 		} else if why = f.unrest(ctx); why == "" {
@@ -138,16 +139,16 @@ func (f *fleet) calm(ctx context.Context) error {
 	r := f.source("calm", 0)
 	for began, n := time.Now(), 0; time.Since(began) < 5*time.Minute; n++ {
 		f.put(stream.Entry{PartitionKey: fmt.Sprint("calm", r.IntN(100)), Data: []byte(fmt.Sprint(n))})
-		sleep(ctx, between(r, 50*time.Millisecond, time.Second))
+		actor.Sleep(ctx, actor.Between(r, 50*time.Millisecond, time.Second))
 	}
-	sleep(ctx, promptly)
+	actor.Sleep(ctx, promptly)
 	f.mu.Lock()
 	waiting, latency := len(f.putAt), f.report.Latency
 	f.mu.Unlock()
 	if waiting > 0 || latency > promptly {
 		return fmt.Errorf("L2 violated: at rest, %d records are not done after %v, and the slowest took %v", waiting, promptly, latency)
 	}
-	sleep(ctx, f.CheckpointEvery+time.Second)
+	actor.Sleep(ctx, f.CheckpointEvery+time.Second)
 	if why := f.backlog(); why != "" {
 		return fmt.Errorf("C6 violated: at rest, no checkpoint after %v: %s", f.CheckpointEvery+time.Second, why)
 	}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/millrace/millrace/internal/actor"
 	"github.com/millrace/millrace/lease"
 	"github.com/millrace/millrace/lease/leasetest"
 	"github.com/millrace/millrace/stream"
@@ -81,7 +82,7 @@ func (f *fleet) moody() bool { return f.Mode != Scripted && f.faults.Err() == ni
 // produce puts numbered records over a few keys of its own until faults are over.
 func (f *fleet) produce(who int) {
 	r := f.source("producer", who)
-	for n := who; sleep(f.faults, between(r, 10*time.Millisecond, 2*time.Second)); {
+	for n := who; actor.Sleep(f.faults, actor.Between(r, 10*time.Millisecond, 2*time.Second)); {
 		var entries []stream.Entry
 		for range 1 + r.IntN(4) {
 			key := "p" + strconv.Itoa(who) + "-" + strconv.Itoa(r.IntN(20))
@@ -96,7 +97,7 @@ func (f *fleet) produce(who int) {
 // children whose parents are not finished.
 func (f *fleet) reshard() {
 	r := f.source("resharder", 0)
-	for sleep(f.faults, between(r, time.Second, 8*time.Minute)) {
+	for actor.Sleep(f.faults, actor.Between(r, time.Second, 8*time.Minute)) {
 		s, _ := f.present()
 		if err := s.UpdateShardCount(f.faults, 1+r.IntN(2*f.Shards)); err != nil && f.faults.Err() == nil {
 			f.fault(fmt.Errorf("reshard: %w", err))
@@ -110,7 +111,7 @@ func (f *fleet) reshard() {
 // write that is under way is as old as retention.
 func (f *fleet) retention() {
 	s, id := f.present()
-	for old := map[string]bool{}; sleep(f.faults, 11*time.Minute+time.Nanosecond); {
+	for old := map[string]bool{}; actor.Sleep(f.faults, 11*time.Minute+time.Nanosecond); {
 		shards, _ := s.Shards(f.faults)
 		for _, shard := range shards {
 			at, ended := f.check.Checkpoint(lease.Key(id, shard.ID))
@@ -131,10 +132,10 @@ func (f *fleet) retention() {
 // everything for a while, as one that throttles.
 func (f *fleet) outages() {
 	r := f.source("outages", 0)
-	for sleep(f.faults, between(r, time.Minute, 40*time.Minute)) {
+	for actor.Sleep(f.faults, actor.Between(r, time.Minute, 40*time.Minute)) {
 		f.setLinks(leasetest.Refused)
 		f.count(func(r *Report) { r.Outages++ })
-		sleep(f.faults, between(r, time.Second, 5*f.Failover))
+		actor.Sleep(f.faults, actor.Between(r, time.Second, 5*f.Failover))
 		f.setLinks(leasetest.Up)
 	}
 }
@@ -171,12 +172,12 @@ func (f *fleet) slot(alive context.Context, i int) {
 	for life := 0; alive.Err() == nil; life++ {
 		m := f.start(alive, fmt.Sprintf("w%d-%d", i, life), setup{
 			faults: f.network(r),
-			clock:  between(r, -2*time.Hour, 2*time.Hour),
+			clock:  actor.Between(r, -2*time.Hour, 2*time.Hour),
 			code:   strconv.Itoa(100 + int(time.Since(epoch)/(40*time.Minute))), // a new revision now and then
 			batch:  1 + r.IntN(50),
 		})
 		f.live(alive, r, m)
-		sleep(alive, between(r, time.Millisecond, 5*f.Failover))
+		actor.Sleep(alive, actor.Between(r, time.Millisecond, 5*f.Failover))
 	}
 }
 
@@ -190,7 +191,7 @@ func (f *fleet) live(alive context.Context, r *rand.Rand, m *machine) {
 		longest = 5 * time.Minute
 	}
 	for {
-		if !sleep(alive, between(r, time.Second, longest)) {
+		if !actor.Sleep(alive, actor.Between(r, time.Second, longest)) {
 			<-m.ended
 			return
 		}
@@ -220,17 +221,17 @@ func (f *fleet) trouble(alive context.Context, r *rand.Rand, m *machine) bool {
 	case 2:
 		f.count(func(r *Report) { r.Freezes++ })
 		thaw := m.freeze()
-		sleep(alive, between(r, time.Second, 5*f.Failover))
+		actor.Sleep(alive, actor.Between(r, time.Second, 5*f.Failover))
 		thaw()
 	case 3:
 		f.count(func(r *Report) { r.Hangs++ })
 		flow := m.inlet.hang()
-		sleep(alive, between(r, time.Second, 8*f.Failover))
+		actor.Sleep(alive, actor.Between(r, time.Second, 8*f.Failover))
 		flow()
 	default: // cut off from the store, one way or both, or from its writes alone
 		f.count(func(r *Report) { r.Cuts++ })
 		mended := m.cut(r.IntN(5))
-		sleep(alive, between(r, 100*time.Millisecond, 5*f.Failover))
+		actor.Sleep(alive, actor.Between(r, 100*time.Millisecond, 5*f.Failover))
 		mended()
 	}
 	return true

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/millrace/millrace/internal/actor"
 	"github.com/millrace/millrace/internal/check"
 	"github.com/millrace/millrace/internal/proof"
 	"github.com/millrace/millrace/lease/leasetest"
@@ -120,7 +121,7 @@ func (s *stage) joinAs(name string, as setup) *machine {
 func (s *stage) flood() {
 	s.busy.Go(func() {
 		r := s.source("flood", 0)
-		for n := 0; sleep(s.faults, between(r, 50*time.Millisecond, 150*time.Millisecond)); n++ {
+		for n := 0; actor.Sleep(s.faults, actor.Between(r, 50*time.Millisecond, 150*time.Millisecond)); n++ {
 			s.puts(1, n)
 		}
 	})
@@ -147,7 +148,7 @@ func (s *stage) settled(within time.Duration) {
 			s.t.Errorf("not settled after %v: %s", within, why)
 			return
 		}
-		sleep(s.t.Context(), 50*time.Millisecond)
+		actor.Sleep(s.t.Context(), 50*time.Millisecond)
 	}
 	s.took = max(s.took, time.Since(began))
 }
@@ -161,7 +162,7 @@ func (s *stage) flowing(within time.Duration) {
 	s.mu.Unlock()
 	began := time.Now()
 	s.puts(200, 0)
-	for left := -1; left != 0; sleep(s.t.Context(), 10*time.Millisecond) {
+	for left := -1; left != 0; actor.Sleep(s.t.Context(), 10*time.Millisecond) {
 		if time.Since(began) > within {
 			s.t.Errorf("after %v, %d of 200 records are not done", within, left)
 			break
@@ -220,7 +221,7 @@ func (s *stage) writes() (n int) {
 }
 
 // wait lets time pass.
-func (s *stage) wait(d time.Duration) { sleep(s.t.Context(), d) }
+func (s *stage) wait(d time.Duration) { actor.Sleep(s.t.Context(), d) }
 
 // cutAll breaks the connections of all machines, and mends them after d.
 func (s *stage) cutAll(link leasetest.Link, d time.Duration) {
