@@ -1,9 +1,6 @@
 package stream
 
-import (
-	"time"
-	"unsafe"
-)
+import "time"
 
 // Record is what a shard holds and a processor sees.
 //
@@ -48,8 +45,8 @@ type Batch struct {
 	MaxBytes   int
 	// MaxFootprint bounds Footprint: what would keep more alive is copied into
 	// memory of the batch's own. So Footprint is not much larger than
-	// MaxFootprint, or than Bytes when that is more. 0 leaves the choice to the
-	// stream.
+	// MaxFootprint, or than twice Bytes when that is more. 0 leaves the choice
+	// to the stream.
 	MaxFootprint int
 
 	// Records is what was read, never empty after a read without an error.
@@ -70,22 +67,6 @@ func (b *Batch) Reset() {
 	clear(b.Records)
 	b.Records = b.Records[:0]
 	b.Bytes, b.Footprint, b.Behind = 0, 0, 0
-}
-
-// Compact copies what the records point to into memory of the batch's own, so
-// that it keeps alive no more than its Bytes. Who holds on to small batches for
-// long calls it; the records are the same afterwards.
-func (b *Batch) Compact() {
-	slab := make([]byte, 0, b.Bytes)
-	for i := range b.Records {
-		r := &b.Records[i]
-		slab = append(slab, r.Data...)
-		r.Data = slab[len(slab)-len(r.Data) : len(slab) : len(slab)]
-		slab = append(slab, r.PartitionKey...)
-		key := slab[len(slab)-len(r.PartitionKey):]
-		r.PartitionKey = unsafe.String(unsafe.SliceData(key), len(key))
-	}
-	b.Footprint = b.Bytes
 }
 
 // Shard is one of a stream's shards.

@@ -52,6 +52,28 @@ func BatchesStayWithinMaxBytes(t testing.TB, s Subject) {
 	}
 }
 
+// ABatchKeepsNoMoreAliveThanItMay reads with several limits on the footprint.
+func ABatchKeepsNoMoreAliveThanItMay(t testing.TB, s Subject) {
+	const slack = 64 << 10 // what "not much larger" is
+	shards := openShards(t, s)
+	const n = 200
+	for i := range n {
+		for _, shard := range shards {
+			put(t, s, stream.Entry{PartitionKey: keyFor(t, shard), Data: bytes.Repeat([]byte{byte(i)}, 2000)})
+		}
+	}
+	for _, limit := range []int{1, 100 << 10, 1 << 20, 8 << 20} {
+		r := open(t, s, shards[0].ID, stream.TrimHorizon)
+		b := stream.Batch{MaxFootprint: limit}
+		for got := 0; got < n; got += len(b.Records) {
+			next(t, r, &b)
+			if most := max(limit, 2*b.Bytes) + slack; b.Footprint > most {
+				t.Fatalf("%d records of %d bytes keep %d bytes alive, MaxFootprint is %d", len(b.Records), b.Bytes, b.Footprint, limit)
+			}
+		}
+	}
+}
+
 // AnOversizedRecordComesAlone reads records larger than MaxBytes.
 func AnOversizedRecordComesAlone(t testing.TB, s Subject) {
 	shard := openShards(t, s)[0]

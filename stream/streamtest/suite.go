@@ -93,6 +93,7 @@ var contract = []struct {
 
 	{run: BatchesStayWithinMaxRecords},
 	{run: BatchesStayWithinMaxBytes},
+	{run: ABatchKeepsNoMoreAliveThanItMay},
 	{run: AnOversizedRecordComesAlone},
 	{run: ABatchUsesItsMemoryAgain},
 	{run: RecordsStayAsTheyWereRead},

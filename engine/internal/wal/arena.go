@@ -79,7 +79,7 @@ func (c *cache) add(seg *segment, start int64, size int) *arena {
 		a.buf = c.spare[n-1]
 		c.spare = c.spare[:n-1]
 	} else {
-		a.buf = make([]byte, size)
+		a.buf = unset(size)
 	}
 	c.arenas = append(c.arenas, a)
 	c.bytes += len(a.buf)

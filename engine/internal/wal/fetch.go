@@ -106,14 +106,15 @@ func (f *filling) warm() {
 	}
 }
 
-// share makes a view of an arena, or of a copy when the batch would keep too
-// much alive.
+// share makes a view of an arena, or of a copy when the batch could come to keep
+// too much alive, with what may have to be copied after this block.
 func (f *filling) share(e *entry, a *arena) view {
 	payload := memory{a.payload(e), unsafe.SliceData(a.buf), len(a.buf)}
 	if step := int(e.size) / int(e.count); e.size > smallBlock && step >= farApart {
 		f.touch(payload.bytes, step)
 	}
-	if payload.owner != f.owner && f.b.Footprint+payload.weight > f.maxFootprint && payload.weight > 2*int(e.size) {
+	worst := f.b.Footprint + payload.weight + f.maxBytes - f.b.Bytes
+	if payload.owner != f.owner && worst > f.maxFootprint && payload.weight > 2*int(e.size) {
 		own := f.own(int(e.size))
 		copy(own.bytes, payload.bytes)
 		payload = own
@@ -146,17 +147,23 @@ func (f *filling) own(n int) memory {
 // readSpan is read from the disk at once at most, unless one block is larger.
 const readSpan = 1 << 20
 
-// load reads blocks from the disk: neighbours with one call, as long as most
-// of what is read is wanted.
+// load reads blocks from the disk: neighbours with one call, as long as enough
+// of what is read is wanted. Half of it must be when the batch could come to keep
+// too much alive, a quarter else.
 func (f *filling) load() error {
 	first := &f.entries[0]
 	end, useful := first.pos, int64(0)
-	most := Pos(max(0, min(readSpan, f.maxFootprint-f.b.Footprint)))
+	want := int64(f.maxBytes - f.b.Bytes)
+	left := int64(f.maxFootprint - f.b.Footprint)
 	for i := range f.entries {
 		e := &f.entries[i]
 		to := e.pos + Pos(e.length())
-		if i > 0 && (e.pos.gen() != first.pos.gen() || to-first.pos > most ||
-			useful >= int64(f.maxBytes-f.b.Bytes) || Pos(useful+e.length())*4 < to-first.pos) {
+		span, part := int64(to-first.pos), int64(4)
+		if span+want > left {
+			part = 2
+		}
+		if i > 0 && (e.pos.gen() != first.pos.gen() || span > min(readSpan, left) ||
+			useful >= want || (useful+e.length())*part < span) {
 			break
 		}
 		end = to

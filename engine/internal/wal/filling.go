@@ -11,9 +11,9 @@ import (
 const (
 	defaultBatchRecords = 10_000
 	defaultBatchBytes   = 1 << 20
-	// defaultFootprint lets a batch near the tip be views of a few arenas; a few
-	// records cannot keep the whole cache alive.
-	defaultFootprint = 4 * arenaBytes
+	// A batch near the tip may be views of a few arenas; a few records cannot
+	// keep the whole cache alive.
+	defaultArenas = 4
 )
 
 // filling is one read under way: what it needs only until the batch is full.
@@ -39,13 +39,14 @@ var fillings = sync.Pool{New: func() any { return new(filling) }}
 func newFilling(c *Cursor, b *stream.Batch, cutoff int64) *filling {
 	f := fillings.Get().(*filling)
 	f.c, f.b, f.cutoff, f.full = c, b, cutoff, false
-	f.maxRecords, f.maxBytes, f.maxFootprint = defaultBatchRecords, defaultBatchBytes, defaultFootprint
+	f.maxRecords, f.maxBytes = defaultBatchRecords, defaultBatchBytes
 	if b.MaxRecords > 0 {
 		f.maxRecords = b.MaxRecords
 	}
 	if b.MaxBytes > 0 {
 		f.maxBytes = b.MaxBytes
 	}
+	f.maxFootprint = f.maxBytes + defaultArenas*arenaBytes
 	if b.MaxFootprint > 0 {
 		f.maxFootprint = b.MaxFootprint
 	}
