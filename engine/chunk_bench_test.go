@@ -1,14 +1,21 @@
+//go:build linux
+
 package engine
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/millrace/millrace/stream"
 )
@@ -115,6 +122,87 @@ func BenchmarkPutBesideRewriting(b *testing.B) {
 			b.ReportMetric(median(p50s), "of-p50")
 			b.ReportMetric(median(p99s), "of-p99")
 		})
+	}
+}
+
+// BenchmarkReadOneShard reads single shards out of many, as they lie in the log
+// and after it was rewritten; cold, their files are not in the page cache.
+func BenchmarkReadOneShard(b *testing.B) {
+	const shards, total = 4096, 512 << 20
+	for _, kind := range []string{"scattered", "rewritten"} {
+		dir := b.TempDir()
+		cfg := Config{Logger: quiet, CacheBytes: 1, ChunkBytes: -1, Durability: LoseOnPowerFailure}
+		if kind == "rewritten" {
+			cfg.ChunkBytes = 0
+		}
+		e := openDir(b, dir, cfg)
+		s := ensure(b, e, "bench", StreamConfig{Shards: shards})
+		load{4, 500, shards}.run(b, s, total)
+		// What follows takes the last of it out of the log, when that is rewritten.
+		load{4, 500, 1}.run(b, ensure(b, e, "other", StreamConfig{}), 384<<20)
+		for kind == "rewritten" && uint64(e.log.Durable())>>32 > e.log.Files().First+4 {
+			runtime.Gosched()
+		}
+		for _, cold := range []bool{true, false} {
+			name := kind + "/warm"
+			if cold {
+				name = kind + "/cold"
+			}
+			b.Run(name, func(b *testing.B) {
+				batch := stream.Batch{MaxRecords: 10_000}
+				bytes := 0
+				for n := range b.N {
+					if n%256 == 0 && cold {
+						b.StopTimer()
+						dropCache(b, dir)
+						b.StartTimer()
+					}
+					r, err := s.reader(b.Context(), shardID(uint64(n*1031%shards)), stream.TrimHorizon)
+					if err != nil {
+						b.Fatal(err)
+					}
+					committed, _ := r.sh.log.Counters()
+					for last := r.sh.log.Base().Add(committed); ; {
+						if err := r.Next(b.Context(), &batch); err != nil {
+							b.Fatal(err)
+						}
+						bytes += batch.Bytes
+						if !batch.Records[len(batch.Records)-1].Sequence.Less(last) {
+							break
+						}
+					}
+					r.Close()
+				}
+				b.ReportMetric(float64(bytes)/1e6/b.Elapsed().Seconds(), "MB/s")
+			})
+		}
+		if err := e.Close(); err != nil {
+			b.Fatal(err)
+		}
+		removeAll(b, dir)
+	}
+}
+
+// dropCache takes the files of a directory out of the page cache.
+func dropCache(b *testing.B, dir string) {
+	b.Helper()
+	unix.Sync()
+	names, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, name := range names {
+		f, err := os.Open(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it has another name by now
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
+			b.Fatal(err)
+		}
+		f.Close()
 	}
 }
 

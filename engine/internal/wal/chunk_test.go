@@ -2,6 +2,7 @@ package wal
 
 import (
 	"bytes"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -330,5 +331,61 @@ func TestNamesOfFilesWithBlocks(t *testing.T) {
 		if gen, ok := parseSegmentName(name); ok != (want > 0) || ok && gen != want {
 			t.Errorf("%s: %x, %v", name, gen, ok)
 		}
+	}
+}
+
+// What is damaged before it is rewritten must not come out of it as whole. Its
+// segment stays, until somebody gives it up.
+func TestDamageIsNotRewritten(t *testing.T) {
+	fs := vfs.NewCrash()
+	l, _, err := Open(Options{FS: fs, SegmentBytes: 64 << 10, ChunkBytes: 64 << 10, CacheBytes: 1}, Known{OpenGen: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	fillLog(t, l, 7, 3*64<<10)
+	r := l.NewRewriter()
+	class := func(uint64) uint64 { return 0 }
+	save := func(Files) error { return nil }
+	var hurt *Shard
+	var e entry
+	for _, sh := range l.allShards() {
+		if first := *sh.index.oldest(); first.pos.off() == blocksStart {
+			hurt, e = sh, first
+		}
+	}
+	fs.Flip(segmentName(1), blocksStart+headerSize+50, 1)
+	var lost *Lost
+	if _, err := r.Next(t.Context(), class); !errors.As(err, &lost) || lost.Range != (Range{e.first, e.last()}) {
+		t.Fatalf("rewriting: %v, want the loss of %d to %d", err, e.first, e.last())
+	}
+	gaps := hurt.Status().Gaps
+	if len(gaps) != 1 || l.Files().First != 1 {
+		t.Fatalf("gaps %v, files %v", gaps, l.Files())
+	}
+	if w, err := r.Next(t.Context(), class); w != nil || err != nil {
+		t.Fatalf("rewriting again: %v, %v, want nothing to do", w, err)
+	}
+	l.Accept(hurt, gaps)
+	w, err := r.Next(t.Context(), class)
+	if w == nil || err != nil {
+		t.Fatalf("rewriting what is left: %v, %v", w, err)
+	}
+	if err := w.Commit(save); err != nil || l.Files().First != 2 {
+		t.Fatalf("%v, files %v", err, l.Files())
+	}
+	// Damage that only a reader meets, after the rewriter has been there.
+	w, err = r.Next(t.Context(), class)
+	if w == nil || err != nil {
+		t.Fatal(w, err)
+	}
+	var next [1]entry
+	for _, e := range hurt.index.recent.from(0, next[:0]) {
+		if err := l.damaged(hurt, e, badRecords); err == nil {
+			t.Fatal("no loss")
+		}
+	}
+	if err := w.Commit(save); err != nil || l.Files().First != 2 {
+		t.Fatalf("%v, files %v: a damaged segment has left", err, l.Files())
 	}
 }
