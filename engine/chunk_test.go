@@ -331,8 +331,8 @@ func TestAMissingClosedFileIsALossOfItsRecordsOnly(t *testing.T) {
 			t.Fatalf("damage: %v, want %s", d, name)
 		}
 		for _, l := range s.Losses() {
-			if l.File != name {
-				t.Errorf("loss %+v, want it to be of %s", l, name)
+			if was := all[l.Shard]; l.File != name || was[len(was)-1].Sequence.Less(l.Last) {
+				t.Errorf("loss %+v, want it to be of %s, and of records that there were", l, name)
 			}
 		}
 		if err := e.sweep(); err != nil {

@@ -3,6 +3,8 @@
 //
 //	Put ──► route by hash ──► log: all shards, one after the other ──► answer
 //	                            │   000…1.log  000…2.log  …            (durable)
+//	                            │
+//	                            │   in the background: 8…1.chunk, shard by shard
 //	                            ▼
 //	        Reader.Next ◄── index of each shard ◄── from memory, without copying,
 //	        Subscribe                               while recent; else from disk
@@ -30,8 +32,10 @@
 // What it does not: replicate. It is as safe as the disk below it.
 //
 // What it costs, in memory: 32 bytes for each block within retention (a block is
-// 64 KiB of one shard, or what came for it during one sync) and up to twice that
-// while a shard's list of them is short; 1 KiB for a shard, and for a reader at
+// 64 KiB of one shard, or what the shard has in a file of less; before the log
+// is rewritten, it is what came for the shard during one sync) and up to twice
+// that while a shard's list of them is short; [Config.ChunkBytes] and a third
+// while it is rewritten; 1 KiB for a shard, and for a reader at
 // the end of its shard. A reader on its way holds, beside its batch, what it
 // has read from the disk and not given yet, 1 MiB at most; a batch keeps alive
 // what its MaxFootprint allows, some MiB by default. The newest data takes

@@ -334,6 +334,36 @@ func TestNamesOfFilesWithBlocks(t *testing.T) {
 	}
 }
 
+// Retention and deletion go on while a run is under way.
+func TestWhatLeavesDuringARunDoesNotComeBack(t *testing.T) {
+	l, _, err := Open(Options{FS: vfs.Memory(), SegmentBytes: 64 << 10, ChunkBytes: 64 << 10}, Known{OpenGen: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	fillLog(t, l, 4, 64<<10)
+	w, err := l.NewRewriter().Next(t.Context(), func(uint64) uint64 { return 0 })
+	if w == nil || err != nil {
+		t.Fatal(w, err)
+	}
+	for i, sh := range l.allShards() {
+		if i == 0 {
+			l.Drop(sh)
+		} else {
+			l.Expire(sh, time.Now().Add(time.Hour).UnixMilli())
+		}
+	}
+	if first := l.Spare().First; first != 1 {
+		t.Fatalf("the log begins with %d while its first segment is rewritten", first)
+	}
+	if err := w.Commit(func(Files) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if n, f := blockCount(l), l.Spare(); n > 0 || len(f.Closed) > 0 || f.First < 2 {
+		t.Errorf("%d blocks came back, and the files %+v are kept", n, f)
+	}
+}
+
 // What is damaged before it is rewritten must not come out of it as whole. Its
 // segment stays, until somebody gives it up.
 func TestDamageIsNotRewritten(t *testing.T) {

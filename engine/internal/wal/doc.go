@@ -1,11 +1,12 @@
 // Package wal is the engine's log: one sequence of bytes on disk in which the
-// records of all shards lie in the order of their arrival.
+// records of all shards lie in the order of their arrival, and the files into
+// which it is rewritten in the background, shard by shard.
 //
 //	Append ─► arena ─► group ──write──► segment ──sync──► publish ─► Shard index ─► wake
 //	 (lock,   (1 MiB,   (all that        file              │             │
 //	 counter,  memory =  came while      000…7.log         answer        ▼
-//	 copy,     file)     one sync ran)                                Cursor ─► Batch
-//	 checksum)    ▲                                                   │     │
+//	 copy,     file)     one sync ran)      │                         Cursor ─► Batch
+//	 checksum)    ▲                         └─ Rewriter ─► 8…1.chunk ─┤     │
 //	              └──────────── views, no copy ───────────────────────┘   pread, checksums
 //
 // Promises:
@@ -19,6 +20,13 @@
 //     answered stays readable.
 //   - Damage to what was durable is found, reported, and not served; an
 //     unfinished end that no one was promised is cut off.
+//
+// What it takes: CacheBytes and PendingBytes of memory; 32 bytes for each block
+// in the log, and for each 64 KiB that were rewritten, but one block at least of
+// each shard for each ChunkBytes; while it rewrites, ChunkBytes (or one segment,
+// if that is more) and 80 bytes for each block of it. At most five times
+// ChunkBytes wait in the log to be rewritten: then the rewriter is not held back
+// any more. (Damage that nobody has accepted stops it.)
 //
 // The format of the files is in FORMAT.md beside the package engine.
 //
