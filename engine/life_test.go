@@ -248,6 +248,8 @@ func (l *life) live(t *testing.T) {
 			return err
 		}))
 	}
+	// Damage of what nothing proves to have been durable is a torn end.
+	killed := !l.way.damages && rng.IntN(2) == 0
 	for w := range 4 {
 		rng := rand.New(rand.NewPCG(l.seed, uint64(100+w)))
 		all.Go(func() { l.write(t, rng, e) })
@@ -259,8 +261,7 @@ func (l *life) live(t *testing.T) {
 			l.tolerate(t, l.control(e, func() error { return l.randomControl(t.Context(), rng, e) }))
 		}
 	})
-	// Damage of what nothing proves to have been durable is a torn end.
-	if !l.way.damages && rng.IntN(2) == 0 {
+	if killed {
 		rng := rand.New(rand.NewPCG(l.seed, 300))
 		all.Go(func() {
 			nap(rng, 200*time.Millisecond)
