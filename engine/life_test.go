@@ -227,7 +227,7 @@ func (l *life) control(e *Engine, f func() error) error {
 func (l *life) live(t *testing.T) {
 	rng := rand.New(rand.NewPCG(l.seed, 1))
 	if l.way.fault != nil {
-		l.disk.Fail(l.way.fault(rng))
+		l.disk.Fail(l.way.fault(rand.New(rand.NewPCG(l.seed, 400))))
 	}
 	cfg := l.cfg
 	cfg.fs = pacedDisk{l.disk, l.seed}
