@@ -14,9 +14,10 @@ import (
 )
 
 func TestEveryBenchmarkRuns(t *testing.T) {
-	saved := t.TempDir()
+	saved, ran := t.TempDir(), 0
 	for _, b := range benchmarks {
 		t.Run(b.name, func(t *testing.T) {
+			ran++
 			var out bytes.Buffer
 			if err := run(t.Context(), &out, b.name, true, saved, options{dir: t.TempDir(), quick: true}); err != nil {
 				t.Fatal(err)
@@ -29,11 +30,11 @@ func TestEveryBenchmarkRuns(t *testing.T) {
 		})
 	}
 	rs, err := loadResults(saved)
-	if err != nil || len(rs) != len(benchmarks) {
-		t.Errorf("%d of %d results were saved: %v", len(rs), len(benchmarks), err)
+	if err != nil || len(rs) != ran {
+		t.Errorf("%d of %d results were saved: %v", len(rs), ran, err)
 	}
 	var table bytes.Buffer
-	if err := writeGoals(&table, rs); err != nil || !strings.Contains(table.String(), "met") {
+	if err := writeGoals(&table, rs); err != nil || rs["put"] != nil && strings.Count(table.String(), "not measured") == len(goals) {
 		t.Errorf("no goal was computed: %v\n%s", err, &table)
 	}
 }
