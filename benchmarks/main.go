@@ -3,8 +3,8 @@
 //
 //	go run . -list
 //	go run . -run put,goals
-//	go run . -run all -out results     # a file of figures for each benchmark
-//	go run . -report -out results      # tables and plots of README.md from these
+//	go run . -run all -out results            # a file of figures for each benchmark
+//	go run . -report -plot plots              # tables and pictures of README.md from these
 //
 //	contenders of a case ──rounds in turn──► samples ──► table · results/*.json
 //	 Millrace, rivals,                          │

@@ -46,7 +46,7 @@ func OpenFiles(dir string, shards int, syncfs bool) (Log, error) {
 		}
 		l.shards[i].f = f
 	}
-	l.group = newGroup(1<<20, l.commit)
+	l.group = newGroup(1<<30, l.commit) // all that waits
 	return l, nil
 }
 

@@ -10,7 +10,7 @@ import (
 // group.
 type group struct {
 	queue  chan *pending
-	most   int // records of one commit
+	most   int // bytes of one commit, and what the last append of it is more
 	commit func(records [][]Record) error
 	done   sync.WaitGroup
 }
@@ -41,14 +41,14 @@ func (g *group) run() {
 	for p := range g.queue {
 		waiting, batch = append(waiting[:0], p), append(batch[:0], p.records)
 	gather:
-		for n := len(p.records); n < g.most; {
+		for n := sizeOf(p.records); n < g.most; {
 			select {
 			case p, ok := <-g.queue:
 				if !ok {
 					break gather
 				}
 				waiting, batch = append(waiting, p), append(batch, p.records)
-				n += len(p.records)
+				n += sizeOf(p.records)
 			default:
 				break gather
 			}
@@ -58,6 +58,13 @@ func (g *group) run() {
 			p.answered <- err
 		}
 	}
+}
+
+func sizeOf(records []Record) (n int) {
+	for i := range records {
+		n += len(records[i].Key) + len(records[i].Data)
+	}
+	return n
 }
 
 // Writer returns a way in for one more caller.
