@@ -48,15 +48,16 @@ func (s *stretch) holds(e *entry) bool {
 // fetch returns the next block, or none when the index has changed meanwhile.
 func (f *filling) fetch() (view, error) {
 	e := &f.entries[0]
+	if f.c.stretch.holds(e) {
+		return f.verify()
+	}
 	if a := f.cached(e); a != nil {
 		v := f.share(e, a)
 		f.entries = f.entries[1:]
 		return v, nil
 	}
-	if !f.c.stretch.holds(e) {
-		if err := f.load(); err != nil || len(f.entries) == 0 {
-			return view{}, err
-		}
+	if err := f.load(); err != nil || len(f.entries) == 0 {
+		return view{}, err
 	}
 	return f.verify()
 }
