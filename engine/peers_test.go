@@ -58,3 +58,49 @@ func TestAPutBeyondPendingBytesIsNotTakenIntoMemory(t *testing.T) {
 		e.Close()
 	})
 }
+
+// Brokers that compact their logs have been seen to copy what had rotted, with a
+// checksum that is right. Here a block is checked before it is copied, and its
+// file stays.
+func TestRewritingDoesNotMakeRotLookSound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := vfs.NewCrash()
+		cfg := rewriting(fs)
+		cfg.ChunkBytes = 4 * cfg.SegmentBytes
+		e := mustOpen(t, cfg)
+		s := ensure(t, e, "orders", StreamConfig{Shards: 8})
+		put := 0
+		fill := func(segments int64) {
+			for int64(e.log.Durable())>>32 <= segments {
+				mustPut(t, s, number(put, 20)...)
+				put += 20
+			}
+			synctest.Wait()
+		}
+		fill(2)
+		fs.Flip(firstLog, 4096+64+12, 1) // in the first record of the first block
+		fill(12)
+		if chunks, adopted := fileKinds(e); adopted > 0 {
+			t.Fatalf("%d files were rewritten and %d adopted: nothing is tested", chunks, adopted)
+		}
+		lost := 0
+		for _, m := range s.topology.Load().all {
+			records, err := readNow(s, m.id, stream.TrimHorizon)
+			var corrupt *stream.CorruptError
+			if errors.As(err, &corrupt) {
+				lost++
+			} else if err != nil {
+				t.Error(err)
+			}
+			for _, r := range records {
+				if "data-"+strings.TrimPrefix(r.PartitionKey, "key-") != string(r.Data) {
+					t.Errorf("%q of %q is served", r.Data, r.PartitionKey)
+				}
+			}
+		}
+		if lost != 1 {
+			t.Errorf("%d shards have lost a record, want 1", lost)
+		}
+		e.Close()
+	})
+}

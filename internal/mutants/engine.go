@@ -261,6 +261,77 @@ var engineMutants = []Mutant{
 		Test:    "TestFilesOfAnotherVersionAreRefused",
 	},
 
+	// Files that are rewritten by shards.
+	{
+		Mechanism: "A block is checked before it is copied into another file",
+		Promise:   "P7", Without: "it gets a checksum that is right, whatever is in it",
+		File: "engine/internal/wal/chunk_write.go",
+		Old: `		if detail != "" {
+			return w.damaged`,
+		New: `		if false {
+			return w.damaged`,
+		Package: "engine",
+		Test:    "TestRewritingDoesNotMakeRotLookSound",
+	},
+	{
+		Mechanism: "Rewritten files count only when the manifest says so",
+		Promise:   "P7", Without: "the log gives its own away before",
+		File:    "engine/internal/wal/chunk.go",
+		Old:     `if err := save(files); err != nil {`,
+		New:     `if err := error(nil); err != nil {`,
+		Package: "engine",
+		Test:    "TestAPowerCutWhileTheLogIsRewritten", Args: []string{"-test.short"},
+	},
+	{
+		Mechanism: "A rewritten file is durable before it gets its name",
+		Promise:   "P7", Without: "it is written some day",
+		File: "engine/internal/wal/chunk_write.go",
+		Old: `	return c.file.Sync()
+}
+
+// assemble`,
+		New: `	return nil
+}
+
+// assemble`,
+		Package: "engine",
+		Test:    "TestAPowerCutWhileTheLogIsRewritten", Args: []string{"-test.short"},
+	},
+	{
+		Mechanism: "The directory is synced before rewritten files count",
+		Promise:   "P7", Without: "their names are durable some day",
+		File:    "engine/internal/wal/chunk_write.go",
+		Old:     `return l.opt.FS.SyncDir()`,
+		New:     `return nil`,
+		Package: "engine",
+		Test:    "TestAPowerCutAtAnyMomentLosesNothingAcknowledged", Args: []string{"-test.short"},
+	},
+	{
+		Mechanism: "A footer has a checksum",
+		Promise:   "P7", Without: "it is believed",
+		File: "engine/internal/wal/chunk_footer.go",
+		Old:  `if le.Uint32(b[8:]) != crc32.Update(seed, castagnoli, b[12:]) {`,
+		New:  `if false {`,
+		Test: "TestAFooterIsReadAsItWasWritten",
+	},
+	{
+		Mechanism: "A rewritten file that is missing is told of",
+		Promise:   "P7", Without: "its records were never there",
+		File:    "engine/internal/wal/chunk_footer.go",
+		Old:     `r.damaged(makePos(gen, blocksStart), Damage{File: segmentName(gen), Detail: "the file is missing"})`,
+		New:     ``,
+		Package: "engine",
+		Test:    "TestAMissingClosedFileIsALossOfItsRecordsOnly",
+	},
+	{
+		Mechanism: "Records of different retentions never share a rewritten file",
+		Promise:   "P8", Without: "the longest keeps all of them on the disk",
+		File: "engine/rewrite.go",
+		Old:  `return func(handle uint64) uint64 { return class[handle] }`,
+		New:  `return func(handle uint64) uint64 { return 0 * class[handle] }`,
+		Test: "TestEachRetentionHasFilesOfItsOwn",
+	},
+
 	// Order, and the ends of shards.
 	{
 		Mechanism: "A shard ends only when its last record is durable",
