@@ -212,7 +212,7 @@ var engineMutants = []Mutant{
 		Mechanism: "A shard's blocks name their predecessor, so that a missing one is missed",
 		Promise:   "P7", Without: "recovery does not look",
 		File:    "engine/internal/wal/recover.go",
-		Old:     `if h.prev > s.last {`,
+		Old:     `if prev > s.last {`,
 		New:     `if false {`,
 		Package: "engine",
 		Test:    "TestAnAcceptedLossStaysAccepted",
