@@ -153,10 +153,14 @@ func atMost(v float64) bound  { return bound{v, true} }
 func (b bound) met(v float64) bool { return cmp.Compare(v, b.limit) == 0 || v < b.limit == b.most }
 
 func (b bound) String() string {
-	if b.most {
-		return "≤ " + number(b.limit)
+	text := fmt.Sprintf("%g", b.limit)
+	if b.limit >= 1e6 {
+		text = fmt.Sprintf("%gM", b.limit/1e6)
 	}
-	return "≥ " + number(b.limit)
+	if b.most {
+		return "≤ " + text
+	}
+	return "≥ " + text
 }
 
 // cells are what a table says of a goal: it is met when the median of the rounds is.

@@ -40,7 +40,7 @@ func drawPlots(dir, saved string) error {
 	for name, chart := range plots {
 		c := chart(rs)
 		if !slices.ContainsFunc(c.Lines, func(l svg.Line) bool { return len(l.Points) > 0 }) {
-			continue
+			continue // not measured
 		}
 		if err := draw(filepath.Join(dir, name+".svg"), c); err != nil {
 			return fmt.Errorf("plot: %w", err)
@@ -81,7 +81,9 @@ func shardsChart(rs results, l load, title string) svg.Chart {
 		if who == raftWAL && len(line.Points) == 1 { // it has no shards, so it does not feel how many there are
 			line.Points = append(line.Points, svg.Point{X: c.Ticks[len(c.Ticks)-1].At, Y: line.Points[0].Y})
 		}
-		c.Lines = append(c.Lines, line)
+		if len(line.Points) > 1 {
+			c.Lines = append(c.Lines, line)
+		}
 	}
 	return c
 }

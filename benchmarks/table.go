@@ -31,7 +31,7 @@ func writeText(out io.Writer, r *result) error {
 
 // writeMarkdown writes a result as a table for a page.
 func writeMarkdown(out io.Writer, r *result) {
-	fmt.Fprintf(out, "`%s`, %d rounds of each, %.0f s, %s, commit %s\n\n%s\n\n", r.Command, r.Rounds, r.Seconds, r.Date, r.Commit, r.Machine)
+	fmt.Fprintf(out, "`%s`, rounds: %d, %.0f s, %s, commit %s\n\n%s\n\n", r.Command, r.Rounds, r.Seconds, r.Date, r.Commit, r.Machine)
 	fmt.Fprintf(out, "| | | %s |\n|---|---|%s\n", strings.Join(r.Columns, " | "), strings.Repeat("--:|", len(r.Columns)))
 	last := ""
 	for _, row := range r.Rows {
