@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -524,5 +526,58 @@ func TestReadersBesideTheRewriter(t *testing.T) {
 	}
 	if chunks, _ := fileKinds(e); chunks < 10 {
 		t.Errorf("%d chunks", chunks)
+	}
+}
+
+// A disk that is full, or fails, in the middle of rewriting leaves the log as it
+// is: nobody loses anything, puts go on, and it is tried again.
+func TestRewritingThatFailsIsTriedAgain(t *testing.T) {
+	for _, kind := range []vfs.OpKind{vfs.OpWrite, vfs.OpSync, vfs.OpRename} {
+		synctest.Test(t, func(t *testing.T) {
+			fs := vfs.NewCrash()
+			e := mustOpen(t, rewriting(fs))
+			s := ensure(t, e, "orders", StreamConfig{Shards: 3})
+			put := func() {
+				for i := range 150 {
+					mustPut(t, s, entry(fmt.Sprint(i), strings.Repeat("x", 2000)))
+					synctest.Wait()
+				}
+			}
+			synctest.Wait() // the spare segment is there
+			failed, chunk := 0, ""
+			fs.Fail(func(op vfs.Op) error {
+				// Chunks have names of the pool while they are written.
+				if strings.HasPrefix(op.Name, "pool-") && bytes.HasPrefix(op.Data, []byte("MBK1")) || strings.HasSuffix(op.To, ".chunk") {
+					chunk = op.Name
+				}
+				if op.Kind == kind && op.Name == chunk {
+					failed++
+					chunk = "" // the file is for others now
+					return syscall.ENOSPC
+				}
+				return nil
+			})
+			put()
+			if chunks, _ := fileKinds(e); failed == 0 || chunks > 0 {
+				t.Errorf("%v: failed %d times, and there are %d chunks", kind, failed, chunks)
+			}
+			fs.Fail(nil)
+			put()
+			time.Sleep(2 * retryRewrite)
+			synctest.Wait()
+			if chunks, _ := fileKinds(e); chunks < 5 {
+				t.Errorf("%v: %d chunks after the disk was well again", kind, chunks)
+			}
+			n := 0
+			for _, m := range s.topology.Load().all {
+				n += len(mustRead(t, s, m.id, stream.TrimHorizon))
+			}
+			if n != 300 {
+				t.Errorf("%v: %d records, want 300", kind, n)
+			}
+			if err := e.Close(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/millrace/millrace/engine/internal/wal"
@@ -28,9 +29,14 @@ func (e *Engine) runRewriter(ctx context.Context) {
 		for more && err == nil && e.log.Err() == nil {
 			more, err = e.rewrite(ctx, rewriter)
 		}
+		var lost *wal.Lost
 		switch {
 		case ctx.Err() != nil:
 			return
+		case errors.As(err, &lost):
+			e.logger.Error("stored records are damaged; the log is not rewritten from there on before their loss is accepted",
+				"file", lost.File, "offset", lost.Offset, "detail", lost.Detail)
+			continue
 		case err != nil && !failing:
 			e.logger.Error("cannot rewrite the log by shards; trying again", "err", err)
 		case err == nil && failing:

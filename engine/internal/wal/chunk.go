@@ -72,7 +72,8 @@ type part struct {
 // needs to grow by as much, and memory for what it rewrites at a time.
 //
 // Segments in which damage is not accepted yet stay in the log, with all behind
-// them. Commit or Discard must be called on what is returned.
+// them; when it is found on the way, a [*Lost] is returned. Commit or Discard
+// must be called on what is returned.
 func (r *Rewriter) Next(ctx context.Context, class func(handle uint64) uint64) (*Rewrite, error) {
 	l := r.l
 	first, n := l.hold()
@@ -100,6 +101,9 @@ func (r *Rewriter) Next(ctx context.Context, class func(handle uint64) uint64) (
 	}
 	if err != nil {
 		w.Discard()
+		if errors.Is(err, errUnwanted) {
+			return nil, nil
+		}
 		return nil, err
 	}
 	return w, nil
