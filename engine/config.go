@@ -63,10 +63,11 @@ type Config struct {
 	SegmentBytes int64
 	// ChunkBytes is how much of the log is gathered, in whole log files, before
 	// it is rewritten in the background so that each shard's records lie
-	// together. The more, the faster one shard of many is read from the disk. As
-	// much memory and, for a while, room on the disk is taken while that goes on,
-	// and opening an engine that was not closed reads up to five times as much.
-	// Less than 0: never. Default: 256 MiB; never in memory.
+	// together. The more, the faster one shard of many is read from the disk.
+	// That takes as much memory, and a third more, and room on the disk. Up to
+	// four times as much waits to be rewritten while puts are fast, and longer
+	// only while they are faster than that can be done; opening the engine reads
+	// what waits. Less than 0: never. Default: 256 MiB; never in memory.
 	ChunkBytes int64
 	// CacheBytes is how much of the newest data is kept in memory for readers.
 	// Default: 64 MiB.

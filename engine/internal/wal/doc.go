@@ -24,9 +24,10 @@
 // What it takes: CacheBytes and PendingBytes of memory; 32 bytes for each block
 // in the log, and for each 64 KiB that were rewritten, but one block at least of
 // each shard for each ChunkBytes; while it rewrites, ChunkBytes (or one segment,
-// if that is more) and 80 bytes for each block of it. At most five times
-// ChunkBytes wait in the log to be rewritten: then the rewriter is not held back
-// any more. (Damage that nobody has accepted stops it.)
+// if that is more) and 120 bytes for each block of it. Four times ChunkBytes may
+// wait in the log to be rewritten, before the rewriter goes as fast as it can.
+// More waits while appends are faster even so, and behind damage that nobody has
+// accepted.
 //
 // The format of the files is in FORMAT.md beside the package engine.
 //
