@@ -3,9 +3,10 @@
 //
 //	engine ──► FS ─┬─► Dir     a directory of the operating system
 //	               ├─► Memory  nothing but memory
-//	               └─► Crash   memory that records what is done, so that a test
-//	                           can see what a power cut would have left at any
-//	                           moment, and can make calls fail
+//	               └─► Crash   memory that records what is done, and where calls
+//	                     │     can be made to fail, or to pretend
+//	                     ▼
+//	                   Replay  what a power cut would have left at any moment
 //
 // What the engine relies on is said at [FS] and [File], and it relies on
 // nothing else: data is safe after [File.Sync], names are safe after

@@ -164,3 +164,99 @@ func TestADirectoryIsMadeWithThoseAboveIt(t *testing.T) {
 		}
 	}
 }
+
+func TestACutShowsWhatTheDiskOnlyPretended(t *testing.T) {
+	text := bytes.Repeat([]byte("w"), 1000)
+	for _, c := range []struct {
+		fault error
+		told  int  // bytes that the writer is told of
+		fails bool // and that it failed
+		kept  func(disk []byte) bool
+	}{
+		{ErrUnwritten, 1000, false, func(disk []byte) bool { return len(disk) == 0 }},
+		{ErrGarbled, 1000, false, func(disk []byte) bool { return len(disk) == 1000 && !bytes.Equal(disk, text) }},
+		{&ShortWrite{300, errors.New("no room")}, 300, true, func(disk []byte) bool { return bytes.Equal(disk, text[:300]) }},
+		{ErrKilled, 0, true, func(disk []byte) bool { return len(disk) == 0 }},
+	} {
+		d := NewCrash()
+		f, err := d.Create("a")
+		must(t, err, d.SyncDir())
+		d.Fail(func(op Op) error {
+			if op.Kind == OpWrite {
+				return c.fault
+			}
+			return nil
+		})
+		if n, err := f.WriteAt(text, 0); n != c.told || (err != nil) != c.fails {
+			t.Errorf("%v: wrote %d, %v", c.fault, n, err)
+		}
+		live := make([]byte, 1000)
+		if n, _ := f.ReadAt(live, 0); n != c.told || !bytes.Equal(live[:n], text[:n]) {
+			t.Errorf("%v: the page cache has %d bytes, or others", c.fault, n)
+		}
+		must(t, f.Sync())
+		r := d.Replay()
+		for r.Step() {
+		}
+		image, err := r.Image(1).Open("a")
+		must(t, err)
+		disk := make([]byte, 1000)
+		n, _ := image.ReadAt(disk, 0)
+		if !c.kept(disk[:n]) {
+			t.Errorf("%v: the disk has %d bytes, %.10q", c.fault, n, disk[:n])
+		}
+	}
+}
+
+// Images share memory with the walk that they come from, and with each other.
+func TestImagesDoNotDisturbOneAnother(t *testing.T) {
+	d := NewCrash()
+	f, err := d.Create("a")
+	must(t, err)
+	_, err = f.WriteAt(bytes.Repeat([]byte("1"), 3*pageSize), 0)
+	must(t, err, f.Sync(), d.SyncDir())
+	r := d.Replay()
+	for r.Step() {
+	}
+	read := func(c *Crash) string {
+		f, err := c.Open("a")
+		must(t, err)
+		size, _ := f.Size()
+		b := make([]byte, size)
+		f.ReadAt(b, 0)
+		return string(b)
+	}
+	before := read(d)
+	one, two := r.Image(1), r.Image(2)
+	g, err := one.Open("a")
+	must(t, err)
+	_, err = g.WriteAt([]byte("other"), pageSize-2)
+	must(t, err, g.Truncate(2*pageSize+5))
+	for what, c := range map[string]*Crash{"the second image": two, "the directory": d, "a third image": r.Image(3), "the one before the change": one.Replay().Image(1)} {
+		if read(c) != before {
+			t.Errorf("%s was changed", what)
+		}
+	}
+	again := one.Replay()
+	for again.Step() {
+	}
+	if read(again.Killed()) != read(one) || read(one.Now()) != read(one) || read(one) == before {
+		t.Error("the changed image is not what was written to it")
+	}
+}
+
+func TestTheDeathOfAProcessKeepsWhatWasWritten(t *testing.T) {
+	d := NewCrash()
+	f, err := d.Create("a")
+	must(t, err)
+	_, err = f.WriteAt([]byte("not synced"), 0)
+	must(t, err)
+	r := d.Replay()
+	for r.Step() {
+	}
+	names, err := r.Killed().List()
+	must(t, err)
+	if fmt.Sprint(names) != "[a]" {
+		t.Errorf("names %v", names)
+	}
+}
