@@ -91,7 +91,7 @@ func (v *verdict) shard(s *Stream, m member) error {
 		case rec.begun > v.at.cut:
 			return fmt.Errorf("record %d was put later", id)
 		case rec.gone <= v.at.cut:
-			return fmt.Errorf("record %d came back: %+v", id, *rec)
+			return fmt.Errorf("record %d came back", id)
 		case v.seen[id] == v.turns:
 			return fmt.Errorf("record %d is there twice", id)
 		case !last.Less(r.Sequence):
@@ -106,8 +106,8 @@ func (v *verdict) shard(s *Stream, m member) error {
 		}
 		if place >= 0 {
 			for _, between := range order[place+1 : rec.place] {
-				if b := &l.records[between]; b.gone > v.at.cut && !v.told(m, b) {
-					return fmt.Errorf("record %d at %v is missing before record %d at %v: %+v, %+v", between, b.seq, id, rec.seq, *b, *rec)
+				if b := &l.records[between]; b.gone > v.at.cut && b.since >= v.cutoff && !v.told(m, b) {
+					return fmt.Errorf("record %d at %v is missing before record %d at %v", between, b.seq, id, rec.seq)
 				}
 			}
 		}
