@@ -42,7 +42,8 @@ func (s *session) serve(ctx context.Context, h *held) {
 		s.giveUp(ctx, h.Lease())
 		return
 	}
-	log := s.log.With("stream", h.row.Stream, "shard", h.row.Shard, "term", h.term)
+	row := h.Lease()
+	log := s.log.With("stream", row.Stream, "shard", row.Shard, "term", h.term)
 	log.InfoContext(ctx, "lease taken")
 	s.meters.taken(1)
 	err := s.hold(h.ctx, h)
