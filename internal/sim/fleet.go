@@ -85,7 +85,6 @@ type fleet struct {
 	rows  *check.Store
 	sink  *sink
 
-	// stubborn makes ShardEnded fail where a script says so.
 	faults context.Context // done when faults are over
 	lives  sync.WaitGroup  // of everything that was ever started, dead or alive
 
@@ -96,7 +95,6 @@ type fleet struct {
 	machines []*machine                 // that are connected
 	last     map[string]stream.Sequence // the last record put into each shard, by lease key
 	putAt    map[place]time.Time        // of the records that are not done, while latency is measured
-	lost     map[string]time.Time       // when the holder of a shard crashed, by lease key
 	faulty   []error                    // what the checker cannot see
 }
 
@@ -114,7 +112,6 @@ func newFleet(faults context.Context, o Options) *fleet {
 		check:   check.New(),
 		faults:  faults,
 		last:    map[string]stream.Sequence{},
-		lost:    map[string]time.Time{},
 	}
 	f.rows = check.NewStore(f.check)
 	f.sink = &sink{fleet: f, terms: map[string]int64{}}
@@ -187,32 +184,13 @@ func (f *fleet) put(entries ...stream.Entry) {
 	}
 }
 
-// done takes note of a record that is done, after a term of its shard that may
-// have followed a crash.
+// done takes note of a record that is done.
 func (f *fleet) done(key string, at stream.Sequence) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if put, measured := f.putAt[place{key, at}]; measured {
 		delete(f.putAt, place{key, at})
 		f.report.Latency = max(f.report.Latency, time.Since(put))
-	}
-}
-
-// crashed takes note of a shard whose holder is gone.
-func (f *fleet) crashed(key string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.lost[key] = time.Now()
-}
-
-// began takes note of a shard that has a holder.
-func (f *fleet) began(key string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if since, crashed := f.lost[key]; crashed {
-		delete(f.lost, key)
-		f.report.Failovers++
-		f.report.Failover = max(f.report.Failover, time.Since(since))
 	}
 }
 

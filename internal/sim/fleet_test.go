@@ -51,8 +51,13 @@ func TestFleetsKeepTheirPromisesAndComeToRest(t *testing.T) {
 		count = min(count, 4)
 	}
 	totals := map[Mode]*total{Safety: {}, Liveness: {}}
+	done, told := 0, time.Now()
 	parallel(t, count, *procs, func(o outcome) {
 		totals[modeOf(o.Seed)].add(o)
+		if done++; time.Since(told) > time.Minute {
+			told = time.Now()
+			t.Logf("%d of %d seeds, %.0f fleet-hours", done, count, (totals[Safety].FleetTime + totals[Liveness].FleetTime).Hours())
+		}
 		if o.Err != "" {
 			t.Errorf("%v: replay with: go test ./internal/sim -run TestFleets -seed %d -hours %g\n%s", modeOf(o.Seed), o.Seed, *hours, o.Err)
 		}

@@ -108,7 +108,6 @@ func (m *machine) crash() {
 	close(m.gone)
 	for key, term := range m.terms {
 		m.fleet.check.Cancelled(key, term)
-		m.fleet.crashed(key)
 	}
 	m.mu.Unlock()
 	m.retire()
@@ -167,7 +166,6 @@ func (m *machine) began(ctx context.Context, of *processor) bool {
 	begun := m.event(ctx, func() {
 		m.terms[of.key] = term
 		m.fleet.check.Began(of.key, term)
-		m.fleet.began(of.key)
 	})
 	if !begun {
 		return false

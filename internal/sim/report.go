@@ -25,10 +25,6 @@ type Report struct {
 	// Rest is how long the fleet took from the last fault until it was at rest,
 	// Latency the longest way of a record from its put to its end after that.
 	Rest, Latency time.Duration
-	// Failovers counts the shards that were begun again after their worker had
-	// crashed; Failover is the longest that took.
-	Failovers int
-	Failover  time.Duration
 }
 
 // Add adds the counts of another simulation, and keeps the longest times.
@@ -48,6 +44,4 @@ func (r *Report) Add(s Report) {
 	r.Hash ^= s.Hash
 	r.Rest = max(r.Rest, s.Rest)
 	r.Latency = max(r.Latency, s.Latency)
-	r.Failovers += s.Failovers
-	r.Failover = max(r.Failover, s.Failover)
 }
