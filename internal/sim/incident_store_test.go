@@ -62,7 +62,7 @@ func TestIncidentOneWriteGoesWrong(t *testing.T) {
 					s.wait(time.Minute)
 					struck := s.once(w.wanted, what)
 					s.joinAs("c", setup{ambush: s.named["a"].line.ambush})
-					s.settled(handoff)
+					s.wait(handoff) // it gets its share
 					if err := s.stream.UpdateShardCount(s.ctx, 9); err != nil {
 						t.Fatal(err)
 					}
@@ -129,13 +129,13 @@ func TestIncidentTheStoreIsGoneAndEverybodyComesBackAtOnce(t *testing.T) {
 				writes = s.writes() - writes
 				s.wait(5 * time.Minute)
 
-				// Right after: a beat and a campaign for each worker, a take for each
-				// lease, and some that were tried at the same time.
-				if limit := 2*shards + 12*workers; writes > limit {
+				// A take and a checkpoint or two for each lease, some beats and a
+				// campaign for each worker.
+				if limit := 3*shards + 12*workers; writes > limit {
 					t.Errorf("%d writes when the store was back, want at most %d", writes, limit)
 				}
-				// Loads look somewhat different afterwards.
-				if moved := s.rows.Moves().Owners - moves; moved > shards/20 {
+				// Loads look different afterwards, for a while.
+				if moved := s.rows.Moves().Owners - moves; moved > shards/5 {
 					t.Errorf("%d leases moved", moved)
 				}
 				// About 10 records a second and 200 at once, done since the last checkpoint or until

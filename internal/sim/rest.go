@@ -95,8 +95,9 @@ func (f *fleet) workers(ctx context.Context) []string {
 }
 
 // uneven names a worker with much more than its share. Leases cannot be
-// divided and loads waver: one and a half average leases beyond the threshold
-// of a tenth are nobody's concern, nor is one lease that is heavy by itself.
+// divided, loads waver, and no lease moves that would be too much for its new
+// owner: two average leases beyond the threshold of a tenth are nobody's
+// concern, nor is one lease that is heavy by itself.
 func uneven(rows map[string]lease.Lease, workers []string) string {
 	var bytes, total, shards float64
 	for _, l := range rows {
@@ -120,7 +121,7 @@ func uneven(rows map[string]lease.Lease, workers []string) string {
 	}
 	mean := total / float64(max(1, len(workers)))
 	for _, w := range workers {
-		if load[w] > 1.1*mean+1.5 && load[w]-heaviest[w] > 1 {
+		if load[w] > 1.1*mean+2 && load[w]-heaviest[w] > 1 {
 			return fmt.Sprintf("%s has a load of %.1f, the mean is %.1f", w, load[w], mean)
 		}
 	}

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -80,7 +81,7 @@ func (told *telling) incident(t *testing.T, shards int, script func(*stage)) (re
 		defer stop()
 		s := &stage{
 			fleet: newFleet(faults, Options{
-				Seed: 1, Mode: Scripted, Workers: 1, Shards: shards,
+				Seed: cmp.Or(*seed, 1), Mode: Scripted, Workers: 1, Shards: shards,
 				Failover: failover, Drain: handoff, CheckpointEvery: checkpointEvery,
 			}),
 			t: t, ctx: alive, calm: calm, named: map[string]*machine{},
