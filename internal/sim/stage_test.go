@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -79,9 +78,10 @@ func (told *telling) incident(t *testing.T, shards int, script func(*stage)) (re
 		faults, calm := context.WithCancel(t.Context())
 		alive, stop := context.WithCancel(t.Context())
 		defer stop()
+		defer calm()
 		s := &stage{
 			fleet: newFleet(faults, Options{
-				Seed: cmp.Or(*seed, 1), Mode: Scripted, Workers: 1, Shards: shards,
+				Seed: 1, Mode: Scripted, Workers: 1, Shards: shards,
 				Failover: failover, Drain: handoff, CheckpointEvery: checkpointEvery,
 			}),
 			t: t, ctx: alive, calm: calm, named: map[string]*machine{},
