@@ -62,6 +62,7 @@ var goals = []goal{
 	{"… 256 shards, rewritten", quantity{"path", rewrittenPathCase(rewrittenPaths[0]), wholeWorker, perCore}.only(), atLeast(5e6), ""},
 	{"… allocations a record, 1 shard", worked(allocs, paths[0]).only(), atMost(0.01), ""},
 	{"… 256 shards", worked(allocs, paths[2]).only(), atMost(0.01), ""},
+	{"a worker that holds 1000 idle shards: share of a core", quantity{"idle", idleCase(idleShards), idleWorker, coreShare}.only(), atMost(0.02), ""},
 	{"opening with 256 MiB of log, cold, s", recovered(openCold, openTime, 0).only(), atMost(1), "0.5 to 1.1"},
 	{"… rebuilding the index (100 B, 4096 shards), records/s", recovered(openWarm, recordRate, 1).only(), atLeast(5e6), "6.2M"},
 }

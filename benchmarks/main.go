@@ -36,7 +36,7 @@ import (
 
 // benchmarks are all of them, in the order in which they run.
 var benchmarks = []benchmark{
-	putBenchmark, readBenchmark, latencyBenchmark, pathBenchmark, retentionBenchmark, rewriteBenchmark, recoveryBenchmark,
+	putBenchmark, readBenchmark, latencyBenchmark, pathBenchmark, idleBenchmark, retentionBenchmark, rewriteBenchmark, recoveryBenchmark,
 }
 
 // goalsName is what -run calls the goals: they are no benchmark of their own but
