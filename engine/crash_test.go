@@ -178,7 +178,7 @@ func (x *explorer) explore(t *testing.T) {
 	cfg := x.way.config(rng)
 	lag := time.Duration([]int{0, 0, 0, 0, 0, 1, 500, -1}[rng.IntN(8)]) * time.Millisecond
 	disk, start := vfs.NewCrash(), time.Time{}
-	l := &life{way: x.way, cfg: cfg, disk: disk, unsure: never, sure: never, states: make([]state, 1)}
+	l := &life{way: x.way, cfg: cfg, disk: disk, states: make([]state, 1)}
 	for n := 0; n < x.way.lives && !t.Failed(); n++ {
 		l.seed = x.seed*100 + uint64(n)
 		synctest.Test(t, func(t *testing.T) {
@@ -333,7 +333,7 @@ func TestASeedGivesTheSameLifeAgain(t *testing.T) {
 		for range 2 {
 			cfg := small()
 			cfg.ChunkBytes = 64 << 10
-			l := &life{way: &w, cfg: cfg, seed: seed, disk: vfs.NewCrash(), unsure: never}
+			l := &life{way: &w, cfg: cfg, seed: seed, disk: vfs.NewCrash()}
 			synctest.Test(t, l.live)
 			var b strings.Builder
 			for _, op := range l.disk.History() {

@@ -149,7 +149,7 @@ func (v *verdict) told(m member, rec *record) bool {
 
 // verifyState holds streams and shards against what the control plane was told.
 func (j *judge) verifyState(e *Engine, at moment) error {
-	if j.l.unsure <= at.cut && at.cut < j.l.sure {
+	if j.l.unsureAt(at.cut) {
 		return nil
 	}
 	now := max(time.Now().UnixMilli(), at.when.UnixMilli())

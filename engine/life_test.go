@@ -43,9 +43,9 @@ type life struct {
 	mu      sync.Mutex
 	records []record
 	states  []state
-	// From change number unsure on, until sure, it is unknown what the manifest
-	// says: somebody was told so.
-	unsure, sure int
+	// unsure are changes, each with the one that ends it, between which it is
+	// unknown what the manifest says: somebody was told so.
+	unsure [][2]int
 	order        map[shardKey][]int32 // records of a shard by sequence number, where it is known
 }
 
@@ -216,8 +216,8 @@ func (l *life) control(e *Engine, f func() error) error {
 	err := f()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err != nil && e.Err() != nil && (l.unsure == never || l.sure <= begun) {
-		l.unsure, l.sure = begun, never
+	if err != nil && e.Err() != nil {
+		l.unsure = append(l.unsure, [2]int{begun, never})
 	}
 	l.states = append(l.states, state{begun, l.disk.Ops(), stateOf(e)})
 	return err
@@ -415,7 +415,9 @@ func (l *life) adopt(t testing.TB, e *Engine) {
 	for i := range l.states {
 		l.states[i].done = min(l.states[i].done, at) // or it never will be
 	}
-	l.sure = at
+	for i := range l.unsure {
+		l.unsure[i][1] = min(l.unsure[i][1], at)
+	}
 	l.killed.Store(false)
 	l.states = append(l.states, state{at, at, stateOf(e)})
 }
@@ -473,7 +475,7 @@ func (l *life) sortRecords() {
 // after returns the beginning of another life on what a cut has left of this
 // one: with what was known by then.
 func (l *life) after(disk *vfs.Crash, cut int, everything bool) *life {
-	next := &life{way: l.way, cfg: l.cfg, seed: l.seed, disk: disk, unsure: never, sure: never, records: slices.Clone(l.records)}
+	next := &life{way: l.way, cfg: l.cfg, seed: l.seed, disk: disk, records: slices.Clone(l.records)}
 	rebase := func(at *int) {
 		if *at <= cut {
 			*at = 0
@@ -499,11 +501,15 @@ func (l *life) after(disk *vfs.Crash, cut int, everything bool) *life {
 		rebase(&s.done)
 		next.states = append(next.states, s)
 	}
-	if l.unsure <= cut && cut < l.sure {
-		next.unsure = 0
+	if l.unsureAt(cut) {
+		next.unsure = [][2]int{{0, never}}
 	}
 	next.sortRecords()
 	return next
+}
+
+func (l *life) unsureAt(cut int) bool {
+	return slices.ContainsFunc(l.unsure, func(u [2]int) bool { return u[0] <= cut && cut < u[1] })
 }
 
 // allowed returns the state that was answered last, and the one that was asked
