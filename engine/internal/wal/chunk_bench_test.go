@@ -1,3 +1,5 @@
+//go:build unix
+
 package wal
 
 import (
@@ -8,7 +10,6 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/engine/internal/vfs"
-	"github.com/millrace/millrace/stream"
 )
 
 // BenchmarkRewrite rewrites 256 MiB of 1 KiB records that lie scattered over
@@ -56,35 +57,4 @@ func cpuTime(tb testing.TB) time.Duration {
 		tb.Fatal(err)
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-// fillLog puts a number of bytes and a bit, so that the log goes on in the
-// segment behind them.
-func fillLog(tb testing.TB, l *Log, shards int, bytes int64) {
-	var all []*Shard
-	for i := range shards {
-		all = append(all, l.NewShard(ShardState{Handle: uint64(i + 1)}))
-	}
-	entries := make([]stream.Entry, min(500, l.MaxAppend()/1400))
-	at := 0
-	for n := l.grown(); l.grown()-n < bytes+l.opt.SegmentBytes/8; {
-		var runs []Run
-		lists := map[int][]int32{}
-		for i := range entries {
-			entries[i] = stream.Entry{PartitionKey: "some key", Data: make([]byte, 1024)}
-			at = (at*1103515245 + 12345) & (1<<31 - 1)
-			k := at >> 8 % shards
-			lists[k] = append(lists[k], int32(i))
-		}
-		for k, list := range lists {
-			runs = append(runs, Run{Shard: all[k], Entries: list})
-		}
-		c, err := l.Append(tb.Context(), entries, runs)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		if err := l.Wait(tb.Context(), c); err != nil {
-			tb.Fatal(err)
-		}
-	}
 }

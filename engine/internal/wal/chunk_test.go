@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/engine/internal/vfs"
+	"github.com/millrace/millrace/stream"
 )
 
 func TestWhichSegmentsAreClosedTogether(t *testing.T) {
@@ -417,5 +418,36 @@ func TestDamageIsNotRewritten(t *testing.T) {
 	}
 	if err := w.Commit(save); err != nil || l.Files().First != 2 {
 		t.Fatalf("%v, files %v: a damaged segment has left", err, l.Files())
+	}
+}
+
+// fillLog puts a number of bytes and a bit, so that the log goes on in the
+// segment behind them.
+func fillLog(tb testing.TB, l *Log, shards int, bytes int64) {
+	var all []*Shard
+	for i := range shards {
+		all = append(all, l.NewShard(ShardState{Handle: uint64(i + 1)}))
+	}
+	entries := make([]stream.Entry, min(500, l.MaxAppend()/1400))
+	at := 0
+	for n := l.grown(); l.grown()-n < bytes+l.opt.SegmentBytes/8; {
+		var runs []Run
+		lists := map[int][]int32{}
+		for i := range entries {
+			entries[i] = stream.Entry{PartitionKey: "some key", Data: make([]byte, 1024)}
+			at = (at*1103515245 + 12345) & (1<<31 - 1)
+			k := at >> 8 % shards
+			lists[k] = append(lists[k], int32(i))
+		}
+		for k, list := range lists {
+			runs = append(runs, Run{Shard: all[k], Entries: list})
+		}
+		c, err := l.Append(tb.Context(), entries, runs)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if err := l.Wait(tb.Context(), c); err != nil {
+			tb.Fatal(err)
+		}
 	}
 }
