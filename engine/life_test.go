@@ -46,7 +46,7 @@ type life struct {
 	// unsure are changes, each with the one that ends it, between which it is
 	// unknown what the manifest says: somebody was told so.
 	unsure [][2]int
-	order        map[shardKey][]int32 // records of a shard by sequence number, where it is known
+	order  map[shardKey][]int32 // records of a shard by sequence number, where it is known
 }
 
 // record is one that was handed to Put. The index in life.records is in its data.
