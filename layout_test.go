@@ -38,14 +38,15 @@ var layout = map[string]room{
 
 	"worker": {ours: "stream checkpoint lease processors", others: otel},
 
-	"internal/actor":   {support: true},
-	"internal/check":   {ours: "stream checkpoint lease", support: true},
-	"internal/proof":   {support: true},
-	"internal/machine": {support: true},
-	"internal/prove":   {ours: "internal/proof internal/machine", program: true},
-	"internal/sim":     {ours: anything, support: true},
-	"internal/chaos":   {ours: anything, support: true},
-	"internal/mutants": {program: true},
+	"internal/actor":    {support: true},
+	"internal/check":    {ours: "stream checkpoint lease", support: true},
+	"internal/proof":    {support: true},
+	"internal/machine":  {support: true},
+	"internal/prove":    {ours: "internal/proof internal/machine", program: true},
+	"internal/sim":      {ours: anything, support: true},
+	"internal/chaos":    {ours: anything, support: true},
+	"internal/powercut": {ours: anything, others: "golang.org/x/sys", support: true},
+	"internal/mutants":  {program: true},
 
 	"examples/logaggregation": {ours: anything, others: anything, program: true},
 	"benchmarks":              {ours: anything, others: anything, program: true},

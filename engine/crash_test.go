@@ -125,8 +125,8 @@ func crashImages(t testing.TB) int {
 
 // tally sums up over all seeds of a test.
 type tally struct {
-	images, again, changes, records, opened atomic.Int64
-	ones                                    []string // the one image that is wanted
+	images, again, changes, records atomic.Int64
+	ones                            []string // the one image that is wanted
 }
 
 func cutEverywhere(t *testing.T, name string, w way) {
