@@ -43,13 +43,13 @@ func (l *Log) Filled() <-chan struct{} { return l.filled }
 // Rewrite is a number of segments that are closed, but for the manifest to say so.
 type Rewrite struct {
 	l *Log
-	// last is the generation of the last segment that leaves the log.
-	last   uint64
-	closed []uint64   // generations of the files that take its place
-	chunks []*segment // those of them that are new
-	adopt  bool
-	parts  []part
-	pieces []piece
+	// first and last are the generations of the segments that leave the log.
+	first, last uint64
+	closed      []uint64   // generations of the files that take its place
+	chunks      []*segment // those of them that are new
+	adopt       bool
+	parts       []part
+	pieces      []piece
 	// Blocks and Written count what is in the closed files, and what was
 	// written for it.
 	Blocks  int
@@ -83,7 +83,7 @@ func (r *Rewriter) Next(ctx context.Context, class func(handle uint64) uint64) (
 	}
 	parts, segs := r.collect(first, n, class)
 	n, adopt := decide(segs, adoptPayload(l.opt.SegmentBytes))
-	w := &Rewrite{l: l, last: first + uint64(n) - 1, adopt: adopt}
+	w := &Rewrite{l: l, first: first, last: first + uint64(n) - 1, adopt: adopt}
 	// What lies in the segments behind stays in the log.
 	for _, p := range parts {
 		for p.to > p.from && r.blocks[p.to-1].pos.gen() > w.last {
@@ -192,7 +192,7 @@ func (r *Rewriter) adopt(w *Rewrite) error {
 			w.Blocks++
 		}
 	}
-	for gen := w.l.Files().First; gen <= w.last; gen++ {
+	for gen := w.first; gen <= w.last; gen++ {
 		if len(blocks[gen]) == 0 {
 			continue
 		}
@@ -213,14 +213,13 @@ func (w *Rewrite) Commit(save func(Files) error) error {
 	l := w.l
 	// A reader may have met damage that the rewriter did not see. Its file has
 	// to stay.
-	old := l.Files()
 	for gen := range l.damagedFiles() {
-		if !isChunk(gen) && gen >= old.First && gen <= w.last {
+		if gen >= w.first && gen <= w.last {
 			w.Discard()
 			return nil
 		}
 	}
-	files := old.clone()
+	files := l.Files()
 	files.First = w.last + 1
 	files.Closed = append(files.Closed, w.closed...)
 	files.NextChunk += uint64(len(w.chunks))

@@ -22,9 +22,8 @@ const (
 // write makes chunks of what the parts have.
 func (r *Rewriter) write(ctx context.Context, w *Rewrite) error {
 	l := w.l
-	old := l.Files()
 	pace := l.newPacer(r.free)
-	if err := r.read(ctx, old.First, w, pace); err != nil {
+	if err := r.read(ctx, w, pace); err != nil {
 		return err
 	}
 	r.pieces = r.pieces[:0]
@@ -36,7 +35,7 @@ func (r *Rewriter) write(ctx context.Context, w *Rewrite) error {
 	}
 	w.pieces = r.pieces
 	w.Blocks = len(w.pieces)
-	gen := old.NextChunk
+	gen := l.Files().NextChunk
 	for i := 0; i < len(w.parts); {
 		from, class := w.parts[i].pieceFrom, w.parts[i].class
 		for i < len(w.parts) && w.parts[i].class == class {
@@ -44,7 +43,7 @@ func (r *Rewriter) write(ctx context.Context, w *Rewrite) error {
 		}
 		pieces := w.pieces[from:w.parts[i-1].pieceTo]
 		for _, n := range layout(pieces, gen, l.opt.SegmentBytes) {
-			if err := r.writeChunk(ctx, w, pace, gen, old.First, pieces[:n]); err != nil {
+			if err := r.writeChunk(ctx, w, pace, gen, pieces[:n]); err != nil {
 				return err
 			}
 			pieces = pieces[n:]
@@ -58,8 +57,8 @@ func (r *Rewriter) write(ctx context.Context, w *Rewrite) error {
 }
 
 // read takes the segments into memory, but for those without a block.
-func (r *Rewriter) read(ctx context.Context, first uint64, w *Rewrite, pace *pacer) error {
-	n := int(w.last-first) + 1
+func (r *Rewriter) read(ctx context.Context, w *Rewrite, pace *pacer) error {
+	n := int(w.last-w.first) + 1
 	for len(r.data) < n {
 		r.data = append(r.data, nil)
 	}
@@ -67,7 +66,7 @@ func (r *Rewriter) read(ctx context.Context, first uint64, w *Rewrite, pace *pac
 	for _, p := range w.parts {
 		for i := p.from; i < p.to; i++ {
 			e := &r.blocks[i]
-			k := e.pos.gen() - first
+			k := e.pos.gen() - w.first
 			used[k] = max(used[k], e.pos.off()+e.length())
 		}
 	}
@@ -79,7 +78,7 @@ func (r *Rewriter) read(ctx context.Context, first uint64, w *Rewrite, pace *pac
 		r.data[k] = data
 		for off := int64(0); off < end; off += chunkStep {
 			part := data[off:min(off+chunkStep, end)]
-			seg := w.l.segs.get(first + uint64(k))
+			seg := w.l.segs.get(w.first + uint64(k))
 			if got, err := seg.file.ReadAt(part, off); errors.Is(err, io.EOF) {
 				clear(part[got:])
 			} else if err != nil {
@@ -94,7 +93,7 @@ func (r *Rewriter) read(ctx context.Context, first uint64, w *Rewrite, pace *pac
 }
 
 // writeChunk makes one file of the pieces.
-func (r *Rewriter) writeChunk(ctx context.Context, w *Rewrite, pace *pacer, gen, first uint64, pieces []piece) error {
+func (r *Rewriter) writeChunk(ctx context.Context, w *Rewrite, pace *pacer, gen uint64, pieces []piece) error {
 	last := &pieces[len(pieces)-1]
 	end := last.pos.off() + last.length()
 	stay := poolReserve
@@ -107,7 +106,7 @@ func (r *Rewriter) writeChunk(ctx context.Context, w *Rewrite, pace *pacer, gen,
 	}
 	h := segmentHeader{gen: gen, salt: newSalt(), size: chunkSize(end)}
 	c := &chunkFile{file: f, seed: h.seed(), buf: r.buf[:0], off: blocksStart}
-	err = r.fillChunk(ctx, w, pace, c, h, first, pieces)
+	err = r.fillChunk(ctx, w, pace, c, h, pieces)
 	r.buf = c.buf
 	if err == nil {
 		err = w.l.opt.FS.Rename(name, segmentName(gen))
@@ -123,10 +122,10 @@ func (r *Rewriter) writeChunk(ctx context.Context, w *Rewrite, pace *pacer, gen,
 	return nil
 }
 
-func (r *Rewriter) fillChunk(ctx context.Context, w *Rewrite, pace *pacer, c *chunkFile, h segmentHeader, first uint64, pieces []piece) error {
+func (r *Rewriter) fillChunk(ctx context.Context, w *Rewrite, pace *pacer, c *chunkFile, h segmentHeader, pieces []piece) error {
 	for i := range pieces {
 		p := &pieces[i]
-		if err := r.assemble(w, c, p, first); err != nil {
+		if err := r.assemble(w, c, p); err != nil {
 			return err
 		}
 		if len(c.buf) >= chunkStep {
@@ -157,13 +156,13 @@ func (r *Rewriter) fillChunk(ctx context.Context, w *Rewrite, pace *pacer, c *ch
 }
 
 // assemble makes one block of its sources, all of which are checked.
-func (r *Rewriter) assemble(w *Rewrite, c *chunkFile, p *piece, first uint64) error {
+func (r *Rewriter) assemble(w *Rewrite, c *chunkFile, p *piece) error {
 	at := len(c.buf)
 	c.buf = append(c.buf, make([]byte, headerSize)...)
 	for i := p.from; i < p.from+p.n; i++ {
 		e := &r.blocks[i]
 		seg := w.l.segs.get(e.pos.gen())
-		b := r.data[e.pos.gen()-first][e.pos.off():][:e.length()]
+		b := r.data[e.pos.gen()-w.first][e.pos.off():][:e.length()]
 		h, detail := checkBlock(b, seg.seedAt(e.pos.off()), p.sh, e)
 		if detail == "" {
 			from := len(c.buf)
