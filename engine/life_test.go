@@ -406,10 +406,14 @@ func (l *life) adopt(t testing.TB, e *Engine) {
 	for id := range l.records {
 		rec := &l.records[id]
 		cutoff, exists := cutoffs[rec.key.created]
-		if there[id] || exists && rec.since < cutoff {
+		if there[id] {
 			continue
 		}
+		// Or expired by now: then it may still be wanted at an earlier moment.
 		rec.lost = l.way.damages && exists && rec.due < at
+		if exists && rec.since < cutoff {
+			continue
+		}
 		rec.gone, rec.acked, rec.due = min(rec.gone, at), never, never
 	}
 	for i := range l.states {
