@@ -126,7 +126,7 @@ func (v *verdict) shard(s *Stream, m member) error {
 		switch {
 		case rec.lost && !v.told(m, rec):
 			return fmt.Errorf("record %d at %v was lost to damage, and nobody is told", id, rec.seq)
-		case !wanted || l.way.lies && v.told(m, rec):
+		case !wanted || rec.lost || l.way.lies && v.told(m, rec):
 		case l.way.lies:
 			v.untold = append(v.untold, id)
 		default:
