@@ -25,13 +25,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/millrace/millrace/benchmarks/internal/disk"
+	"github.com/millrace/millrace/internal/machine"
 )
 
 // benchmarks are all of them, in the order in which they run.
@@ -107,7 +106,7 @@ func run(ctx context.Context, out io.Writer, name string, asJSON bool, save stri
 		defer os.RemoveAll(temp)
 		o.dir = temp
 	}
-	about := result{Machine: disk.Machine(o.dir), Commit: commit(), Command: command(name, o), Rounds: o.rounds}
+	about := result{Machine: machine.Name() + ", " + machine.Disk(o.dir), Commit: machine.Commit(), Command: command(name, o), Rounds: o.rounds}
 	if !asJSON {
 		fmt.Fprintf(out, "%s, commit %s, %s\n", about.Machine, about.Commit, time.Now().UTC().Format(time.DateOnly))
 	}
@@ -182,13 +181,4 @@ func command(name string, o options) string {
 		c += " -quick"
 	}
 	return c
-}
-
-// commit is the commit of the code that is measured, as far as git knows it.
-func commit() string {
-	out, err := exec.Command("git", "describe", "--always", "--dirty", "--abbrev=10").Output()
-	if err != nil {
-		return "unknown"
-	}
-	return strings.TrimSpace(string(out))
 }

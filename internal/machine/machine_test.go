@@ -17,6 +17,15 @@ func TestTheNameTellsCoresAndVersion(t *testing.T) {
 	}
 }
 
+func TestTheDiskBelowADirectoryHasAName(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux tells")
+	}
+	if d := Disk(t.TempDir()); !strings.Contains(d, " on ") {
+		t.Errorf("the disk is %q", d)
+	}
+}
+
 func TestAFieldIsFoundByItsWholeName(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "info")
 	if err := os.WriteFile(file, []byte("model\t: 1\nmodel name\t: A Processor\n"), 0o600); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 )
@@ -67,11 +66,5 @@ func TestReadAllReadsEveryFileUpToALimit(t *testing.T) {
 	}
 	if how, err := DropCaches(dir); err != nil || how == "" {
 		t.Errorf("caches were dropped by %q, %v", how, err)
-	}
-}
-
-func TestAMachineSaysWhatItIs(t *testing.T) {
-	if m := Machine(t.TempDir()); !strings.Contains(m, "cores") || !strings.Contains(m, "go1") || strings.Count(m, ", ") < 5 {
-		t.Errorf("the machine is %q", m)
 	}
 }

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package machine
+
+func diskKind(_, device string) string { return device }
