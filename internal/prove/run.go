@@ -168,7 +168,7 @@ func parseTargets(listing string) (all []command) {
 		for _, target := range targets {
 			all = append(all, command{
 				args: []string{"test", "-run", "^$", "-fuzz", "^" + target + "$",
-					"-fuzztime", fmt.Sprint(fuzzExecutions, "x"), fields[1]},
+					"-fuzztime", fmt.Sprint(fuzzExecutions, "x"), "-fuzzminimizetime", "10x", fields[1]},
 				fuzzed: strings.TrimPrefix(fields[1], "github.com/millrace/millrace/") + "." + target,
 			})
 		}

@@ -47,7 +47,13 @@ var steps = []step{
 		name: "rot", title: "Flipped bytes and cut files",
 		says: "Every byte of a small directory is flipped, and every file cut at every length. Each change is noticed, or lies in bytes " +
 			"without a meaning; nothing that was not touched is lost, and nothing wrong is served.",
-		commands: []command{test("./engine", "TestEveryFlippedByte|TestEveryShortenedFile", "1h")},
+		commands: []command{test("./engine", "TestEveryFlippedByte|TestEveryShortenedFile|TestAMutatedDirectory", "1h", "MILLRACE_ROT=1")},
+	},
+	{
+		name: "rewrite", title: "The log, rewritten while it is read",
+		says: "Random lives of streams (puts, reshards, retention, deletion, reopening) are read from every kind of position before, while " +
+			"and after the log is rewritten shard by shard: always the same records.",
+		commands: []command{test("./engine", "TestRewritingChanges", "1h").with("-rapid.checks=10000")},
 	},
 	{
 		name: "power", title: "Power cuts on real file systems",
