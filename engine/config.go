@@ -65,9 +65,11 @@ type Config struct {
 	// it is rewritten in the background so that each shard's records lie
 	// together. The more, the faster one shard of many is read from the disk.
 	// That takes as much memory, and a third more, and room on the disk. Up to
-	// four times as much waits to be rewritten while puts are fast, and longer
-	// only while they are faster than that can be done; opening the engine reads
-	// what waits. Less than 0: never. Default: 256 MiB; never in memory.
+	// eight times as much waits to be rewritten while puts are fast; then they
+	// are held to the speed at which that is done, but never stopped by it. The
+	// memory for the index of what waits, and the time of opening the engine,
+	// which reads it, are bounded by that. Less than 0: never. Default: 256 MiB;
+	// never in memory.
 	ChunkBytes int64
 	// CacheBytes is how much of the newest data is kept in memory for readers.
 	// Default: 64 MiB.

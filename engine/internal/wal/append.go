@@ -58,7 +58,8 @@ func footprint(entries []stream.Entry, runs []Run) int64 {
 
 // Append adds the runs to the end of the log, in order, all or none (but for
 // runs that are held). All together must have a footprint of at most half a
-// segment. It waits while there is too much that is not committed.
+// segment. It waits while there is too much that is not committed, and while the
+// log is too far ahead of a rewriter at work.
 // The records are durable, and seen, when [Log.Wait] has returned nil.
 func (l *Log) Append(ctx context.Context, entries []stream.Entry, runs []Run) (Commit, error) {
 	need := footprint(entries, runs)
@@ -69,7 +70,7 @@ func (l *Log) Append(ctx context.Context, entries []stream.Entry, runs []Run) (C
 			return Commit{}, err
 		}
 		fits := l.roomLocked() >= need
-		if fits && l.pending < l.opt.PendingBytes {
+		if fits && l.pending < l.opt.PendingBytes && l.grownLocked() < l.growTo {
 			break
 		}
 		if !fits && l.nextErr != nil {

@@ -2,6 +2,7 @@ package wal
 
 import (
 	"context"
+	"math"
 	"time"
 )
 
@@ -12,6 +13,10 @@ const (
 	paceLead = 1.25
 	// paceLag is how many runs it may be behind before it is not held back.
 	paceLag = 4
+	// paceLimit is how many runs it may be behind before appends are held to
+	// its own speed: it gets as far behind again as it may be unhindered, so that
+	// a burst of seconds is not noticed, and the index of what waits stays small.
+	paceLimit = 8
 	// paceLook is how long it waits at most before it looks again.
 	paceLook = 100 * time.Millisecond
 )
@@ -27,26 +32,74 @@ func pause(done, grown int64, since time.Duration) time.Duration {
 	return min(paceLook, time.Duration(float64(done)/rate*float64(time.Second))-since)
 }
 
-// pacer spreads a run over the time that the log takes to grow by as much: it
-// leaves the disk and the processors to those who wait for an answer.
+// headroom is by how much the log may have grown since the rewriter began with
+// a run, ahead of which it was by so much, and of which it has come through a
+// part. Appends are never held back by more than half of what it gets done: they
+// go on, and it catches up.
+func headroom(limit, ahead, through int64) int64 {
+	return max(through/2, limit-ahead+through)
+}
+
+// pacer keeps the rewriter and the log in step while a run is read and written.
+// It spreads the run over the time that the log takes to grow by as much: that
+// leaves the disk and the processors to those who wait for an answer. And when
+// too much waits to be rewritten, appends wait for the rewriter. They never do
+// while it does not work, for whatever reason.
 type pacer struct {
 	l     *Log
 	begun time.Time
 	from  int64 // size of the log when it began
-	done  int64
-	free  bool // it never waits
+	ahead int64 // how much of that was not rewritten
+	done  int64 // bytes read and written
+	free  bool  // it never waits
 }
 
+// newPacer begins a run; close ends it.
 func (l *Log) newPacer(free bool) *pacer {
-	return &pacer{l: l, begun: time.Now(), from: l.grown(), free: free}
-}
-
-// grown is how much was ever appended, to compare with an earlier value.
-func (l *Log) grown() int64 {
+	first := int64(l.Files().First) * l.opt.SegmentBytes
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	from := l.grownLocked()
+	p := &pacer{l: l, begun: time.Now(), from: from, ahead: from - first, free: free}
+	p.openLocked()
+	return p
+}
+
+// close lets appends go on without the rewriter.
+func (p *pacer) close() {
+	p.l.mu.Lock()
+	p.l.growTo = math.MaxInt64
+	waiting := p.l.takeWaitingLocked()
+	p.l.mu.Unlock()
+	wake(waiting)
+}
+
+// through is how much of the log is behind the rewriter: every byte is read once
+// and written once.
+func (p *pacer) through() int64 { return p.done / 2 }
+
+func (p *pacer) openLocked() {
+	limit := int64(paceLimit*p.l.opt.runSegments()) * p.l.opt.SegmentBytes
+	p.l.growTo = p.from + headroom(limit, p.ahead, p.through())
+}
+
+// grownLocked is how much was ever appended, to compare with an earlier value.
+func (l *Log) grownLocked() int64 {
 	end := l.endLocked()
 	return int64(end.gen())*l.opt.SegmentBytes + end.off()
+}
+
+// advance takes note of bytes read or written, and returns how much the log has
+// grown since the run began.
+func (p *pacer) advance(n int) (grown int64) {
+	p.l.mu.Lock()
+	p.done += int64(n)
+	p.openLocked()
+	grown = p.l.grownLocked() - p.from
+	waiting := p.l.takeWaitingLocked()
+	p.l.mu.Unlock()
+	wake(waiting)
+	return grown
 }
 
 // lagging reports whether too much of the log is not rewritten.
@@ -58,12 +111,11 @@ func (l *Log) lagging() bool {
 // step takes note that so many bytes were read or written, and waits until it
 // is time for the next.
 func (p *pacer) step(ctx context.Context, n int) error {
-	p.done += int64(n)
+	grown := p.advance(n)
 	for {
 		var wait time.Duration
 		if !p.free && !p.l.lagging() {
-			// Every byte is read once and written once.
-			wait = pause(p.done/2, p.l.grown()-p.from, time.Since(p.begun))
+			wait = pause(p.through(), grown, time.Since(p.begun))
 		}
 		if wait <= 0 {
 			if ctx.Err() != nil {
@@ -78,5 +130,6 @@ func (p *pacer) step(ctx context.Context, n int) error {
 			timer.Stop()
 			return context.Cause(ctx)
 		}
+		grown = p.advance(0)
 	}
 }

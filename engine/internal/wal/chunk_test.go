@@ -137,6 +137,26 @@ func TestTheRewriterKeepsItsPace(t *testing.T) {
 	}
 }
 
+func TestHowFarTheLogMayGoAheadOfTheRewriter(t *testing.T) {
+	const limit = 800
+	for _, c := range []struct {
+		what           string
+		ahead, through int64
+		want           int64
+	}{
+		{"far below the limit, up to it", 100, 0, 700},
+		{"and by as much as was rewritten", 100, 50, 750},
+		{"at the limit, by as much", 800, 50, 50},
+		{"but by nothing before there is something", 800, 0, 0},
+		{"above it, by half", 10_000, 50, 25},
+		{"until it is made good", 820, 60, 40},
+	} {
+		if got := headroom(limit, c.ahead, c.through); got != c.want {
+			t.Errorf("%s: %d, want %d", c.what, got, c.want)
+		}
+	}
+}
+
 func TestAFooterIsReadAsItWasWritten(t *testing.T) {
 	const gen, size, seed = chunkBit | 3, 60 << 10, 12345
 	blocks := []listed{
@@ -419,6 +439,13 @@ func TestDamageIsNotRewritten(t *testing.T) {
 	if err := w.Commit(save); err != nil || l.Files().First != 2 {
 		t.Fatalf("%v, files %v: a damaged segment has left", err, l.Files())
 	}
+}
+
+// grown is how much was ever appended, to compare with an earlier value.
+func (l *Log) grown() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.grownLocked()
 }
 
 // fillLog puts a number of bytes and a bit, so that the log goes on in the

@@ -22,10 +22,6 @@ const (
 // write makes chunks of what the parts have.
 func (r *Rewriter) write(ctx context.Context, w *Rewrite) error {
 	l := w.l
-	pace := l.newPacer(r.free)
-	if err := r.read(ctx, w, pace); err != nil {
-		return err
-	}
 	r.pieces = r.pieces[:0]
 	for i := range w.parts {
 		p := &w.parts[i]
@@ -35,6 +31,11 @@ func (r *Rewriter) write(ctx context.Context, w *Rewrite) error {
 	}
 	w.pieces = r.pieces
 	w.Blocks = len(w.pieces)
+	pace := l.newPacer(r.free)
+	defer pace.close()
+	if err := r.read(ctx, w, pace); err != nil {
+		return err
+	}
 	gen := l.Files().NextChunk
 	for i := 0; i < len(w.parts); {
 		from, class := w.parts[i].pieceFrom, w.parts[i].class

@@ -333,6 +333,11 @@ func (l *Log) finishLocked(err error, groups ...*group) (waiting []chan struct{}
 		l.spareExtents, l.spareBlocks = g.extents[:0], g.blocks[:0]
 		g.extents, g.blocks = nil, nil
 	}
+	return append(waiting, l.takeWaitingLocked()...)
+}
+
+// takeWaitingLocked returns the channel of those who wait for room, if anybody does.
+func (l *Log) takeWaitingLocked() (waiting []chan struct{}) {
 	if l.waitRoom != nil {
 		waiting = append(waiting, l.waitRoom)
 		l.waitRoom = nil

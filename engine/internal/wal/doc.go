@@ -25,9 +25,10 @@
 // in the log, and for each 64 KiB that were rewritten, but one block at least of
 // each shard for each ChunkBytes; while it rewrites, ChunkBytes (or one segment,
 // if that is more) and 120 bytes for each block of it. Four times ChunkBytes may
-// wait in the log to be rewritten, before the rewriter goes as fast as it can.
-// More waits while appends are faster even so, and behind damage that nobody has
-// accepted.
+// wait in the log to be rewritten, before the rewriter goes as fast as it can,
+// and eight times, before appends go no faster than it does. More waits only
+// while it cannot work: on a disk that is full or fails, and behind damage that
+// nobody has accepted.
 //
 // The format of the files is in FORMAT.md beside the package engine.
 //

@@ -96,6 +96,7 @@ type Log struct {
 	nextGen  uint64        // of the segment to prepare after next
 	nextErr  error         // why there is no next
 	waitRoom chan struct{} // closed when room or a segment may have come; nil while nobody waits
+	growTo   int64         // how far the log may grow, in terms of grownLocked, before the rewriter gets on
 
 	wantSegment chan struct{}
 	filled      chan struct{} // signalled when the log has gone on in another segment

@@ -3,6 +3,7 @@ package wal
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -55,6 +56,7 @@ func Open(opt Options, known Known) (*Log, Report, error) {
 		openGen:     known.OpenGen,
 		shards:      make(map[uint64]*Shard, len(known.Shards)),
 		cur:         &group{},
+		growTo:      math.MaxInt64,
 		wantSegment: make(chan struct{}, 1),
 		filled:      make(chan struct{}, 1),
 		kickWriter:  make(chan struct{}, 1),
@@ -142,12 +144,9 @@ func (l *Log) Close() error {
 		return nil
 	}
 	l.closed = true
-	waiting := l.waitRoom
-	l.waitRoom = nil
+	waiting := l.takeWaitingLocked()
 	l.mu.Unlock()
-	if waiting != nil {
-		close(waiting)
-	}
+	wake(waiting)
 	err := l.Flush(context.Background())
 	l.stop(stream.ErrClosed)
 	l.wg.Wait()

@@ -82,12 +82,9 @@ func (l *Log) prepareNext(prepared *time.Time) error {
 	if err == nil {
 		l.nextGen++
 	}
-	waiting := l.waitRoom
-	l.waitRoom = nil
+	waiting := l.takeWaitingLocked()
 	l.mu.Unlock()
-	if waiting != nil {
-		close(waiting)
-	}
+	wake(waiting)
 	return err
 }
 
