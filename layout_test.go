@@ -46,7 +46,7 @@ var layout = map[string]room{
 	"internal/sim":      {ours: anything, support: true},
 	"internal/chaos":    {ours: anything, support: true},
 	"internal/powercut": {ours: anything, others: "golang.org/x/sys", support: true},
-	"internal/mutants":  {program: true},
+	"internal/mutants":  {ours: "internal/proof", program: true},
 
 	"examples/logaggregation": {ours: anything, others: anything, program: true},
 

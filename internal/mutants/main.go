@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/millrace/millrace/internal/proof"
 )
 
 func main() {
@@ -34,7 +36,7 @@ func run(ctx context.Context, args []string) error {
 	var (
 		only     = flags.String("run", "", "try only mutants whose mechanism, file or test matches this regular expression")
 		list     = flags.Bool("list", false, "list them, and try none")
-		out      = flags.String("o", "", "write the Markdown table to this file")
+		out      = flags.String("o", "", "write the table to this file, when all are caught")
 		patience = flags.Duration("patience", time.Minute, "how long one test may take")
 	)
 	if err := flags.Parse(args); err != nil {
@@ -46,7 +48,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	mutants := selected(table(), match)
 	if *list {
-		fmt.Print(markdown(untried(mutants)))
+		fmt.Print(page(mutants))
 		return nil
 	}
 	root, err := moduleRoot(ctx)
@@ -57,16 +59,18 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if *out != "" {
-		if err := os.WriteFile(*out, []byte(markdown(results)), 0o644); err != nil {
-			return err
-		}
-	}
 	if err := judge(results); err != nil {
 		return err
 	}
-	fmt.Printf("all %d mutants were caught\n", len(results))
-	return nil
+	line, err := proof.Line("mechanisms taken out of the source", "mechanisms", len(results), "noticed by the test that names them", len(results))
+	if err != nil {
+		return err
+	}
+	fmt.Println(line)
+	if *out == "" {
+		return nil
+	}
+	return os.WriteFile(*out, []byte(page(mutants)), 0o644)
 }
 
 func selected(all []Mutant, match *regexp.Regexp) (mutants []Mutant) {

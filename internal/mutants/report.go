@@ -5,21 +5,16 @@ import (
 	"strings"
 )
 
-// markdown writes the results as a table.
-func markdown(results []result) string {
+// page is the table as a page for people.
+func page(mutants []Mutant) string {
 	var b strings.Builder
-	b.WriteString("| what is done for safety | promise | taken out | test that fails | seconds |\n|---|---|---|---|---|\n")
-	for _, r := range results {
-		seconds := ""
-		switch {
-		case r.err != nil:
-			seconds = "**not caught**"
-		case r.took > 0:
-			seconds = fmt.Sprintf("%.1f", r.took.Seconds())
-		}
-		m := r.mutant
-		fmt.Fprintf(&b, "| %s | %s | `%s`: %s | `%s`: `%s` | %s |\n",
-			cell(m.Mechanism), cell(m.Promise), m.File, cell(m.Without), m.dir(), m.Test, seconds)
+	b.WriteString("# What is done for safety, and how its absence is noticed\n\n" +
+		"Each line is one mechanism, what the code does when it is taken out of the source, and the test that then fails. " +
+		"`go run ./internal/mutants` tries them all, and so does `make test`; with `-o` it writes this page once all are caught.\n\n" +
+		"| what is done for safety | promise | taken out | test that fails |\n|---|---|---|---|\n")
+	for _, m := range mutants {
+		fmt.Fprintf(&b, "| %s | %s | `%s`: %s | `%s`: `%s` |\n",
+			cell(m.Mechanism), cell(m.Promise), m.File, cell(m.Without), m.dir(), m.Test)
 	}
 	return b.String()
 }
@@ -27,13 +22,4 @@ func markdown(results []result) string {
 // cell keeps a text inside its column.
 func cell(text string) string {
 	return strings.NewReplacer("|", `\|`, "\n", " ").Replace(text)
-}
-
-// untried are mutants of which nothing is known.
-func untried(mutants []Mutant) []result {
-	results := make([]result, len(mutants))
-	for i, m := range mutants {
-		results[i].mutant = m
-	}
-	return results
 }
