@@ -12,7 +12,8 @@ const (
 	// lumps: what is exactly even for counts differs from the mean by no more.
 	halfLease = 0.5
 	// worth is how many times its own weight must lie between two workers
-	// before a lease moves from the one to the other. At 1 it would only change
+	// before a lease moves from the one to the other, unless that makes the
+	// heavier of the two lighter by the slack. At 1 it would only change
 	// which of the two is the heavier one; at 2 they are even afterwards. Half
 	// of its weight is what a move brings at least, and about what two loads
 	// have to waver by before it is regretted.
@@ -89,7 +90,7 @@ func (p *planner) beyond(b *bin, by float64) bool {
 }
 
 // choose returns which lease to move: the heaviest that takes neither of the
-// two beyond the mean, else the lightest that is still worth it.
+// two beyond the mean, else the lightest beyond that, if it is worth it.
 func (p *planner) choose(from, to *bin) (at int, ok bool) {
 	leases := from.movable
 	if p.served != nil {
@@ -97,7 +98,7 @@ func (p *planner) choose(from, to *bin) (at int, ok bool) {
 	}
 	weight := func(k int) float64 { return p.weights[leases[k]] }
 	gap := from.load - to.load
-	most := gap/worth + tiny
+	most := max(gap/worth, gap-p.slack) + tiny
 	want := min(from.load-p.mean, p.mean-to.load)
 	if want <= 0 {
 		want = gap / 2

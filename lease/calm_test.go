@@ -94,6 +94,7 @@ func TestLeasesStayWhileLoadsOnlyWaver(t *testing.T) {
 		{"FiveWorkersTwelveShards", 5, alike(12), 0.3},
 		{"ThreeWorkersThirtyShards", 3, alike(30), 0.3},
 		{"TenWorkersAThousandShards", 10, alike(1000), 0.3},
+		{"TwoWorkersThreeUnevenShards", 2, []float64{51, 49, 21}, 0},
 		{"SomewhatUnevenFew", 5, lognormal(8, 0.3), 0},
 		{"SomewhatUneven", 5, lognormal(40, 0.3), 0},
 		{"VeryUnevenFew", 5, lognormal(12, 1), 0},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"time"
 
 	"github.com/millrace/millrace/internal/actor"
@@ -37,12 +38,12 @@ func (f *fleet) unrest(ctx context.Context) string {
 	if why := f.backlog(); why != "" {
 		return why
 	}
-	return f.unheld(ctx)
+	return f.unheld(ctx, 0.1)
 }
 
 // unheld names a shard without a holder, one that is closed and not finished,
-// or a worker with more than its share.
-func (f *fleet) unheld(ctx context.Context) string {
+// or a worker with more than its share, where loads waver by that much.
+func (f *fleet) unheld(ctx context.Context, waver float64) string {
 	s, id := f.present()
 	shards, err := s.Shards(ctx)
 	if err != nil {
@@ -66,7 +67,7 @@ func (f *fleet) unheld(ctx context.Context) string {
 			return fmt.Sprintf("%s is with %q, %q, in term %d", s.ID, l.Owner, l.CheckpointOwner, l.Term)
 		}
 	}
-	return uneven(rows, f.workers(ctx))
+	return uneven(rows, f.workers(ctx), waver)
 }
 
 // backlog names a record that is put and not covered by a checkpoint.
@@ -82,50 +83,65 @@ func (f *fleet) backlog() string {
 	return ""
 }
 
-// workers returns the incarnations that are in the fleet.
+// workers returns the incarnations that are in the fleet to stay.
 func (f *fleet) workers(ctx context.Context) []string {
 	members, _ := f.rows.Members(ctx)
 	var in []string
 	for _, m := range members {
-		if m.Incarnation[0] != '@' && !m.Fenced {
+		if m.Incarnation[0] != '@' && !m.Fenced && !m.Draining {
 			in = append(in, m.Incarnation)
 		}
 	}
 	return in
 }
 
-// uneven names a worker with much more than its share. Leases cannot be
-// divided, loads waver, and no lease moves that would be too much for its new
-// owner: two average leases beyond the threshold of a tenth are nobody's
-// concern, nor is one lease that is heavy by itself.
-func uneven(rows map[string]lease.Lease, workers []string) string {
-	var bytes, total, shards float64
-	for _, l := range rows {
-		if !l.Finished() {
-			bytes += l.Load.BytesPerSecond
-			shards++
-		}
+// uneven names a worker that should give a lease to another: one that would
+// carry too much without it, or that would be clearly lighter then, and the
+// other one no heavier. Clearly is half an average lease and a tenth of the mean,
+// as leases cannot be divided, and what loads waver by.
+func uneven(rows map[string]lease.Lease, workers []string, waver float64) string {
+	weights := weigh(rows)
+	load, total := map[string]float64{}, 0.0
+	for shard, w := range weights {
+		load[rows[shard].Owner] += w
+		total += w
 	}
-	load, heaviest := map[string]float64{}, map[string]float64{}
-	for _, l := range rows {
-		if l.Finished() {
-			continue
-		}
-		weight := 1.0
-		if bytes > 0 {
-			weight = max(0.1, shards*l.Load.BytesPerSecond/bytes)
-		}
-		load[l.Owner] += weight
-		heaviest[l.Owner] = max(heaviest[l.Owner], weight)
-		total += weight
+	least := math.Inf(1)
+	for _, w := range workers {
+		least = min(least, load[w])
 	}
 	mean := total / float64(max(1, len(workers)))
-	for _, w := range workers {
-		if load[w] > 1.1*mean+2 && load[w]-heaviest[w] > 1 {
-			return fmt.Sprintf("%s has a load of %.1f, the mean is %.1f", w, load[w], mean)
+	clearly := 0.5 + 0.1*mean + waver
+	for shard, w := range weights {
+		owner := rows[shard].Owner
+		if without := load[owner] - w; without > mean+clearly || min(w, without-least) > clearly {
+			return fmt.Sprintf("%s has a load of %.2f, and %s is %.2f of it; the mean is %.2f, the least %.2f", owner, load[owner], shard, w, mean, least)
 		}
 	}
 	return ""
+}
+
+// weigh returns the weights of the unfinished leases, by shard, of which the mean
+// is 1: their parts in the bytes and in the records, or 1 while there are none.
+func weigh(rows map[string]lease.Lease) map[string]float64 {
+	var all lease.Load
+	weights := map[string]float64{}
+	for shard, l := range rows {
+		if !l.Finished() {
+			all.BytesPerSecond += l.Load.BytesPerSecond
+			all.RecordsPerSecond += l.Load.RecordsPerSecond
+			weights[shard] = 1
+		}
+	}
+	if all.BytesPerSecond == 0 || all.RecordsPerSecond == 0 {
+		return weights
+	}
+	for shard := range weights {
+		of := rows[shard].Load
+		part := (of.BytesPerSecond/all.BytesPerSecond + of.RecordsPerSecond/all.RecordsPerSecond) / 2
+		weights[shard] = max(0.1, float64(len(weights))*part)
+	}
+	return weights
 }
 
 // calm is the fleet after it came to rest: what is put then is processed

@@ -40,6 +40,9 @@ const (
 	// and its shards are in other hands: it is watched for failover by a leader
 	// who looks twice in that time, who plans at once, and tells the new owner.
 	noticed = failover + failover/2 + planInterval + 2*time.Second
+	// unknown is how much the loads, in average leases, may differ from what the
+	// leader knows of them, in the first minutes and while they change.
+	unknown = 1
 	// leaderless is how long it may take besides when the silent one led.
 	leaderless = failover
 )
@@ -142,7 +145,7 @@ func (s *stage) settled(within time.Duration) {
 	s.t.Helper()
 	began, why := time.Now(), ""
 	for {
-		if why = s.unheld(s.t.Context()); why == "" {
+		if why = s.unheld(s.t.Context(), unknown); why == "" {
 			break
 		}
 		if time.Since(began) > within {
