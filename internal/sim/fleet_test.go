@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	seed  = flag.Uint64("seed", 0, "simulate this seed alone, and show what the workers say")
+	seed  = flag.Uint64("seed", 0, "simulate this seed alone, and show what the workers say; incidents are played with it alone")
 	seeds = flag.Int("seeds", 40, "how many seeds to simulate, half of them in each mode; a seed of one hour is about five fleet-hours: 2,000 for 10,000 fleet-hours, 20,000 for 100,000")
 	hours = flag.Float64("hours", 1, "virtual hours of faults in each simulation")
 	procs = flag.Int("procs", runtime.NumCPU(), "how many processes simulate at the same time")

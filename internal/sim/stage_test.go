@@ -50,27 +50,36 @@ const (
 // telling gathers what the cases of one incident saw.
 type telling struct {
 	Report
+	seed  uint64
 	cases int
 	took  time.Duration
 }
 
-// tell tells of an incident when all of its cases are over.
-func tell(t *testing.T) *telling {
+// play plays an incident with one seed after the other, or with that of the flag
+// alone, and tells of it when all of its cases are over.
+func play(t *testing.T, incident func(*testing.T, *telling)) {
+	seeds := []uint64{1, 2, 3}
+	switch {
+	case *seed != 0:
+		seeds = []uint64{*seed}
+	case testing.Short():
+		seeds = seeds[:1]
+	}
 	told := &telling{}
-	t.Cleanup(func() {
-		name, _ := strings.CutPrefix(t.Name(), "TestIncident")
-		name = regexp.MustCompile("[A-Z]").ReplaceAllStringFunc(name, func(s string) string { return " " + strings.ToLower(s) })
-		proof.Report(t, strings.TrimSpace(name),
-			"cases", told.cases,
-			"fleet waited for at most s", math.Round(told.took.Seconds()*10)/10,
-			"leases moved", told.Moves.Owners,
-			"deliveries", told.Checked.Deliveries,
-			"redeliveries", told.Checked.Repeats,
-			"stale writes refused", told.Checked.Refused,
-			"violations", told.Checked.Violations,
-		)
-	})
-	return told
+	for _, told.seed = range seeds {
+		t.Run(fmt.Sprint("seed ", told.seed), func(t *testing.T) { incident(t, told) })
+	}
+	name, _ := strings.CutPrefix(t.Name(), "TestIncident")
+	name = regexp.MustCompile("[A-Z]").ReplaceAllStringFunc(name, func(s string) string { return " " + strings.ToLower(s) })
+	proof.Report(t, strings.TrimSpace(name),
+		"cases", told.cases,
+		"fleet waited for at most s", math.Round(told.took.Seconds()*10)/10,
+		"leases moved", told.Moves.Owners,
+		"deliveries", told.Checked.Deliveries,
+		"redeliveries", told.Checked.Repeats,
+		"stale writes refused", told.Checked.Refused,
+		"violations", told.Checked.Violations,
+	)
 }
 
 // incident plays a script on a fleet with that many shards, and waits until the
@@ -84,7 +93,7 @@ func (told *telling) incident(t *testing.T, shards int, script func(*stage)) (re
 		defer calm()
 		s := &stage{
 			fleet: newFleet(faults, Options{
-				Seed: 1, Mode: Scripted, Workers: 1, Shards: shards,
+				Seed: told.seed, Mode: Scripted, Workers: 1, Shards: shards,
 				Failover: failover, Drain: handoff, CheckpointEvery: checkpointEvery,
 			}),
 			t: t, ctx: alive, calm: calm, named: map[string]*machine{},
