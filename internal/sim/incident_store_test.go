@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/millrace/millrace/internal/check"
 	"github.com/millrace/millrace/lease/leasetest"
 )
 
@@ -91,7 +92,7 @@ func TestIncidentACheckpointArrivesAfterNewerOnes(t *testing.T) {
 			s.settled(time.Minute)
 			s.wait(time.Minute)
 			a := s.named["a"]
-			struck := s.once(write.saves, late)
+			struck := s.once(func(w write) bool { return w.saves() && check.WorkerOf(w.old.Owner) == a.name }, late)
 			for !struck() {
 				s.wait(10 * time.Millisecond)
 			}

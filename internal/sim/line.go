@@ -17,9 +17,11 @@ import (
 //
 //	worker ── write ──► ambush? ── passes ──► network ──► store
 //	                       │ refused, requestLost
-//	                       └ answerLost, late: takes place, and nobody hears of it
+//	                       └ answerLost, late: takes place, ──────────────► store
+//	                         and nobody hears of it
 type line struct {
 	*leasetest.Faulty
+	store   lease.Store // behind the network
 	machine *machine
 
 	mu     sync.Mutex    // guards what follows; ambush is called under it
@@ -59,8 +61,9 @@ const (
 	slow             // takes place after nearly failover, and is answered
 )
 
-// lateBy is how long a late write is under way, in failover times.
-const lateBy = 2
+// lateBy is how long a late write is under way, in failover times: until others
+// have taken over from its sender, though that was the leader.
+const lateBy = 4
 
 var errRefused = errors.New("the store refuses every write")
 
@@ -79,7 +82,7 @@ func (l *line) setClock(wrong time.Duration) {
 }
 
 // carry takes a write to its fate.
-func (l *line) carry(ctx context.Context, w write, do func(context.Context) error) error {
+func (l *line) carry(ctx context.Context, w write, do func(context.Context, lease.Store) error) error {
 	l.mu.Lock()
 	fate := passes
 	if l.ambush != nil {
@@ -88,21 +91,21 @@ func (l *line) carry(ctx context.Context, w write, do func(context.Context) erro
 	l.mu.Unlock()
 	switch fate {
 	case passes:
-		return do(ctx)
+		return do(ctx, l.Faulty)
 	case refused:
 		return errRefused
 	case answerLost:
-		_ = do(context.WithoutCancel(ctx)) // whatever the answer is, it is lost
+		_ = do(context.WithoutCancel(ctx), l.store) // whatever the answer is, it is lost
 	case slow:
 		if !actor.Sleep(ctx, l.machine.fleet.Failover*9/10) {
 			return context.Cause(ctx)
 		}
-		return do(ctx)
+		return do(ctx, l.Faulty)
 	case late:
 		f := l.machine.fleet
 		f.lives.Go(func() {
 			time.Sleep(lateBy * f.Failover)
-			_ = do(context.WithoutCancel(ctx))
+			_ = do(context.WithoutCancel(ctx), l.store) // though the machine may be dead by now
 		})
 	}
 	<-ctx.Done()
@@ -123,13 +126,13 @@ func (l *line) Create(ctx context.Context, rows ...lease.Lease) error {
 	if len(rows) > 0 {
 		w.next = rows[0]
 	}
-	return l.carry(ctx, w, func(ctx context.Context) error { return l.Faulty.Create(ctx, rows...) })
+	return l.carry(ctx, w, func(ctx context.Context, s lease.Store) error { return s.Create(ctx, rows...) })
 }
 
 // Swap implements [lease.Store].
 func (l *line) Swap(ctx context.Context, old, next lease.Lease) (row lease.Lease, err error) {
-	err = l.carry(ctx, write{old: old, next: next}, func(ctx context.Context) (err error) {
-		row, err = l.Faulty.Swap(ctx, old, next)
+	err = l.carry(ctx, write{old: old, next: next}, func(ctx context.Context, s lease.Store) (err error) {
+		row, err = s.Swap(ctx, old, next)
 		return err
 	})
 	return row, err
@@ -137,13 +140,13 @@ func (l *line) Swap(ctx context.Context, old, next lease.Lease) (row lease.Lease
 
 // Delete implements [lease.Store].
 func (l *line) Delete(ctx context.Context, old lease.Lease) error {
-	return l.carry(ctx, write{old: old}, func(ctx context.Context) error { return l.Faulty.Delete(ctx, old) })
+	return l.carry(ctx, write{old: old}, func(ctx context.Context, s lease.Store) error { return s.Delete(ctx, old) })
 }
 
 // SwapMember implements [lease.Store].
 func (l *line) SwapMember(ctx context.Context, old, next lease.Member) (row lease.Member, err error) {
-	err = l.carry(ctx, write{oldMember: old, nextMember: next}, func(ctx context.Context) (err error) {
-		row, err = l.Faulty.SwapMember(ctx, old, next)
+	err = l.carry(ctx, write{oldMember: old, nextMember: next}, func(ctx context.Context, s lease.Store) (err error) {
+		row, err = s.SwapMember(ctx, old, next)
 		return err
 	})
 	return row, err

@@ -47,13 +47,14 @@ type setup struct {
 
 // start begins a life. It ends with alive, or by stop or crash.
 func (f *fleet) start(alive context.Context, name string, s setup) *machine {
+	store := f.rows.As(name)
 	m := &machine{
 		fleet: f, name: name, born: time.Now(), setup: s,
-		network: leasetest.NewFaulty(f.rows.As(name), s.faults),
+		network: leasetest.NewFaulty(store, s.faults),
 		ended:   make(chan struct{}), gone: make(chan struct{}),
 		terms: map[string]int64{},
 	}
-	m.line = &line{Faulty: m.network, machine: m, clock: s.clock, ambush: s.ambush}
+	m.line = &line{Faulty: m.network, store: store, machine: m, clock: s.clock, ambush: s.ambush}
 	m.inlet = &inlet{fleet: f, reads: map[*tap]context.CancelCauseFunc{}}
 	w, err := worker.New(worker.Config{
 		Application: "sim", Name: name, Code: s.code,
