@@ -64,12 +64,25 @@ func footprint(entries []stream.Entry, runs []Run) int64 {
 func (l *Log) Append(ctx context.Context, entries []stream.Entry, runs []Run) (Commit, error) {
 	need := footprint(entries, runs)
 	l.mu.Lock()
-	for {
+	for inTurn := false; ; {
 		if err := l.usableLocked(); err != nil {
 			l.mu.Unlock()
 			return Commit{}, err
 		}
 		fits := l.roomLocked() >= need
+		if !inTurn && (l.grownLocked() >= l.growTo || len(l.turn) > 0) {
+			l.kickLocked()
+			l.mu.Unlock()
+			select {
+			case l.turn <- struct{}{}:
+			case <-ctx.Done():
+				return Commit{}, context.Cause(ctx)
+			}
+			inTurn = true
+			defer func() { <-l.turn }()
+			l.mu.Lock()
+			continue
+		}
 		if fits && l.pending < l.opt.PendingBytes && l.grownLocked() < l.growTo {
 			break
 		}

@@ -73,11 +73,13 @@ type part struct {
 //
 // Segments in which damage is not accepted yet stay in the log, with all behind
 // them; when it is found on the way, a [*Lost] is returned. Commit or Discard
-// must be called on what is returned.
+// must be called on what is returned, and then Next again, until it returns nil:
+// meanwhile appends may be held to its speed.
 func (r *Rewriter) Next(ctx context.Context, class func(handle uint64) uint64) (*Rewrite, error) {
 	l := r.l
 	first, n := l.hold()
 	if n == 0 {
+		l.growFreely()
 		r.data, r.blocks, r.pieces, r.buf = nil, nil, nil, nil
 		return nil, nil
 	}
@@ -95,6 +97,7 @@ func (r *Rewriter) Next(ctx context.Context, class func(handle uint64) uint64) (
 	}
 	var err error
 	if adopt {
+		l.growFreely() // nothing is faster than this
 		err = r.adopt(w)
 	} else {
 		err = r.write(ctx, w)
@@ -262,6 +265,7 @@ func (w *Rewrite) install(p part) {
 // Discard gives the new files another use and leaves the log as it is.
 func (w *Rewrite) Discard() {
 	l := w.l
+	l.growFreely()
 	for _, seg := range w.chunks {
 		seg.file.Close()
 		if l.Err() != nil {

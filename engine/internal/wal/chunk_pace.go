@@ -43,8 +43,8 @@ func headroom(limit, ahead, through int64) int64 {
 // pacer keeps the rewriter and the log in step while a run is read and written.
 // It spreads the run over the time that the log takes to grow by as much: that
 // leaves the disk and the processors to those who wait for an answer. And when
-// too much waits to be rewritten, appends wait for the rewriter. They never do
-// while it does not work, for whatever reason.
+// too much waits to be rewritten, appends wait for the rewriter; not while it
+// does nothing, for whatever reason ([Log.growFreely]).
 type pacer struct {
 	l     *Log
 	begun time.Time
@@ -54,7 +54,7 @@ type pacer struct {
 	free  bool  // it never waits
 }
 
-// newPacer begins a run; close ends it.
+// newPacer begins a run.
 func (l *Log) newPacer(free bool) *pacer {
 	first := int64(l.Files().First) * l.opt.SegmentBytes
 	l.mu.Lock()
@@ -65,22 +65,33 @@ func (l *Log) newPacer(free bool) *pacer {
 	return p
 }
 
-// close lets appends go on without the rewriter.
-func (p *pacer) close() {
+// end leaves appends some room for the time until the next run gets on: less
+// than the run has made.
+func (p *pacer) end() {
 	p.l.mu.Lock()
-	p.l.growTo = math.MaxInt64
+	p.l.growTo = max(p.l.growTo, p.l.grownLocked()+p.l.runBytes()/4)
 	waiting := p.l.takeWaitingLocked()
 	p.l.mu.Unlock()
 	wake(waiting)
 }
+
+// growFreely lets appends go on without the rewriter.
+func (l *Log) growFreely() {
+	l.mu.Lock()
+	l.growTo = math.MaxInt64
+	waiting := l.takeWaitingLocked()
+	l.mu.Unlock()
+	wake(waiting)
+}
+
+func (l *Log) runBytes() int64 { return int64(l.opt.runSegments()) * l.opt.SegmentBytes }
 
 // through is how much of the log is behind the rewriter: every byte is read once
 // and written once.
 func (p *pacer) through() int64 { return p.done / 2 }
 
 func (p *pacer) openLocked() {
-	limit := int64(paceLimit*p.l.opt.runSegments()) * p.l.opt.SegmentBytes
-	p.l.growTo = p.from + headroom(limit, p.ahead, p.through())
+	p.l.growTo = p.from + headroom(paceLimit*p.l.runBytes(), p.ahead, p.through())
 }
 
 // grownLocked is how much was ever appended, to compare with an earlier value.

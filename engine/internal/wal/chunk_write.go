@@ -32,7 +32,6 @@ func (r *Rewriter) write(ctx context.Context, w *Rewrite) error {
 	w.pieces = r.pieces
 	w.Blocks = len(w.pieces)
 	pace := l.newPacer(r.free)
-	defer pace.close()
 	if err := r.read(ctx, w, pace); err != nil {
 		return err
 	}
@@ -52,8 +51,11 @@ func (r *Rewriter) write(ctx context.Context, w *Rewrite) error {
 		}
 	}
 	if len(w.chunks) > 0 {
-		return l.opt.FS.SyncDir()
+		if err := l.opt.FS.SyncDir(); err != nil {
+			return err
+		}
 	}
+	pace.end()
 	return nil
 }
 

@@ -97,6 +97,7 @@ type Log struct {
 	nextErr  error         // why there is no next
 	waitRoom chan struct{} // closed when room or a segment may have come; nil while nobody waits
 	growTo   int64         // how far the log may grow, in terms of grownLocked, before the rewriter gets on
+	turn     chan struct{} // held by who waits for growTo: the others come after him, in order
 
 	wantSegment chan struct{}
 	filled      chan struct{} // signalled when the log has gone on in another segment

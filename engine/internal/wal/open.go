@@ -57,6 +57,7 @@ func Open(opt Options, known Known) (*Log, Report, error) {
 		shards:      make(map[uint64]*Shard, len(known.Shards)),
 		cur:         &group{},
 		growTo:      math.MaxInt64,
+		turn:        make(chan struct{}, 1),
 		wantSegment: make(chan struct{}, 1),
 		filled:      make(chan struct{}, 1),
 		kickWriter:  make(chan struct{}, 1),
