@@ -34,6 +34,10 @@ const (
 	producers = 4
 	keys      = 97
 	failover  = 200 * time.Millisecond
+	// calm is the failover time of a process that shall stop cleanly: on a busy
+	// machine a worker now and then does not run for longer than failover, and
+	// what it did since its last checkpoint then comes again, as it must.
+	calm = 5 * time.Second
 )
 
 // journal is a file of events that outlives a kill: what write(2) has taken
@@ -109,7 +113,7 @@ func child() error {
 	}
 	fmt.Println("ready") // the parent waits for it before it counts the time to the kill
 	for i := range workers {
-		w, err := newWorker(i, s, leases, j, m)
+		w, err := newWorker(i, s, leases, j, m, finish)
 		if err != nil {
 			return err
 		}
@@ -138,11 +142,15 @@ func child() error {
 
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
-func newWorker(i int, s stream.Stream, leases *sqlite.Store, j *journal, m *marks) (*worker.Worker, error) {
+func newWorker(i int, s stream.Stream, leases *sqlite.Store, j *journal, m *marks, finish bool) (*worker.Worker, error) {
+	patience := failover
+	if finish {
+		patience = calm
+	}
 	return worker.New(worker.Config{
 		Application: "chaos", Name: fmt.Sprint("worker-", i),
 		Streams: []stream.Stream{s}, Leases: leases, Logger: quiet(),
-		FailoverTime: failover, CheckpointEvery: 20 * time.Millisecond,
+		FailoverTime: patience, CheckpointEvery: 20 * time.Millisecond,
 		Processor: func(shard processors.Shard) processors.RecordProcessor {
 			var lines []byte
 			return processors.Func(func(ctx context.Context, b *processors.Batch) error {
