@@ -92,7 +92,6 @@ func TestPutsDoNotRunAwayFromTheRewriter(t *testing.T) {
 		const read = 20 * time.Millisecond
 		e := mustOpen(t, rewriting(&slowReads{FS: vfs.Memory(), takes: read}))
 		bytes, slowest, most := saturate(t, e, 10*time.Second)
-		t.Log(slowest, most)
 		if most > 8+2 {
 			t.Errorf("%d runs wait to be rewritten", most)
 		}

@@ -108,6 +108,8 @@ func (f osFile) Allocate(size int64) error {
 	return nil
 }
 
+func (f osFile) Expect(off, n int64) { expect(f.File, off, n) }
+
 func (f osFile) Size() (int64, error) {
 	info, err := f.Stat()
 	if err != nil {

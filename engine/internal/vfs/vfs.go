@@ -42,6 +42,9 @@ type File interface {
 	// Allocate makes the file that large, with zeros, and takes the room for it
 	// from the disk now, where the system can.
 	Allocate(size int64) error
+	// Expect tells the system that n bytes at off will be read soon, so that it
+	// may fetch them meanwhile. It does not wait, and promises nothing.
+	Expect(off, n int64)
 	// Size returns the size.
 	Size() (int64, error)
 	Close() error

@@ -23,6 +23,8 @@ type Cursor struct {
 	// from the disk and not used up by it.
 	block   view
 	stretch stretch
+	// expected is the counter up to which the system knows what comes.
+	expected uint64
 }
 
 // Start says where a cursor begins.

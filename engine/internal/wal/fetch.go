@@ -170,6 +170,7 @@ func (f *filling) load() error {
 		end = to
 		useful += e.length()
 	}
+	f.expect()
 	seg := f.pin(first.pos.gen())
 	if seg == nil {
 		return f.lost(*first, "its segment is not in the log")
@@ -182,6 +183,43 @@ func (f *filling) load() error {
 	m.bytes = m.bytes[:read]
 	f.c.stretch = stretch{m, first.pos, seg.seed}
 	return nil
+}
+
+// expectSpan is how much the system is told of at a time: as much as a disk can
+// do at once, and not too much in vain.
+const expectSpan = 2 << 20
+
+// expect tells the system which parts of files come next, so that a disk fetches
+// them all at once: the blocks of one shard may lie apart, and in many files, and
+// it would be waited for each by each. Of what lies in a row it says nothing: the
+// system sees that by itself, and reads ahead better.
+func (f *filling) expect() {
+	if f.entries[0].first < f.c.expected {
+		return // it knows
+	}
+	var from, to Pos
+	apart := false
+	for i, left := 0, int64(expectSpan); i < len(f.entries) && left > 0; i++ {
+		e := &f.entries[i]
+		if i == 0 {
+			from = e.pos
+		} else if e.pos != to {
+			f.tell(from, to)
+			from, apart = e.pos, true
+		}
+		to = e.pos + Pos(e.length())
+		f.c.expected = e.last() + 1
+		left -= e.length()
+	}
+	if apart {
+		f.tell(from, to)
+	}
+}
+
+func (f *filling) tell(from, to Pos) {
+	if seg := f.pin(from.gen()); seg != nil {
+		seg.file.Expect(from.off(), int64(to-from))
+	}
 }
 
 // verify checks the next block, which was read from the disk.
