@@ -53,7 +53,7 @@ func TestTheSystemKnowsWhatComesBeforeTheFirstRead(t *testing.T) {
 		want   string
 	}{
 		{1, "read"}, // in a row: the system sees that by itself
-		{6, "expect expect expect expect read read read read"},
+		{12, "expect expect expect expect read read read read"},
 	} {
 		fs := &toldFS{FS: vfs.Memory()}
 		cfg := small()
