@@ -306,6 +306,33 @@ func TestAMissingClosedFileIsALossOfItsRecordsOnly(t *testing.T) {
 	}
 }
 
+// Of several that are missing, a shard cannot tell which one took its records:
+// none is given up before the loss is accepted.
+func TestAllMissingClosedFilesMayComeBack(t *testing.T) {
+	fs, all, names := closedFiles(t)
+	for _, name := range names {
+		if err := fs.Rename(name, "away-"+name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e := onCrash(t, fs)
+	if d := e.Damage(); len(d) < 2 || len(d) != len(names) {
+		t.Fatalf("damage: %v, want %v", d, names)
+	}
+	if err := e.sweep(); err != nil {
+		t.Fatal(err)
+	}
+	e.Close()
+	for _, name := range names {
+		if err := fs.Rename("away-"+name, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if lost, err := missing(t, fs, all); len(lost) > 0 || err != nil {
+		t.Errorf("all files are there again, and %d records are lost: %v", len(lost), err)
+	}
+}
+
 // Rot in a chunk is met by who reads it; the file stays until that is accepted.
 func TestRotInAChunkIsKeptUntilItsLossIsAccepted(t *testing.T) {
 	disk, all, names := closedFiles(t)

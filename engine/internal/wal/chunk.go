@@ -214,14 +214,6 @@ func (r *Rewriter) adopt(w *Rewrite) error {
 // log's files meanwhile.
 func (w *Rewrite) Commit(save func(Files) error) error {
 	l := w.l
-	// A reader may have met damage that the rewriter did not see. Its file has
-	// to stay.
-	for gen := range l.damagedFiles() {
-		if gen >= w.first && gen <= w.last {
-			w.Discard()
-			return nil
-		}
-	}
 	files := l.Files()
 	files.First = w.last + 1
 	files.Closed = append(files.Closed, w.closed...)
@@ -252,6 +244,11 @@ func (w *Rewrite) install(p part) {
 		return
 	}
 	s.index.recent.dropThrough(w.last, func(*entry) {})
+	// What a reader met as damage since the run began, the rewriter has read as
+	// a whole.
+	s.gaps = slices.DeleteFunc(s.gaps, func(g Gap) bool {
+		return slices.ContainsFunc(g.damage, func(d Damage) bool { return d.gen >= w.first && d.gen <= w.last })
+	})
 	for i := p.pieceFrom; i < p.pieceTo; i++ {
 		e := &w.pieces[i].entry
 		if s.gone || e.last() <= s.trimmed {

@@ -425,7 +425,7 @@ func TestDamageIsNotRewritten(t *testing.T) {
 	if err := w.Commit(save); err != nil || l.Files().First != 2 {
 		t.Fatalf("%v, files %v", err, l.Files())
 	}
-	// Damage that only a reader meets, after the rewriter has been there.
+	// Damage that only a reader meets, after the rewriter has been there, is none.
 	w, err = r.Next(t.Context(), class)
 	if w == nil || err != nil {
 		t.Fatal(w, err)
@@ -436,8 +436,17 @@ func TestDamageIsNotRewritten(t *testing.T) {
 			t.Fatal("no loss")
 		}
 	}
-	if err := w.Commit(save); err != nil || l.Files().First != 2 {
-		t.Fatalf("%v, files %v: a damaged segment has left", err, l.Files())
+	blocks := hurt.index.recent.len()
+	if err := w.Commit(func(Files) error {
+		if n := len(hurt.Status().Gaps); n != 1 {
+			t.Errorf("%d gaps while the manifest is written", n)
+		}
+		return nil
+	}); err != nil || w.adopt || l.Files().First != 3 {
+		t.Fatalf("%v, adopted: %v, files %v", err, w.adopt, l.Files())
+	}
+	if s := hurt.Status(); len(s.Gaps) > 0 || blocks == hurt.index.recent.len() {
+		t.Errorf("gaps %v, and %d blocks are in the log, %d before", s.Gaps, hurt.index.recent.len(), blocks)
 	}
 }
 

@@ -61,6 +61,12 @@ func (x *index) fromTime(ms int64, dst []entry) []entry {
 	return x.recent.fromTime(ms, x.stored.fromTime(ms, dst))
 }
 
+// lastBefore returns the last counter of the entries that begin before one, 0
+// when there are none.
+func (x *index) lastBefore(counter uint64) uint64 {
+	return max(x.stored.lastBefore(counter), x.recent.lastBefore(counter))
+}
+
 // each calls f with every entry in order.
 func (x *index) each(f func(*entry)) {
 	x.stored.each(f)
@@ -173,6 +179,27 @@ func (x *entries) collect(p int, wanted func(*entry) bool, dst []entry) []entry 
 		skip = 0
 	}
 	return dst
+}
+
+// lastBefore returns the last counter of the entries that begin before one, 0
+// when there are none.
+func (x *entries) lastBefore(counter uint64) uint64 {
+	p := sort.Search(len(x.pages), func(i int) bool { return x.pages[i][len(x.pages[i])-1].first >= counter })
+	if p < len(x.pages) {
+		page := x.pages[p]
+		skip := 0
+		if p == 0 {
+			skip = x.dropped
+		}
+		if n := sort.Search(len(page)-skip, func(i int) bool { return page[skip+i].first >= counter }); n > 0 {
+			return page[skip+n-1].last()
+		}
+	}
+	if p == 0 {
+		return 0
+	}
+	page := x.pages[p-1]
+	return page[len(page)-1].last()
 }
 
 // each calls f with every entry in order.

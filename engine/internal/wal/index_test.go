@@ -55,6 +55,15 @@ func TestAnIndexFindsWhatASliceFinds(t *testing.T) {
 				if want := find(func(e entry) bool { return e.last() >= next }); !slices.Equal(got, want) {
 					t.Fatalf("from %d: %v, want %v", next, got, want)
 				}
+				last := uint64(0)
+				for _, e := range all {
+					if e.first < next {
+						last = e.last()
+					}
+				}
+				if got := x.lastBefore(next); got != last {
+					t.Fatalf("last before %d: %d, want %d", next, got, last)
+				}
 				since := rapid.Int64Range(999, ms+2).Draw(t, "since")
 				got = x.fromTime(since, make([]entry, 0, 40))
 				if want := find(func(e entry) bool { return e.newest() >= since }); !slices.Equal(got, want) {

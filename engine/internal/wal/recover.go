@@ -307,12 +307,14 @@ func (r *recovery) follow(s *shardScan, prev uint64, base int64) {
 	s.since = len(r.report.Damage)
 }
 
-// blame names the first damage since the shard was seen last.
+// blame names the first damage since the shard was seen last, and keeps the
+// files of all.
 func (r *recovery) blame(g *Gap, since int) {
 	g.Detail = "blocks are missing"
-	if since < len(r.report.Damage) {
-		d := r.report.Damage[since]
-		g.File, g.Offset, g.Detail, g.gen = d.File, d.Offset, d.Detail, d.gen
+	g.damage = r.report.Damage[since:]
+	if len(g.damage) > 0 {
+		d := g.damage[0]
+		g.File, g.Offset, g.Detail = d.File, d.Offset, d.Detail
 	}
 }
 
@@ -333,7 +335,7 @@ func (r *recovery) lostPayload(seg *segment, off int64, h *header) {
 	if e.last() > s.sh.trimmed {
 		s.hidden = append(s.hidden, Gap{
 			Range: Range{e.first, e.last()}, before: e.newest() + 1,
-			File: r.l.opt.FS.Path(seg.name), Offset: off, Detail: d.Detail, gen: seg.gen,
+			File: r.l.opt.FS.Path(seg.name), Offset: off, Detail: d.Detail, damage: r.report.Damage[s.since-1:],
 		})
 	}
 }

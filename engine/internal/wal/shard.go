@@ -72,9 +72,9 @@ type Gap struct {
 	// before is a time at which nothing of what is lost can have arrived yet,
 	// Unix ms: the gap leaves with retention.
 	before int64
-	// gen is the generation of the damaged segment, which is kept as long as
-	// the gap; 0 when nobody knows.
-	gen uint64
+	// damage is all that may have taken it: those files are kept as long as the
+	// gap. Empty when nobody knows.
+	damage []Damage
 }
 
 // Handle returns the number that identifies the shard in the log.
@@ -197,13 +197,21 @@ func (l *Log) Accept(s *Shard, gaps []Gap) {
 	s.wakeLocked()
 }
 
-// addGapLocked keeps the gaps in order and apart from one another.
+// addGapLocked keeps the gaps in order and apart from one another. A gap begins
+// right behind what is known to be before it: counters are left out where the
+// log was opened, and whoever misses its blocks later cannot tell those from lost
+// ones.
 func (s *Shard) addGapLocked(g Gap) {
+	before := max(s.trimmed, s.index.lastBefore(g.First))
 	for _, old := range s.gaps {
 		if g.First >= old.First && g.Last <= old.Last {
 			return
 		}
+		if old.Last < g.First {
+			before = max(before, old.Last)
+		}
 	}
+	g.First = min(g.First, before+1)
 	s.gaps = append(s.gaps, g)
 	slices.SortFunc(s.gaps, func(a, b Gap) int { return cmp.Compare(a.First, b.First) })
 }
@@ -215,8 +223,8 @@ func (l *Log) damagedFiles() map[uint64]bool {
 	for _, s := range l.allShards() {
 		s.mu.Lock()
 		for _, g := range s.gaps {
-			if g.gen > 0 {
-				files[g.gen] = true
+			for _, d := range g.damage {
+				files[d.gen] = true
 			}
 		}
 		s.mu.Unlock()
@@ -229,7 +237,8 @@ func (l *Log) damagedFiles() map[uint64]bool {
 func (l *Log) damaged(s *Shard, e entry, detail string) error {
 	g := Gap{
 		Range: Range{e.first, e.last()}, before: e.newest() + 1,
-		File: l.opt.FS.Path(segmentName(e.pos.gen())), Offset: e.pos.off(), Detail: detail, gen: e.pos.gen(),
+		File: l.opt.FS.Path(segmentName(e.pos.gen())), Offset: e.pos.off(), Detail: detail,
+		damage: []Damage{{gen: e.pos.gen()}},
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
