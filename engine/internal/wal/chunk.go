@@ -80,7 +80,7 @@ func (r *Rewriter) Next(ctx context.Context, class func(handle uint64) uint64) (
 	first, n := l.hold()
 	if n == 0 {
 		l.growFreely()
-		r.data, r.blocks, r.pieces, r.buf = nil, nil, nil, nil
+		r.forget()
 		return nil, nil
 	}
 	parts, segs := r.collect(first, n, class)
@@ -104,6 +104,7 @@ func (r *Rewriter) Next(ctx context.Context, class func(handle uint64) uint64) (
 	}
 	if err != nil {
 		w.Discard()
+		r.forget()
 		if errors.Is(err, errUnwanted) {
 			return nil, nil
 		}
@@ -111,6 +112,9 @@ func (r *Rewriter) Next(ctx context.Context, class func(handle uint64) uint64) (
 	}
 	return w, nil
 }
+
+// forget lets go of the memory when there may be no next run for long.
+func (r *Rewriter) forget() { r.data, r.blocks, r.pieces, r.buf = nil, nil, nil, nil }
 
 // hold finds the segments that are due and keeps them in the log.
 func (l *Log) hold() (first uint64, n int) {
@@ -120,10 +124,14 @@ func (l *Log) hold() (first uint64, n int) {
 	l.segs.mu.Lock()
 	defer l.segs.mu.Unlock()
 	first = l.segs.files.First
-	for n < want && first+uint64(n) < durable && !damaged[first+uint64(n)] {
+	var size int64 // some may be of a time when segments were larger
+	for n < want && size < l.opt.ChunkBytes && first+uint64(n) < durable && !damaged[first+uint64(n)] {
+		if seg := l.segs.byGen[first+uint64(n)]; seg != nil {
+			size += seg.size
+		}
 		n++
 	}
-	if n == 0 || n < want || l.segs.held {
+	if n == 0 || n < want && size < l.opt.ChunkBytes || l.segs.held {
 		return 0, 0
 	}
 	l.segs.held = true
@@ -264,14 +272,16 @@ func (w *Rewrite) Discard() {
 	l := w.l
 	l.growFreely()
 	for _, seg := range w.chunks {
-		seg.file.Close()
 		if l.Err() != nil {
-			continue // the manifest may name them
+			seg.file.Close() // the manifest may name it
+			continue
 		}
 		to := l.segs.newPoolName()
-		if err := l.opt.FS.Rename(seg.name, to); err == nil {
-			l.segs.putPooled(to)
+		if err := l.opt.FS.Rename(seg.name, to); err != nil {
+			seg.file.Close()
+			continue
 		}
+		l.giveBack(seg.file, to)
 	}
 	l.segs.mu.Lock()
 	l.segs.held = false

@@ -3,8 +3,13 @@ package wal
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -256,6 +261,70 @@ func TestAChunkUsesAFileOfThePool(t *testing.T) {
 	}
 }
 
+// A chunk that finds no room leaves a file which is not whole. The log must not
+// try that one while it has others that are.
+func TestAChunkWithoutRoomLeavesTheLogItsFiles(t *testing.T) {
+	const size = 64 << 10
+	fs := vfs.NewCrash()
+	for i := range 4 {
+		f, err := fs.Create(fmt.Sprintf("%s%016x", poolPrefix, i+1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Allocate(size); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, _, err := Open(Options{FS: fs, SegmentBytes: size, ChunkBytes: size, Logger: slog.New(slog.DiscardHandler)}, Known{OpenGen: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	fillLog(t, l, 3, size)
+	<-l.Filled() // the third file is a segment, too
+	fs.Fail(func(op vfs.Op) error {
+		if op.Kind == vfs.OpWrite || op.Kind == vfs.OpTruncate {
+			if n, _ := strconv.ParseUint(strings.TrimPrefix(op.Name, poolPrefix), 16, 64); n > 4 {
+				return syscall.ENOSPC
+			}
+		}
+		return nil
+	})
+	w, err := l.NewRewriter().Next(t.Context(), func(uint64) uint64 { return 0 })
+	if w != nil || !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("a chunk on a full disk: %v, %v", w, err)
+	}
+	fillLog(t, l, 3, size)
+	fillLog(t, l, 3, size)
+}
+
+// A run is held in memory: its size counts, not the number of its segments, which
+// may be larger than those of today.
+func TestLargerSegmentsOfEarlierOpeningsAreFewerInARun(t *testing.T) {
+	fs := vfs.Memory()
+	l, _, err := Open(Options{FS: fs, SegmentBytes: 1 << 20}, Known{OpenGen: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fillLog(t, l, 1, 4<<20)
+	known := Known{OpenGen: 2, Durable: l.Durable(), Files: l.Files()}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for chunk, want := range map[int64]int{64 << 10: 1, 1 << 20: 1, 3<<20 - 1: 3, 4 << 20: 4, 5 << 20: 0} {
+		l, _, err := Open(Options{FS: fs, SegmentBytes: 64 << 10, ChunkBytes: chunk}, known)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first, n := l.hold(); n != want || n > 0 && first != 1 {
+			t.Errorf("with chunks of %d bytes, %d segments are rewritten from %d on, want %d", chunk, n, first, want)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // What a shard of a rewritten log takes in memory is told by its bytes, not by
 // the number of its blocks.
 func TestTheIndexOfRewrittenBlocksIsSmall(t *testing.T) {
@@ -339,6 +408,10 @@ func TestARunThatFailsChangesNothing(t *testing.T) {
 		if gen, ok := parseSegmentName(name); ok && isChunk(gen) {
 			t.Errorf("%s is left", name)
 		}
+	}
+	// Segments, and the one that is prepared.
+	if most := int(l.Durable().gen()) + 1; len(names) > most {
+		t.Errorf("%d files, want at most %d: %v", len(names), most, names)
 	}
 }
 

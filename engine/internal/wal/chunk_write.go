@@ -115,8 +115,7 @@ func (r *Rewriter) writeChunk(ctx context.Context, w *Rewrite, pace *pacer, gen 
 		err = w.l.opt.FS.Rename(name, segmentName(gen))
 	}
 	if err != nil {
-		f.Close()
-		w.l.segs.putPooled(name)
+		w.l.giveBack(f, name)
 		return fmt.Errorf("write chunk %s: %w", segmentName(gen), err)
 	}
 	w.chunks = append(w.chunks, &segment{gen: gen, size: h.size, seed: c.seed, name: segmentName(gen), file: f})

@@ -178,7 +178,7 @@ func (f *filling) load() error {
 	m := f.own(int(end - first.pos))
 	read, err := seg.file.ReadAt(m.bytes, first.pos.off())
 	if err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("read %s at %d: %w", seg.name, first.pos.off(), err)
+		return fmt.Errorf("read %s at %d: %w", segmentName(seg.gen), first.pos.off(), err)
 	}
 	m.bytes = m.bytes[:read]
 	f.c.stretch = stretch{m, first.pos, seg.seed}

@@ -27,7 +27,7 @@ type Options struct {
 	// much later. Default: 0, answer when they are synced.
 	SyncEvery time.Duration
 	// ChunkBytes is how much of the log is rewritten at a time, by whole
-	// segments, one at least. Default: 0, [Log.Rewrite] does nothing.
+	// segments, one at least. Default: 0, [Rewriter.Next] does nothing.
 	ChunkBytes int64
 	// IdleMark is how long after the last commit the log notes in itself what
 	// is durable. Default: 1 s.

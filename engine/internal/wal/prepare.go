@@ -114,12 +114,25 @@ func (l *Log) prepare(gen uint64, fast bool) (*segment, error) {
 // else makes one.
 func (l *Log) takeFile(stay int) (f vfs.File, name string, err error) {
 	if name = l.segs.takePooled(stay); name != "" {
-		f, err = l.opt.FS.Open(name)
+		if f, err = l.opt.FS.Open(name); err != nil {
+			l.segs.putPooled(name)
+		}
 	} else {
 		name = l.segs.newPoolName()
 		f, err = l.opt.FS.Create(name)
 	}
 	return f, name, err
+}
+
+// giveBack closes a file of [Log.takeFile] that did not become a chunk. One that
+// was made for it goes, and its room on the disk, however often that is tried.
+func (l *Log) giveBack(f vfs.File, name string) {
+	size, err := f.Size()
+	f.Close()
+	if err == nil && size < l.opt.SegmentBytes && shrink(l.opt.FS, name) == nil {
+		return
+	}
+	l.segs.putPooled(name)
 }
 
 func rename(fs vfs.FS, from, to string) error {
@@ -205,6 +218,11 @@ func newSalt() uint64 {
 func (l *Log) shrinkPool() {
 	stay := max(poolFiles, 2*l.opt.runSegments())
 	for len(l.wantSegment) == 0 {
+		select {
+		case <-l.stopped:
+			return
+		default:
+		}
 		name := l.segs.takePooled(stay)
 		if name == "" {
 			return

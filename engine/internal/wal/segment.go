@@ -173,7 +173,7 @@ type segments struct {
 	files Files
 	// held keeps the log's segments from leaving, while they are rewritten.
 	held   bool
-	pool   []string // names of files without content
+	pool   []string // names of files without content; the last one is taken first
 	pooled uint64   // number of the last pool name
 }
 
@@ -189,11 +189,12 @@ func (s *segments) newPoolName() string {
 	return s.newPoolNameLocked()
 }
 
-// putPooled adds a file without content to the pool.
+// putPooled adds a file without content to the pool. It is the last to be taken:
+// it may be small, or have no room on the disk.
 func (s *segments) putPooled(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.pool = append(s.pool, name)
+	s.pool = slices.Insert(s.pool, 0, name)
 }
 
 func (s *segments) add(seg *segment) {
