@@ -570,6 +570,31 @@ func TestALeaderWhoseOwnBeatsAreNotAnsweredTakesNobodyForDead(t *testing.T) {
 	})(t)
 }
 
+// What cut the leader off for a while, short of its right to process, may have
+// cut off all others, who are not back at the same moment.
+func TestALeaderThatWasCutOffWatchesAnew(t *testing.T) {
+	in(func(t *testing.T) {
+		store := NewMemory()
+		silent, l := newActor(t, "a", store), newActor(t, "leader", store)
+		members := l.newWatch()
+		const back, failover = 8, int(testF / time.Second)
+		for second := 0; second <= back+failover+1; second++ {
+			if second >= back {
+				if err := l.beatOnce(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := l.look(t.Context(), members); err != nil {
+				t.Fatal(err)
+			}
+			if dead, want := members.dead(silent.me), second >= back+failover; dead != want {
+				t.Errorf("%d s after the leader was back, the silent worker is dead: %v", second-back, dead)
+			}
+			time.Sleep(time.Second)
+		}
+	})(t)
+}
+
 func TestALoadThatFallsIsToldWithoutACheckpoint(t *testing.T) {
 	in(func(t *testing.T) {
 		p := &puppet{Store: NewMemory()}

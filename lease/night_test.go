@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -302,6 +303,22 @@ func TestARowThatALateLeaderCreatedAfterItsShardWasRetiredIsRetiredAgain(t *test
 		s := Sync(testStream, shards, []Lease{late, rowOf("b", child, "a")}, stream.TrimHorizon)
 		if got := shardsOf(s.Retire); got != want {
 			t.Errorf("with a child at %v: retires %q, want %q", child, got, want)
+		}
+	}
+}
+
+// A worker that was slow created the rows of a shard and of its children, one
+// after the other, when others had finished all of them.
+func TestRowsThatCameTooLateAreRetiredTogether(t *testing.T) {
+	late := []Lease{rowOf("a", stream.TrimHorizon), rowOf("b", stream.TrimHorizon, "a"), rowOf("c", stream.TrimHorizon, "a")}
+	for i := range late {
+		late[i].Term = 0 // nobody ever had it
+	}
+	shards := []stream.Shard{shardOf("a", true), shardOf("b", true, "a"), shardOf("c", true, "a"), shardOf("d", false, "b", "c")}
+	for heir, want := range map[stream.Position]string{after(3): "abc", stream.TrimHorizon: ""} {
+		s := Sync(testStream, shards, append(slices.Clone(late), rowOf("d", heir, "b", "c")), stream.TrimHorizon)
+		if got := strings.ReplaceAll(shardsOf(s.Retire), " ", ""); got != want {
+			t.Errorf("with their heir at %v: retires %q, want %q", heir, got, want)
 		}
 	}
 }

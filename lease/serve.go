@@ -222,8 +222,8 @@ func (s *session) vacate(h *held) {
 // without the leader: it creates their rows, and claims those that nobody has.
 // A child of which another parent has no row yet, or has not ended, is left to
 // the leader, who sees all shards; and so is one whose parents are retired by
-// the time its row is there: others may have finished it, so that this row is
-// one too many.
+// the time its row is there, or have a row that came too late itself: others may
+// have finished it, so that this row is one too many.
 func (s *session) adopt(life context.Context, parent Lease, children []stream.Shard) {
 	ctx, cancel := context.WithTimeout(life, s.cfg.FailoverTime)
 	defer cancel()
@@ -259,7 +259,7 @@ func (s *session) adopt(life context.Context, parent Lease, children []stream.Sh
 		return
 	}
 	rows = slices.DeleteFunc(rows, func(row Lease) bool {
-		return slices.ContainsFunc(row.Parents, func(p string) bool { return parents[p].Key == "" })
+		return slices.ContainsFunc(row.Parents, func(p string) bool { l := parents[p]; return !l.Finished() })
 	})
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -206,45 +206,50 @@ func (s *syncer) children() map[string][]string {
 
 // retire returns the finished rows whose children have all begun. Until then a
 // row is needed: it says to its children that they may begin. Parents go before
-// their children: who finds the row of a parent knows that those of its children
-// were never retired.
+// their children: who finds the finished row of a parent knows that those of its
+// children were never retired. Rows that came too late go at once, all of them:
+// without the row of its parent one would look as if it might begin.
 func (s *syncer) retire() []Lease {
-	children := s.children()
+	past := passing{syncer: s, children: s.children(), known: map[string]bool{}}
 	var done []Lease
 	for _, l := range s.rows {
-		revenant := l.Term == 0 && len(children[l.Shard]) > 0
-		if !l.Finished() && !revenant {
-			continue
+		passed := past.over(l.Shard)
+		if l.Finished() {
+			_, listed := s.shards[l.Shard]
+			passed = (passed || len(past.children[l.Shard]) == 0 && !listed) &&
+				!slices.ContainsFunc(l.Parents, func(p string) bool { return s.rows[p] != nil })
 		}
-		begun := func(shard string) bool {
-			row := s.rows[shard]
-			return row != nil && row.Begun()
-		}
-		all := !slices.ContainsFunc(l.Parents, func(p string) bool { return s.rows[p] != nil })
-		for _, c := range children[l.Shard] {
-			// A child that is retired itself has grandchildren that hold its place.
-			all = all && (begun(c) || s.rows[c] == nil && s.passed(c, children, begun))
-		}
-		_, listed := s.shards[l.Shard]
-		if all && (len(children[l.Shard]) > 0 || !listed) {
+		if passed && (l.Finished() || l.Term == 0) {
 			done = append(done, *l)
 		}
 	}
 	return done
 }
 
-// passed reports whether a shard without a row was retired: it has descendants,
-// and the first of each line that has a row has begun.
-func (s *syncer) passed(shard string, children map[string][]string, begun func(string) bool) bool {
-	if len(children[shard]) == 0 {
-		return false
+// passing finds the shards that are over for good, since those after them have
+// begun.
+type passing struct {
+	*syncer
+	children map[string][]string
+	known    map[string]bool
+}
+
+// over reports whether all children of a shard have begun, or are over
+// themselves: they were retired, and their rows are gone, or were never held and
+// came too late.
+func (p *passing) over(shard string) bool {
+	over, known := p.known[shard]
+	if known {
+		return over
 	}
-	for _, c := range children[shard] {
-		if !begun(c) && (s.rows[c] != nil || !s.passed(c, children, begun)) {
-			return false
-		}
+	p.known[shard] = false // for a circle, which no stream has
+	over = len(p.children[shard]) > 0
+	for _, c := range p.children[shard] {
+		row := p.rows[c]
+		over = over && (row != nil && row.Begun() || (row == nil || row.Term == 0) && p.over(c))
 	}
-	return true
+	p.known[shard] = over
+	return over
 }
 
 // gone returns the unfinished rows whose shard is no longer listed.

@@ -153,6 +153,14 @@ var leaseMutants = []Mutant{
 		Test: "TestALeaderWhoseOwnBeatsAreNotAnsweredTakesNobodyForDead",
 	},
 	{
+		Mechanism: "A leader that was cut off, and maybe everybody with it, watches anew when it is back",
+		Promise:   "P5", Without: "the time counts in which it was cut off",
+		File: "lease/lead.go",
+		Old:  `if !alive || w.before(cutOff) {`,
+		New:  `if _ = cutOff; !alive {`,
+		Test: "TestALeaderThatWasCutOffWatchesAnew",
+	},
+	{
 		Mechanism: "A worker gives up what was assigned to it before its row ends",
 		Promise:   "P2", Without: "the row ends at once",
 		File: "lease/session.go",
@@ -400,8 +408,8 @@ var leaseMutants = []Mutant{
 		Mechanism: "A finished row stays until all children have begun",
 		Promise:   "P3", Without: "it is retired when it is finished",
 		File: "lease/sync.go",
-		Old:  `if all && (len(children[l.Shard]) > 0 || !listed) {`,
-		New:  `if len(children[l.Shard]) > 0 || !listed {`,
+		Old:  `passed = (passed || len(past.children[l.Shard]) == 0 && !listed) &&`,
+		New:  `passed = (passed || len(past.children[l.Shard]) > 0 || !listed) &&`,
 		Test: "TestSync/AParentStaysUntilAllChildrenHaveBegun",
 	},
 	{
@@ -416,15 +424,15 @@ var leaseMutants = []Mutant{
 		Mechanism: "Parents are retired before their children",
 		Promise:   "P4", Without: "in any order, so that the row of a parent tells nothing",
 		File: "lease/sync.go",
-		Old:  `all := !slices.ContainsFunc(l.Parents, func(p string) bool { return s.rows[p] != nil })`,
-		New:  `all := true`,
+		Old:  `!slices.ContainsFunc(l.Parents, func(p string) bool { return s.rows[p] != nil })`,
+		New:  `true`,
 		Test: "TestSync/AParentIsRetiredBeforeItsChildren",
 	},
 	{
 		Mechanism: "A worker claims the children of its shard only while their parents are not retired",
 		Promise:   "P4", Without: "always, though its creation of their rows came late",
 		File:    "lease/serve.go",
-		Old:     `return slices.ContainsFunc(row.Parents, func(p string) bool { return parents[p].Key == "" })`,
+		Old:     `return slices.ContainsFunc(row.Parents, func(p string) bool { l := parents[p]; return !l.Finished() })`,
 		New:     `return false`,
 		Package: "internal/sim",
 		Test:    "TestIncidentACreationArrivesWhenItsShardIsRetired",
@@ -441,9 +449,29 @@ var leaseMutants = []Mutant{
 		Mechanism: "A row that a late leader created after its shard was retired is retired again",
 		Promise:   "P3", Without: "it is processed from its beginning",
 		File: "lease/sync.go",
-		Old:  `if !l.Finished() && !revenant {`,
-		New:  `if _ = revenant; !l.Finished() {`,
+		Old:  `if passed && (l.Finished() || l.Term == 0) {`,
+		New:  `if passed && l.Finished() {`,
 		Test: "TestARowThatALateLeaderCreatedAfterItsShardWasRetiredIsRetiredAgain",
+	},
+	{
+		Mechanism: "Rows that came too late, of a shard and of its children, are retired together",
+		Promise:   "P3", Without: "each one covers its parent, which is processed again",
+		File: "lease/sync.go",
+		Old:  `(row == nil || row.Term == 0) && p.over(c)`,
+		New:  `row == nil && p.over(c)`,
+		Test: "TestRowsThatCameTooLateAreRetiredTogether",
+	},
+	{
+		Mechanism: "A leader takes a second look at the rows that it has created before it gives them to anybody",
+		Promise:   "P3", Without: "it gives them out as it created them",
+		File: "lease/pass.go",
+		Old: `created = true
+	}
+	l.retire`,
+		New: `leases = append(leases, generation...)
+	}
+	l.retire`,
+		Test: "TestALeaderGivesOutNoRowThatCameTooLate",
 	},
 	{
 		Mechanism: "Later shards begin at TRIM_HORIZON",
