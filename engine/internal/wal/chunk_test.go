@@ -428,6 +428,34 @@ func TestNamesOfFilesWithBlocks(t *testing.T) {
 	}
 }
 
+// What somebody else has put into the directory is his.
+func TestOnlyFilesOfItsOwnNamesAreUsedAgain(t *testing.T) {
+	fs := vfs.Memory()
+	const name = "pool-party.jpg"
+	f, err := fs.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte("a picture"), 0); err != nil {
+		t.Fatal(err)
+	}
+	l, _, err := Open(Options{FS: fs, SegmentBytes: 64 << 10}, Known{OpenGen: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fillLog(t, l, 1, 64<<10)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	names, err := fs.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if size, err := f.Size(); err != nil || size != 9 || !slices.Contains(names, name) {
+		t.Errorf("files %v, and %s has %d bytes, %v", names, name, size, err)
+	}
+}
+
 // Retention and deletion go on while a run is under way.
 func TestWhatLeavesDuringARunDoesNotComeBack(t *testing.T) {
 	l, _, err := Open(Options{FS: vfs.Memory(), SegmentBytes: 64 << 10, ChunkBytes: 64 << 10}, Known{OpenGen: 1})

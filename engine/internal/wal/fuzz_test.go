@@ -166,7 +166,7 @@ func FuzzScanSegment(f *testing.F) {
 		}
 		w := window{seg: &segment{gen: seg.gen, size: seg.size, seed: seg.seed, name: seg.name, file: bytesFile{data: b}}}
 		for off := int64(from) % seg.size; ; {
-			at, found, err := w.search(off)
+			_, at, found, err := w.search(off)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -233,16 +233,16 @@ func (r *recovery) scanBlocks(seg *segment) error {
 			}
 			continue
 		}
-		durable := !r.inLog(seg.gen)
-		if !durable {
-			if durable, err = r.durableLater(r.end, seg, off); err != nil {
+		if r.inLog(seg.gen) {
+			durable, here, later, err := r.durableLater(seg, off)
+			if err != nil {
 				return err
 			}
+			if !durable {
+				return r.cut(seg, off, here, later)
+			}
 		}
-		if !durable {
-			return r.cut(seg, off)
-		}
-		next, found, err := w.search(off + 8)
+		_, next, found, err := w.search(off + 8)
 		if err != nil {
 			return err
 		}

@@ -54,15 +54,14 @@ func (w *window) block(off int64) (h header, valid bool, err error) {
 
 var magicBytes = binary.LittleEndian.AppendUint32(nil, blockMagic)
 
-// search returns the first place at or behind off with a valid header.
-func (w *window) search(off int64) (at int64, found bool, err error) {
+// search returns the first valid header at or behind off, and its place.
+func (w *window) search(off int64) (h header, at int64, found bool, err error) {
 	off = (off + 7) &^ 7
 	for off+headerSize <= w.seg.size {
-		n := int(min(windowStep, w.seg.size-off))
-		b, err := w.bytes(off, n)
-		if err != nil {
-			return 0, false, err
+		if _, err := w.bytes(off, headerSize); err != nil {
+			return header{}, 0, false, err
 		}
+		b := w.buf[off-w.from:]
 		for at := 0; at+headerSize <= len(b); {
 			i := bytes.Index(b[at:], magicBytes)
 			if i < 0 {
@@ -70,16 +69,13 @@ func (w *window) search(off int64) (at int64, found bool, err error) {
 			}
 			at += i
 			if at%8 == 0 && at+headerSize <= len(b) {
-				if _, ok := decodeHeader(b[at:], w.seg.seedAt(off+int64(at))); ok {
-					return off + int64(at), true, nil
+				if h, ok := decodeHeader(b[at:], w.seg.seedAt(off+int64(at))); ok {
+					return h, off + int64(at), true, nil
 				}
 			}
 			at++
 		}
-		if n < windowStep {
-			break
-		}
-		off += int64(n - headerSize) // a header may lie across the edge
+		off += int64(len(b)-headerSize)&^7 + 8 // a header may lie across the edge
 	}
-	return 0, false, nil
+	return header{}, 0, false, nil
 }
