@@ -15,6 +15,7 @@ type toldFS struct {
 	vfs.FS
 	mu    sync.Mutex
 	calls []string
+	read  int64 // bytes
 }
 
 type toldFile struct {
@@ -42,7 +43,11 @@ func (f toldFile) Expect(off, n int64) { f.fs.note(fmt.Sprintf("expect %d", off)
 
 func (f toldFile) ReadAt(p []byte, off int64) (int, error) {
 	f.fs.note(fmt.Sprintf("read %d", off))
-	return f.File.ReadAt(p, off)
+	n, err := f.File.ReadAt(p, off)
+	f.fs.mu.Lock()
+	f.fs.read += int64(n)
+	f.fs.mu.Unlock()
+	return n, err
 }
 
 // A shard's blocks lie apart: a disk that was asked for one after the other
@@ -84,3 +89,4 @@ func TestTheSystemKnowsWhatComesBeforeTheFirstRead(t *testing.T) {
 		}
 	}
 }
+
