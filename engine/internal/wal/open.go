@@ -97,7 +97,7 @@ func (l *Log) listFiles() (gens []uint64, closed map[uint64]bool, err error) {
 		return nil, nil, err
 	}
 	for _, name := range names {
-		if number, ok := strings.CutPrefix(name, poolPrefix); ok {
+		if number, ok := strings.CutPrefix(name, poolPrefix); ok && strings.Trim(number, "0123456789abcdef-") == "" {
 			l.segs.pool = append(l.segs.pool, name)
 			number, _, _ = strings.Cut(number, "-")
 			n, _ := strconv.ParseUint(number, 16, 64)
