@@ -6,6 +6,7 @@ import (
 	"iter"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -624,6 +625,62 @@ func TestALoadThatFallsIsToldWithoutACheckpoint(t *testing.T) {
 		}
 		if l := row(t, p.Store, key); l.Checkpoint.Position != after(1) || !a.holding(key) {
 			t.Errorf("%+v", l)
+		}
+	})(t)
+}
+
+// slowStore takes its time for each swap of a lease.
+type slowStore struct {
+	Store
+	takes time.Duration
+}
+
+func (s *slowStore) Swap(ctx context.Context, old, next Lease) (Lease, error) {
+	if !wait(ctx, s.takes, nil) {
+		return Lease{}, context.Cause(ctx)
+	}
+	return s.Store.Swap(ctx, old, next)
+}
+
+// A thousand shards fall idle at once. The worker has to hear all the same of
+// what the leader wants back.
+func TestLoadsThatFallHoldUpNoPollForLong(t *testing.T) {
+	in(func(t *testing.T) {
+		store := &slowStore{Store: NewMemory()}
+		a := newActor(t, "a", store)
+		shards := make([]string, 1000)
+		for i := range shards {
+			shards[i] = strconv.Itoa(i)
+		}
+		keys := owned(t, store, a.me, shards...)
+		if _, err := a.pollOnce(a.life); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		for _, key := range keys {
+			h := a.begun[key]
+			h.SetLoad(Load{RecordsPerSecond: 10})
+			if err := h.Save(t.Context(), saved(1)); err != nil {
+				t.Fatal(err)
+			}
+			h.SetLoad(Load{})
+		}
+		store.takes = time.Second
+		began := time.Now()
+		if _, err := a.pollOnce(a.life); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took > testF/3 {
+			t.Errorf("the poll took %v", took)
+		}
+		store.takes = 0
+		if _, err := a.pollOnce(a.life); err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range keys {
+			if l := row(t, store, key); l.Load != (Load{}) {
+				t.Fatalf("%s is idle, and %v is stored after the next poll", key, l.Load)
+			}
 		}
 	})(t)
 }

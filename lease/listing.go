@@ -13,6 +13,7 @@ type listing struct {
 	stream stream.Stream
 	id     stream.Identity
 	shards []stream.Shard
+	doubts *doubts // what the listings of this stream leave in doubt
 }
 
 // lister asks one stream for its shards: once at a time, and for as long as
@@ -28,6 +29,7 @@ type lister struct {
 	stream stream.Stream
 	place  string // in Config, for as long as the stream has not told its name
 	trouble
+	doubts *doubts
 	answer chan answer // of the listing that is under way; nil when none is
 	late   bool        // it did not come in time, and is not waited for again
 }
@@ -43,6 +45,7 @@ func newListers(c *Coordinator) []*lister {
 		listers[i] = &lister{
 			stream: s, place: fmt.Sprintf("Config.Streams[%d]", i),
 			trouble: trouble{what: "listing shards"},
+			doubts:  newDoubts(max(c.cfg.FailoverTime, 3*c.cfg.PlanInterval)),
 		}
 	}
 	return listers
@@ -96,7 +99,7 @@ func (of *lister) ask(asking context.Context) answer {
 	if err != nil {
 		return answer{listing{id: id}, err}
 	}
-	return answer{listing{s, id, shards}, nil}
+	return answer{listing{s, id, shards, of.doubts}, nil}
 }
 
 // await returns the answer, if it is there while patience lasts.

@@ -95,3 +95,39 @@ func TestAStreamThatHangsHoldsUpNoPassForLong(t *testing.T) {
 		}
 	})(t)
 }
+
+// Each listing takes longer than a pass waits, so that every second pass has none.
+func TestAShardThatLeftASlowStreamIsGivenUpOn(t *testing.T) {
+	in(func(t *testing.T) {
+		store := NewMemory()
+		gone, child := rowOf("a", after(3)), rowOf("b", stream.TrimHorizon, "a")
+		if err := store.Create(t.Context(), gone, child); err != nil {
+			t.Fatal(err)
+		}
+		slow := listed{name: "s", shards: func() ([]stream.Shard, error) {
+			time.Sleep(3 * testF / 8)
+			return []stream.Shard{shardOf("b", false, "a")}, nil
+		}}
+		c, err := NewCoordinator(Config{
+			Worker: "w", Store: store, Streams: []stream.Stream{slow}, FailoverTime: testF, Logger: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := newSession(c, nil)
+		if !s.join(t.Context()) {
+			t.Fatal("cannot join")
+		}
+		l := s.newLeader(s.newWatch())
+		defer l.calls.Wait()
+		for range 20 {
+			if err := l.pass(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(c.cfg.PlanInterval)
+		}
+		if l := row(t, store, gone.Key); !l.Finished() {
+			t.Errorf("the child waits for ever: the shard that is gone is at %v", l.Checkpoint.Position)
+		}
+	})(t)
+}

@@ -24,7 +24,6 @@ type leader struct {
 	*session
 	members  *watch
 	handoffs *handoffs
-	doubts   *doubts
 	calm     *calm
 	listers  []*lister
 	calls    sync.WaitGroup // of listings that are under way
@@ -36,7 +35,6 @@ func (s *session) newLeader(members *watch) *leader {
 		session:  s,
 		members:  members,
 		handoffs: newHandoffs(s.cfg.HandoffTimeout),
-		doubts:   newDoubts(max(s.cfg.FailoverTime, 3*s.cfg.PlanInterval)),
 		calm:     newCalm(s.cfg.PlanInterval / 2),
 	}
 }
@@ -54,7 +52,6 @@ func (l *leader) pass(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.doubts.turn()
 	members, err := l.look(ctx, l.members)
 	if err != nil {
 		return fmt.Errorf("read members: %w", err)
@@ -136,16 +133,17 @@ func (l *leader) sync(ctx context.Context, from listing, leases []Lease) (left [
 	}
 	l.retire(ctx, todo.Retire)
 	for _, hole := range todo.Holes {
-		if l.doubts.lastingNews("hole in " + from.id.ID() + " " + hole.String()) {
+		if from.doubts.lastingNews("hole in " + from.id.ID() + " " + hole.String()) {
 			log.ErrorContext(ctx, "no lease covers a part of the hash space, so that its records are not processed: "+
 				"if lease rows were deleted, restore them, or delete the finished ones of that range too, to begin it anew", "hash_range", hole.String())
 		}
 	}
 	for _, row := range todo.Gone {
-		if l.doubts.lasting("gone " + row.Key) {
+		if from.doubts.lasting("gone " + row.Key) {
 			l.giveUpOn(ctx, row)
 		}
 	}
+	from.doubts.turn()
 	retired := make(map[string]bool, len(todo.Retire))
 	for i := range todo.Retire {
 		retired[todo.Retire[i].Key] = true
@@ -393,7 +391,8 @@ func (l *leader) bump(ctx context.Context, m Member) bool {
 }
 
 // doubts tells what is so for a while from what only looks so: two reads at
-// different moments need not agree.
+// different moments need not agree. Each listing of a stream is a turn; passes
+// for which the stream was too slow are none.
 type doubts struct {
 	patience time.Duration
 	since    map[string]time.Time

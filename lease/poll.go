@@ -144,7 +144,8 @@ func (s *session) sort(ctx context.Context, owned []Lease) (stray []Lease, await
 }
 
 // tellLoads stores the loads that have fallen without a checkpoint to go along
-// with. What cannot be stored now is told by the next poll.
+// with. However many they are, they take no more of a poll's time than one call
+// of the store may: what cannot be stored now is told by the next poll.
 func (s *session) tellLoads(ctx context.Context) {
 	s.mu.Lock()
 	var fallen []*held
@@ -154,9 +155,9 @@ func (s *session) tellLoads(ctx context.Context) {
 		}
 	}
 	s.mu.Unlock()
+	ctx, cancel := s.call(ctx)
+	defer cancel()
 	s.parallel(len(fallen), func(i int) {
-		ctx, cancel := s.call(ctx)
-		defer cancel()
 		_ = fallen[i].write(ctx, "load", false, func(l Lease) (Lease, error) { return l, nil })
 	})
 }

@@ -109,7 +109,6 @@ var leaseMutants = []Mutant{
 	if err != nil {
 		return err
 	}
-	l.doubts.turn()
 	members, err := l.look(ctx, l.members)
 	if err != nil {
 		return fmt.Errorf("read members: %w", err)
@@ -124,8 +123,7 @@ var leaseMutants = []Mutant{
 	}
 	if err != nil {
 		return err
-	}
-	l.doubts.turn()`,
+	}`,
 		Test: "TestMembersAreReadAfterTheLeases",
 	},
 	{
