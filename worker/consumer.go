@@ -235,7 +235,7 @@ func failure(err error) []any {
 // commit tells what the shard costs and, unless that is left to the processor,
 // stores finished work: each CheckpointEvery while there is any.
 func (c *consumer) commit(ctx context.Context) {
-	var idle <-chan time.Time // when nothing has come for a minute: once
+	var idle <-chan time.Time // when nothing has come for loadMemory: once
 	for {
 		select {
 		case <-ctx.Done():
@@ -245,12 +245,12 @@ func (c *consumer) commit(ctx context.Context) {
 			c.hold.SetLoad(c.load.rate())
 			continue
 		case <-c.dirty:
-			idle = time.After(loadMemory)
 		}
 		if !pause(ctx, c.cfg.CheckpointEvery, nil) {
 			return
 		}
 		c.hold.SetLoad(c.load.rate())
+		idle = time.After(loadMemory)
 		if c.cfg.ManualCheckpoints {
 			continue
 		}

@@ -49,7 +49,27 @@ func TestTheLoadOfAnIdleShardIsToldAsIdle(t *testing.T) {
 			t.Errorf("the load of a busy shard is %v", l.Load)
 		}
 		time.Sleep(3 * time.Minute)
-		if l := b.leases()[only]; l.Load.RecordsPerSecond > 0.5 {
+		if l := b.leases()[only]; l.Load != (lease.Load{}) {
+			t.Errorf("the load of an idle shard is %v", l.Load)
+		}
+		w.stop()
+	})
+}
+
+// However rare its checkpoints are.
+func TestTheLoadOfAnIdleShardOfRareCheckpointsIsToldAsIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t, 1)
+		c := b.config("a")
+		c.CheckpointEvery = 2 * loadMemory
+		w := b.start(c)
+		b.puts(10)
+		time.Sleep(c.CheckpointEvery + 10*time.Second)
+		if l := b.leases()[only]; l.Load.RecordsPerSecond == 0 {
+			t.Errorf("the load of a busy shard is %v", l.Load)
+		}
+		time.Sleep(3 * loadMemory)
+		if l := b.leases()[only]; l.Load != (lease.Load{}) {
 			t.Errorf("the load of an idle shard is %v", l.Load)
 		}
 		w.stop()
