@@ -173,7 +173,7 @@ func (s *Stream) Subscribe(ctx context.Context, shardID string, from stream.Posi
 		return fmt.Errorf("subscribe: %w", err)
 	}
 	defer r.Close()
-	b := stream.Batch{MaxRecords: limits.MaxRecords, MaxBytes: limits.MaxBytes}
+	b := stream.Batch{MaxRecords: limits.MaxRecords, MaxBytes: limits.MaxBytes, MaxFootprint: limits.MaxFootprint}
 	for {
 		if err := r.Next(ctx, &b); err != nil {
 			return err

@@ -168,7 +168,7 @@ func (m *Memory) Subscribe(ctx context.Context, shardID string, from stream.Posi
 		return err
 	}
 	defer r.Close()
-	b := stream.Batch{MaxRecords: limits.MaxRecords, MaxBytes: limits.MaxBytes}
+	b := stream.Batch{MaxRecords: limits.MaxRecords, MaxBytes: limits.MaxBytes, MaxFootprint: limits.MaxFootprint}
 	for {
 		if err := r.Next(ctx, &b); err != nil {
 			return err

@@ -1,6 +1,7 @@
 package streamtest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -88,6 +89,35 @@ func ASubscriberGetsWhatIsPutLater(t testing.TB, s Subject) {
 		t.Fatalf("subscribe: %v", err)
 	}
 	want(t, got, sequences, "later", 0)
+}
+
+// ASubscriptionStaysWithinItsLimits subscribes with each of the limits.
+func ASubscriptionStaysWithinItsLimits(t testing.TB, s Subject) {
+	const n, slack = 200, 64 << 10
+	shards := openShards(t, s)
+	for i := range n {
+		var entries []stream.Entry
+		for _, shard := range shards {
+			entries = append(entries, stream.Entry{PartitionKey: keyFor(t, shard), Data: bytes.Repeat([]byte{byte(i)}, 2000)})
+		}
+		put(t, s, entries...)
+	}
+	for _, limits := range []stream.Batch{{MaxRecords: 7}, {MaxBytes: 10_000}, {MaxFootprint: 1}, {MaxFootprint: 100 << 10}} {
+		got := 0
+		err := seam[stream.Subscriber](t, s).Subscribe(patient(t), shards[0].ID, stream.TrimHorizon, limits, func(b *stream.Batch) error {
+			if limits.MaxRecords > 0 && len(b.Records) > limits.MaxRecords || limits.MaxBytes > 0 && b.Bytes > limits.MaxBytes ||
+				limits.MaxFootprint > 0 && b.Footprint > max(limits.MaxFootprint, 2*b.Bytes)+slack {
+				t.Errorf("%d records of %d bytes that keep %d alive, with the limits %+v", len(b.Records), b.Bytes, b.Footprint, limits)
+			}
+			if got += len(b.Records); got >= n {
+				return errEnough
+			}
+			return nil
+		})
+		if !errors.Is(err, errEnough) {
+			t.Fatalf("subscribe: %v", err)
+		}
+	}
 }
 
 // ASlowSubscriberHindersNobody lets one handle hang while another subscriber, a

@@ -133,6 +133,7 @@ var contract = []struct {
 	{run: ASubscriberGetsWhatAReaderGets, needs: Features{Subscribe: true}},
 	{run: ASubscriberGetsWhatIsPutLater, needs: Features{Subscribe: true}},
 	{run: ASlowSubscriberHindersNobody, needs: Features{Subscribe: true}},
+	{run: ASubscriptionStaysWithinItsLimits, needs: Features{Subscribe: true}},
 	{run: TheErrorOfAHandleEndsItsSubscription, needs: Features{Subscribe: true}},
 	{run: ASubscriptionEndsWithTheCauseOfItsContext, needs: Features{Subscribe: true}},
 	{run: ASubscriptionEndsWithItsShard, needs: Features{Subscribe: true, Reshard: true}},
