@@ -173,10 +173,10 @@ var engineMutants = []Mutant{
 		Promise:   "P7", Without: "the log ends where it cannot be read",
 		File: "engine/internal/wal/evidence.go",
 		Old: `	if r.evident > at {
-		return true, nil
+		return true, here, later, nil
 	}`,
 		New: `	if r.evident >= 0 {
-		return false, nil
+		return false, here, later, nil
 	}`,
 		Package: "engine",
 		Test:    "TestNeighbouringLossesStayAccepted",
@@ -203,7 +203,7 @@ var engineMutants = []Mutant{
 		Mechanism: "What was cut off is overwritten, so that it does not come back",
 		Promise:   "P7", Without: "it stays in the file",
 		File:    "engine/internal/wal/evidence.go",
-		Old:     `if remains {`,
+		Old:     `if here.blocks > 0 {`,
 		New:     `if false {`,
 		Package: "engine",
 		Test:    "TestWhatWasCutOffDoesNotComeBack",
@@ -301,10 +301,10 @@ var engineMutants = []Mutant{
 		Mechanism: "The directory is synced before rewritten files count",
 		Promise:   "P7", Without: "their names are durable some day",
 		File:    "engine/internal/wal/chunk_write.go",
-		Old:     `return l.opt.FS.SyncDir()`,
-		New:     `return nil`,
+		Old:     `err := l.opt.FS.SyncDir(); err != nil`,
+		New:     `err := error(nil); err != nil`,
 		Package: "engine",
-		Test:    "TestAPowerCutAtAnyMomentLosesNothingAcknowledged", Args: []string{"-test.short"},
+		Test:    "TestAPowerCutWhileTheLogIsRewritten", Args: []string{"-test.short"},
 	},
 	{
 		Mechanism: "A footer has a checksum",
@@ -366,8 +366,8 @@ var engineMutants = []Mutant{
 		Mechanism: "A put waits while too much is not committed",
 		Promise:   "P8", Without: "it is taken into memory",
 		File:    "engine/internal/wal/append.go",
-		Old:     `if fits && l.pending < l.opt.PendingBytes {`,
-		New:     `if fits {`,
+		Old:     `if fits && l.pending < l.opt.PendingBytes && l.grownLocked() < l.growTo {`,
+		New:     `if fits && l.grownLocked() < l.growTo {`,
 		Package: "engine",
 		Test:    "TestAPutBeyondPendingBytesIsNotTakenIntoMemory",
 	},
