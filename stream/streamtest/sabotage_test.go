@@ -236,6 +236,14 @@ var sabotages = []struct {
 	{"the footprint is too small", []string{"EveryRecordComesOnceAndInOrder"}, func(m *streamtest.Memory) stream.Stream {
 		return spoiling(m, func(b *stream.Batch) { b.Footprint = b.Bytes - 1 })
 	}},
+	{"the footprint knows no limit", []string{"ABatchKeepsNoMoreAliveThanItMay"}, func(m *streamtest.Memory) stream.Stream {
+		return spoiling(m, func(b *stream.Batch) { b.Footprint = 2*b.Bytes + 1<<20 })
+	}},
+	{"subscriptions know no limits", []string{"ASubscriptionStaysWithinItsLimits"}, func(m *streamtest.Memory) stream.Stream {
+		return &broken{Memory: m, subscribe: func(ctx context.Context, shardID string, from stream.Position, _ stream.Batch, handle func(*stream.Batch) error) error {
+			return m.Subscribe(ctx, shardID, from, stream.Batch{}, handle)
+		}}
+	}},
 	{"every batch has new memory", []string{"ABatchUsesItsMemoryAgain"}, func(m *streamtest.Memory) stream.Stream {
 		return spoiling(m, func(b *stream.Batch) { b.Records = slices.Clone(b.Records) })
 	}},
