@@ -71,8 +71,11 @@ type Config struct {
 	// which reads it, are bounded by that. Less than 0: never. Default: 256 MiB;
 	// never in memory.
 	ChunkBytes int64
-	// CacheBytes is how much of the newest data is kept in memory for readers.
-	// Default: 64 MiB.
+	// CacheBytes is how much of the newest data is kept in memory for readers. By
+	// default it is as much as is gathered before it is rewritten: small blocks of
+	// many shards are read from memory, and from the disk when they lie together.
+	// It is taken as data comes, and should be less on a small machine.
+	// Default: 256 MiB; 64 MiB in memory.
 	CacheBytes int
 	// PendingBytes holds back puts while as much is not yet durable. Default: 16 MiB.
 	PendingBytes int
@@ -100,11 +103,12 @@ func (c Config) withDefaults(memory bool) Config {
 	if memory {
 		c.SegmentBytes = cmp.Or(c.SegmentBytes, 4<<20)
 		c.ChunkBytes = cmp.Or(c.ChunkBytes, -1)
+		c.CacheBytes = cmp.Or(c.CacheBytes, 64<<20)
 	}
 	c.SyncEvery = cmp.Or(c.SyncEvery, 10*time.Millisecond)
 	c.SegmentBytes = cmp.Or(c.SegmentBytes, 64<<20)
 	c.ChunkBytes = cmp.Or(c.ChunkBytes, 256<<20)
-	c.CacheBytes = cmp.Or(c.CacheBytes, 64<<20)
+	c.CacheBytes = cmp.Or(c.CacheBytes, 256<<20)
 	c.PendingBytes = cmp.Or(c.PendingBytes, 16<<20)
 	c.MinRetention = cmp.Or(c.MinRetention, day)
 	c.Logger = cmp.Or(c.Logger, slog.Default())

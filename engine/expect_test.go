@@ -89,4 +89,3 @@ func TestTheSystemKnowsWhatComesBeforeTheFirstRead(t *testing.T) {
 		}
 	}
 }
-
