@@ -51,9 +51,7 @@ func (f slowRead) Sync() error {
 }
 
 // waiting is how many segments of the log are not rewritten.
-func (e *Engine) waiting() int {
-	return int(uint64(e.log.Durable())>>32 - e.log.Files().First)
-}
+func (e *Engine) waiting() int { return int(e.Stats().LogBytes / e.cfg.SegmentBytes) }
 
 // putters is more than a step of the rewriter makes room for.
 const putters = 24
@@ -166,4 +164,32 @@ func TestAPutThatWaitsForTheRewriterCanBeGivenUp(t *testing.T) {
 		}
 		wg.Wait()
 	})
+}
+
+// What is put is in the log first, and in one of the two kinds of closed files
+// at last.
+func TestStatsTellWhereTheDataIs(t *testing.T) {
+	for what, size := range map[string]int{"small blocks are rewritten": 100, "large ones are adopted": 12_000} {
+		synctest.Test(t, func(t *testing.T) {
+			e := mustOpen(t, rewriting(vfs.Memory()))
+			s := ensure(t, e, "orders", StreamConfig{})
+			if st := e.Stats(); st.LogBytes > 10_000 || st.RewrittenFiles+st.AdoptedFiles > 0 {
+				t.Errorf("at first: %+v", st)
+			}
+			put := 0
+			for put < 10*int(e.cfg.SegmentBytes) {
+				mustPut(t, s, entry("a", strings.Repeat("x", size)))
+				put += size
+				synctest.Wait()
+			}
+			st := e.Stats()
+			closed, files, others := st.RewrittenBytes, st.RewrittenFiles, st.AdoptedFiles
+			if size > 1000 {
+				closed, files, others = st.AdoptedBytes, st.AdoptedFiles, st.RewrittenFiles
+			}
+			if files < 5 || others > 0 || st.LogBytes > 3*e.cfg.SegmentBytes || closed+st.LogBytes < int64(put) {
+				t.Errorf("%s: %+v after %d bytes", what, st, put)
+			}
+		})
+	}
 }

@@ -42,14 +42,8 @@ func mustOpen(t testing.TB, cfg Config) *Engine {
 // fileKinds counts the files that the engine has closed: those that were
 // rewritten, and those that were left as they are.
 func fileKinds(e *Engine) (chunks, adopted int) {
-	for _, gen := range e.log.Files().Closed {
-		if gen >= 1<<31 {
-			chunks++
-		} else {
-			adopted++
-		}
-	}
-	return chunks, adopted
+	s := e.Stats()
+	return s.RewrittenFiles, s.AdoptedFiles
 }
 
 // kept is what must be read of one shard.

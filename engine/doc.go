@@ -35,13 +35,13 @@
 // 64 KiB of one shard, or what the shard has in a file of less; before the log
 // is rewritten, it is what came for the shard during one sync) and up to twice
 // that while a shard's list of them is short; [Config.ChunkBytes] and a third
-// while it is rewritten; 1 KiB for a shard, and for a reader at
-// the end of its shard. A reader on its way holds, beside its batch, what it
+// while it is rewritten; 1 KiB for a shard, and for a reader at the end of its
+// shard. A reader on its way holds, beside its batch, what it
 // has read from the disk and not given yet, 1 MiB at most; a batch keeps alive
 // what its MaxFootprint allows, some MiB by default. The newest data takes
 // [Config.CacheBytes]; what leaves it lives on in the batches that share it.
-// And an opening reads the log that is not rewritten, some gigabytes a second
-// when the page cache has it.
+// And an opening reads the log that is not rewritten ([Stats.LogBytes]), some
+// gigabytes a second when the page cache has it.
 //
 // The files are described in FORMAT.md.
 package engine
