@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -27,6 +28,9 @@ type leader struct {
 	calm     *calm
 	listers  []*lister
 	calls    sync.WaitGroup // of listings that are under way
+	// unseen are the rows that were created on the last listing of their stream,
+	// by key: the ID of that stream.
+	unseen map[string]string
 }
 
 func (s *session) newLeader(members *watch) *leader {
@@ -36,6 +40,7 @@ func (s *session) newLeader(members *watch) *leader {
 		members:  members,
 		handoffs: newHandoffs(s.cfg.HandoffTimeout),
 		calm:     newCalm(s.cfg.PlanInterval / 2),
+		unseen:   map[string]string{},
 	}
 }
 
@@ -46,7 +51,7 @@ func (l *leader) pass(ctx context.Context) error {
 	if err == nil && created {
 		// Nobody is given a row that was created on what was seen before: the
 		// creation may have come so late that its shard was finished and retired
-		// meanwhile. A second look finds that out.
+		// meanwhile. A second look finds that out, now or when the stream answers.
 		leases, _, err = l.survey(ctx)
 	}
 	if err != nil {
@@ -60,7 +65,10 @@ func (l *leader) pass(ctx context.Context) error {
 	l.bury(ctx, members, leases)
 	l.handoffs.keep(leases)
 
-	moves := l.decide(members, leases)
+	moves := slices.DeleteFunc(l.decide(members, leases), func(c change) bool {
+		_, unseen := l.unseen[c.old.Key]
+		return unseen
+	})
 	written := l.apply(ctx, moves)
 	l.bumpAll(ctx, members, written, leases)
 	if l.outdone(members) {
@@ -123,7 +131,11 @@ func (l *leader) leases(ctx context.Context) ([]Lease, error) {
 func (l *leader) sync(ctx context.Context, from listing, leases []Lease) (left []Lease, created bool) {
 	todo := Sync(from.id, from.shards, leases, l.cfg.Initial)
 	log := l.log.With("stream", from.id.Name)
+	maps.DeleteFunc(l.unseen, func(_, id string) bool { return id == from.id.ID() })
 	for _, generation := range todo.Create {
+		for i := range generation {
+			l.unseen[generation[i].Key] = from.id.ID()
+		}
 		if err := l.create(ctx, from.stream, generation); err != nil {
 			log.WarnContext(ctx, "cannot create leases, trying again in the next pass", "err", err)
 			break // the next generation must not be there before this one

@@ -103,7 +103,7 @@ var leaseMutants = []Mutant{
 	if err == nil && created {
 		// Nobody is given a row that was created on what was seen before: the
 		// creation may have come so late that its shard was finished and retired
-		// meanwhile. A second look finds that out.
+		// meanwhile. A second look finds that out, now or when the stream answers.
 		leases, _, err = l.survey(ctx)
 	}
 	if err != nil {
