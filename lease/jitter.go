@@ -78,6 +78,20 @@ func wait(ctx context.Context, d time.Duration, kick <-chan struct{}) bool {
 	return ctx.Err() == nil
 }
 
+// gather waits as [wait] does, and then up to a moment more for everything that
+// kicks at the same time: where a hundred shards are lost at once one look
+// serves for all, when what they do about it by themselves is done.
+func (r *dice) gather(ctx context.Context, d, moment time.Duration, kick <-chan struct{}) bool {
+	if !wait(ctx, d, kick) || !wait(ctx, r.upTo(moment), nil) {
+		return false
+	}
+	select {
+	case <-kick:
+	default:
+	}
+	return true
+}
+
 // kick wakes who waits on a channel with room for one, now or at its next wait.
 func kick(c chan struct{}) {
 	select {

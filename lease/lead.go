@@ -147,7 +147,7 @@ func (s *session) reign(ctx context.Context, row Member, members *watch, dice *d
 		// passes take no more than a tenth of the time.
 		pause := min(max(s.cfg.PlanInterval/20, 9*time.Since(began)), s.cfg.PlanInterval)
 		if !wait(reigning, dice.about(pause), nil) ||
-			!wait(reigning, dice.about(s.cfg.PlanInterval-pause), s.planNow) {
+			!dice.gather(reigning, dice.about(s.cfg.PlanInterval-pause), s.cfg.FailoverTime/1000, s.planNow) {
 			break
 		}
 	}

@@ -30,7 +30,7 @@ func (s *session) poll(ctx context.Context) {
 		default:
 			pause.reset()
 		}
-		if !wait(ctx, delay, s.pollNow) {
+		if !dice.gather(ctx, delay, s.cfg.FailoverTime/1000, s.pollNow) {
 			return
 		}
 	}

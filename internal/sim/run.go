@@ -202,6 +202,8 @@ func (f *fleet) live(alive context.Context, r *rand.Rand, m *machine) {
 			if !f.trouble(alive, r, m) {
 				return
 			}
+			// What an end of trouble sets going comes before the next one.
+			actor.Sleep(alive, actor.Between(r, time.Microsecond, time.Second))
 		}
 	}
 }
