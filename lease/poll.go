@@ -145,12 +145,13 @@ func (s *session) sort(ctx context.Context, owned []Lease) (stray []Lease, await
 
 // tellLoads stores the loads that have fallen without a checkpoint to go along
 // with. However many they are, they take no more of a poll's time than one call
-// of the store may: what cannot be stored now is told by the next poll.
+// of the store may: what cannot be stored now is told by the next poll. What is
+// about to be given up goes with its load in its last write.
 func (s *session) tellLoads(ctx context.Context) {
 	s.mu.Lock()
 	var fallen []*held
 	for _, h := range s.inOrder() {
-		if h.term != 0 && !h.done && h.load.below(h.row.Load) {
+		if h.term != 0 && !h.done && !h.leaves && h.load.below(h.row.Load) {
 			fallen = append(fallen, h)
 		}
 	}

@@ -210,6 +210,12 @@ func (f *fleet) live(alive context.Context, r *rand.Rand, m *machine) {
 
 // trouble does something to a machine, and reports whether it still lives.
 func (f *fleet) trouble(alive context.Context, r *rand.Rand, m *machine) bool {
+	last := func(least, most time.Duration) {
+		if !actor.Sleep(alive, actor.Between(r, least, most)) {
+			// All are told to stop at this instant; the trouble is over a moment later.
+			time.Sleep(actor.Between(r, time.Microsecond, time.Second))
+		}
+	}
 	switch r.IntN(6) {
 	case 0: // a deploy
 		f.count(func(r *Report) { r.Stops++ })
@@ -223,17 +229,17 @@ func (f *fleet) trouble(alive context.Context, r *rand.Rand, m *machine) bool {
 	case 2:
 		f.count(func(r *Report) { r.Freezes++ })
 		thaw := m.freeze()
-		actor.Sleep(alive, actor.Between(r, time.Second, 5*f.Failover))
+		last(time.Second, 5*f.Failover)
 		thaw()
 	case 3:
 		f.count(func(r *Report) { r.Hangs++ })
 		flow := m.inlet.hang()
-		actor.Sleep(alive, actor.Between(r, time.Second, 8*f.Failover))
+		last(time.Second, 8*f.Failover)
 		flow()
 	default: // cut off from the store, one way or both, or from its writes alone
 		f.count(func(r *Report) { r.Cuts++ })
 		mended := m.cut(r.IntN(5))
-		actor.Sleep(alive, actor.Between(r, 100*time.Millisecond, 5*f.Failover))
+		last(100*time.Millisecond, 5*f.Failover)
 		mended()
 	}
 	return true
