@@ -8,8 +8,8 @@ import (
 
 // weigh gives each lease its weight, so that an average one weighs 1: then a
 // count and a load can stand side by side. unit says that all weigh the same,
-// because loads are not known, or alike: then counts can be exactly even, and no
-// wavering of loads moves anything.
+// because loads are not known, or alike, or next to nothing: then counts can be
+// exactly even, and no wavering of loads moves anything.
 func weigh(v View) (weights []float64, unit bool) {
 	var bytes, records, known float64
 	for i := range v.Leases {
@@ -18,6 +18,9 @@ func weigh(v View) (weights []float64, unit bool) {
 			records += l.Load.RecordsPerSecond
 			known++
 		}
+	}
+	if light := records > 0 && records < known*lightRecords && bytes < known*lightBytes; light {
+		bytes, records = 0, 0
 	}
 	unit = true
 	weights = make([]float64, len(v.Leases))
@@ -40,6 +43,14 @@ func weigh(v View) (weights []float64, unit bool) {
 	}
 	return weights, unit
 }
+
+// A fleet whose shards have less than that a second to do on average is shared
+// out by their number. With some records a minute, what a shard had to do lately
+// is chance, and a move costs more than it could bring.
+const (
+	lightRecords = 1
+	lightBytes   = 1 << 10
+)
 
 // idleWeight is what a shard without traffic still costs, as a part of the
 // mean: it is read and its lease is looked after.

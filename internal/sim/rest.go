@@ -122,7 +122,7 @@ func uneven(rows map[string]lease.Lease, workers []string, waver float64) string
 }
 
 // weigh returns the weights of the unfinished leases, by shard, of which the mean
-// is 1: their parts in the bytes and in the records, or 1 while there are none.
+// is 1: their parts in the bytes and in the records, or 1 while those are few.
 func weigh(rows map[string]lease.Lease) map[string]float64 {
 	var all lease.Load
 	weights := map[string]float64{}
@@ -133,7 +133,7 @@ func weigh(rows map[string]lease.Lease) map[string]float64 {
 			weights[shard] = 1
 		}
 	}
-	if all.BytesPerSecond == 0 || all.RecordsPerSecond == 0 {
+	if n := float64(len(weights)); all.RecordsPerSecond < n && all.BytesPerSecond < 1024*n {
 		return weights
 	}
 	for shard := range weights {
