@@ -43,7 +43,9 @@ func (b *bench) runOneShard(ctx context.Context) (err error) {
 	}
 	defer done()
 	asWritten, together := filepath.Join(dir, "log"), filepath.Join(dir, "rewritten")
-	log, n, err := filled(ctx, asWritten, logAlone, l, b.amount(manyBytes))
+	fromDisk := logAlone
+	fromDisk.CacheBytes = 1
+	log, n, err := filled(ctx, asWritten, fromDisk, l, b.amount(manyBytes))
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ const (
 const (
 	readLasts   = time.Second
 	fromFiles   = 512 << 20 // bytes that are read from files
-	inMemory    = 48 << 20  // bytes that fit into the engine's memory of 64 MiB
+	inMemory    = 48 << 20  // bytes that fit into the engine's memory
 	fromNATS    = 64 << 20
 	tailLasts   = 1500 * time.Millisecond
 	wholeStream = 1 << 62
