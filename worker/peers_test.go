@@ -7,7 +7,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -389,17 +389,20 @@ func TestTheShardsOfAWorkerShareItsMemory(t *testing.T) {
 // vmware-go-kcl-v2 has 38 options, of which six are never read.
 func TestEveryOptionIsRead(t *testing.T) {
 	for _, dir := range []string{".", "../lease", "../engine", "../lease/sqlite"} {
-		packages, err := parser.ParseDir(token.NewFileSet(), dir, func(f fs.FileInfo) bool {
-			return !strings.HasSuffix(f.Name(), "_test.go")
-		}, 0)
+		names, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		options, read := map[string]bool{}, map[string]bool{}
-		for _, p := range packages {
-			for _, file := range p.Files {
-				collect(file, options, read)
+		for _, name := range names {
+			if strings.HasSuffix(name, "_test.go") {
+				continue
 			}
+			file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			collect(file, options, read)
 		}
 		if len(options) == 0 {
 			t.Errorf("%s has no options", dir)

@@ -9,11 +9,12 @@ import (
 
 func TestActorsDrawWhatIsTheirsAndNothingElse(t *testing.T) {
 	first := func(seed uint64, name string, i int) uint64 { return Source(seed, name, i).Uint64() }
-	if first(1, "producer", 1) != first(1, "producer", 1) {
+	once := first(1, "producer", 1)
+	if again := first(1, "producer", 1); again != once {
 		t.Error("an actor draws something else the next time")
 	}
 	for _, other := range []uint64{first(2, "producer", 1), first(1, "slot", 1), first(1, "producer", 2)} {
-		if other == first(1, "producer", 1) {
+		if other == once {
 			t.Error("two actors draw the same")
 		}
 	}

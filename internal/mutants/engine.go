@@ -304,7 +304,7 @@ var engineMutants = []Mutant{
 		Old:     `err := l.opt.FS.SyncDir(); err != nil`,
 		New:     `err := error(nil); err != nil`,
 		Package: "engine",
-		Test:    "TestAPowerCutWhileTheLogIsRewritten", Args: []string{"-test.short"},
+		Test:    "TestTheLogIsKeptUntilItsRewriteIsDurable", Args: []string{"-test.short"},
 	},
 	{
 		Mechanism: "A footer has a checksum",

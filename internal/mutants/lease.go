@@ -463,12 +463,8 @@ var leaseMutants = []Mutant{
 		Mechanism: "A leader takes a second look at the rows that it has created before it gives them to anybody",
 		Promise:   "P3", Without: "it gives them out as it created them",
 		File: "lease/pass.go",
-		Old: `created = true
-	}
-	l.retire`,
-		New: `leases = append(leases, generation...)
-	}
-	l.retire`,
+		Old:  `_, unseen := l.unseen[c.old.Key]`,
+		New:  `_, unseen := l.unseen[c.old.Key+"?"]`,
 		Test: "TestALeaderGivesOutNoRowThatCameTooLate",
 	},
 	{

@@ -77,7 +77,7 @@ func (m *Mutant) patched(source string) (string, error) {
 	case n > 1:
 		return "", fmt.Errorf("%w: it is there %d times", errMoved, n)
 	case m.Old == m.New:
-		return "", errors.New("Old and New are the same")
+		return "", errors.New("it changes nothing: Old and New are the same")
 	}
 	return strings.Replace(source, m.Old, m.New, 1), nil
 }
