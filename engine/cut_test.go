@@ -95,21 +95,24 @@ func wantAtLeast(t *testing.T, e *Engine, cut int, all []answered) {
 	}
 }
 
-func TestAnAcknowledgedRecordSurvivesACutDirectlyAfterItsAnswer(t *testing.T) {
+// allSurvive puts n records of that size, and wants each from its answer on,
+// whenever the power is cut.
+func allSurvive(t *testing.T, n, size int) {
+	t.Helper()
 	fs := vfs.NewCrash()
 	s := ensure(t, onCrash(t, fs), "orders", StreamConfig{})
 	from := fs.Ops()
-	all := putOneByOne(t, fs, s, 8, 600)
+	all := putOneByOne(t, fs, s, n, size)
 	cutEachTime(t, fs, from, func(cut int, e *Engine) { wantAtLeast(t, e, cut, all) })
+}
+
+func TestAnAcknowledgedRecordSurvivesACutDirectlyAfterItsAnswer(t *testing.T) {
+	allSurvive(t, 8, 600)
 }
 
 // The log goes on in files that nobody but the directory knows of.
 func TestAFileNameSurvivesBecauseTheDirectoryIsSynced(t *testing.T) {
-	fs := vfs.NewCrash()
-	s := ensure(t, onCrash(t, fs), "orders", StreamConfig{})
-	from := fs.Ops()
-	all := putOneByOne(t, fs, s, 30, 9000)
-	cutEachTime(t, fs, from, func(cut int, e *Engine) { wantAtLeast(t, e, cut, all) })
+	allSurvive(t, 30, 9000)
 }
 
 // A stream, a reshard, a retention and a deletion that were answered are so

@@ -122,6 +122,14 @@ func (b *bundle) puts(n int) {
 	}
 }
 
+// split splits the only shard in the middle.
+func (b *bundle) split() {
+	b.t.Helper()
+	if err := b.stream.Split(b.t.Context(), only, stream.FullRange.Middle()); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
 func (b *bundle) config(name string) Config {
 	return Config{
 		Application: "test", Name: name,

@@ -16,8 +16,32 @@ import (
 // scales weighs what was read from a stream and is not processed yet.
 type scales struct {
 	stream.Stream
+	done      chan struct{} // closed when all records are processed
 	mu        sync.Mutex
-	now, most int
+	left      int // records that are not processed
+	now, most int // bytes
+}
+
+func newScales(s stream.Stream, records int) *scales {
+	return &scales{Stream: s, done: make(chan struct{}), left: records}
+}
+
+// processor takes a second for a batch.
+func (s *scales) processor() processors.RecordProcessor {
+	return processors.Func(func(_ context.Context, batch *processors.Batch) error {
+		time.Sleep(time.Second)
+		bytes := 0
+		for i := range batch.Records {
+			bytes += batch.Records[i].Size()
+		}
+		s.add(-bytes)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.left -= len(batch.Records); s.left == 0 {
+			close(s.done)
+		}
+		return nil
+	})
 }
 
 func (s *scales) add(bytes int) {
@@ -47,31 +71,15 @@ func TestASlowProcessorSlowsItsReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := setup(t, 8)
 		const n = 2000 // of 10 KiB: 20 MiB
-		weighed := &scales{Stream: b.stream}
+		weighed := newScales(b.stream, n)
 		cfg := b.config("a")
 		cfg.Streams = []stream.Stream{weighed}
 		cfg.Memory = 1 << 20
-		var done int
-		var mu sync.Mutex
-		all := make(chan struct{})
 		var held sync.WaitGroup
 		held.Add(8)
 		cfg.Processor = func(processors.Shard) processors.RecordProcessor {
 			held.Done()
-			return processors.Func(func(_ context.Context, batch *processors.Batch) error {
-				time.Sleep(time.Second) // the slow processor
-				bytes := 0
-				for i := range batch.Records {
-					bytes += batch.Records[i].Size()
-				}
-				weighed.add(-bytes)
-				mu.Lock()
-				defer mu.Unlock()
-				if done += len(batch.Records); done == n {
-					close(all)
-				}
-				return nil
-			})
+			return weighed.processor()
 		}
 		w := b.start(cfg)
 		held.Wait()
@@ -81,7 +89,7 @@ func TestASlowProcessorSlowsItsReader(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		<-all
+		<-weighed.done
 		w.stop()
 		if weighed.most > cfg.Memory {
 			t.Errorf("%d bytes were held at once, the limit is %d", weighed.most, cfg.Memory)

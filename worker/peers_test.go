@@ -9,7 +9,6 @@ import (
 	"go/token"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -195,9 +194,7 @@ func TestAChildIsReadFromItsBeginningThoughLatestWasAskedFor(t *testing.T) {
 		time.Sleep(time.Minute)
 		w.stop()
 		b.puts(20)
-		if err := b.stream.Split(t.Context(), only, stream.FullRange.Middle()); err != nil {
-			t.Fatal(err)
-		}
+		b.split()
 		b.puts(20)
 		w = b.start(cfg)
 		b.ledger.wait(t, 40)
@@ -216,9 +213,7 @@ func TestTheRestOfAClosedShardIsReadThoughNobodyHeldIt(t *testing.T) {
 		b.ledger.wait(t, 10)
 		w.stop()
 		b.puts(10)
-		if err := b.stream.Split(t.Context(), only, stream.FullRange.Middle()); err != nil {
-			t.Fatal(err)
-		}
+		b.split()
 		b.puts(10)
 		w = b.start(b.config("new"))
 		b.ledger.wait(t, 30)
@@ -233,9 +228,7 @@ func TestAShardIsNotFinishedBeforeItsLastBatchIs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := setup(t, 1)
 		b.puts(5)
-		if err := b.stream.Split(t.Context(), only, stream.FullRange.Middle()); err != nil {
-			t.Fatal(err)
-		}
+		b.split()
 		b.puts(5)
 		var works atomic.Bool
 		cfg := b.config("a")
@@ -354,30 +347,13 @@ func TestTheShardsOfAWorkerShareItsMemory(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		weighed := &scales{Stream: b.stream}
+		weighed := newScales(b.stream, n)
 		cfg := b.config("a")
 		cfg.Streams = []stream.Stream{weighed}
 		cfg.Memory = 1 << 20
-		var mu sync.Mutex
-		done, all := 0, make(chan struct{})
-		cfg.Processor = func(processors.Shard) processors.RecordProcessor {
-			return processors.Func(func(_ context.Context, batch *processors.Batch) error {
-				time.Sleep(time.Second)
-				bytes := 0
-				for i := range batch.Records {
-					bytes += batch.Records[i].Size()
-				}
-				weighed.add(-bytes)
-				mu.Lock()
-				defer mu.Unlock()
-				if done += len(batch.Records); done == n {
-					close(all)
-				}
-				return nil
-			})
-		}
+		cfg.Processor = func(processors.Shard) processors.RecordProcessor { return weighed.processor() }
 		w := b.start(cfg)
-		<-all
+		<-weighed.done
 		w.stop()
 		// The first shards may have read more before the last ones were taken.
 		if weighed.most > cfg.Memory*5/4 {

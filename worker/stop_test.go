@@ -69,9 +69,7 @@ func TestAShardWhoseEndFailsIsHandedOverAndEndedByTheNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := setup(t, 1)
 		b.puts(5)
-		if err := b.stream.Split(t.Context(), only, stream.FullRange.Middle()); err != nil {
-			t.Fatal(err)
-		}
+		b.split()
 		b.puts(5)
 		cfg := b.config("a")
 		var calls []string
@@ -118,9 +116,7 @@ func TestChildrenBeginAtOnceOnTheWorkerOfTheirParent(t *testing.T) {
 		w := b.start(b.config("a"))
 		b.ledger.wait(t, 5)
 		begin := time.Now()
-		if err := b.stream.Split(t.Context(), only, stream.FullRange.Middle()); err != nil {
-			t.Fatal(err)
-		}
+		b.split()
 		b.puts(20)
 		b.ledger.wait(t, 25)
 		if took := time.Since(begin); took > 10*time.Millisecond {
@@ -425,9 +421,7 @@ func TestAnEndWhoseAnswerIsLostIsAnEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := setup(t, 1)
 		b.puts(5)
-		if err := b.stream.Split(t.Context(), only, stream.FullRange.Middle()); err != nil {
-			t.Fatal(err)
-		}
+		b.split()
 		b.puts(20)
 		cfg := b.config("a")
 		cfg.Leases = &deaf{Store: b.store, until: map[string]time.Time{}}

@@ -236,9 +236,7 @@ func (w *Rewrite) Commit(save func(Files) error) error {
 	for _, p := range w.parts {
 		w.install(p)
 	}
-	l.segs.mu.Lock()
-	l.segs.held = false
-	l.segs.mu.Unlock()
+	l.segs.letGo()
 	return l.Release(files)
 }
 
@@ -276,16 +274,14 @@ func (w *Rewrite) Discard() {
 			seg.file.Close() // the manifest may name it
 			continue
 		}
-		to := l.segs.newPoolName()
-		if err := l.opt.FS.Rename(seg.name, to); err != nil {
+		to, err := l.renameToPool(seg.name)
+		if err != nil {
 			seg.file.Close()
 			continue
 		}
 		l.giveBack(seg.file, to)
 	}
-	l.segs.mu.Lock()
-	l.segs.held = false
-	l.segs.mu.Unlock()
+	l.segs.letGo()
 }
 
 // damaged takes note of a block that cannot be read. Its segment stays in the

@@ -3,9 +3,7 @@ package wal
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
 
 	"github.com/millrace/millrace/engine/internal/vfs"
 )
@@ -82,9 +80,7 @@ func (r *Rewriter) read(ctx context.Context, w *Rewrite, pace *pacer) error {
 		for off := int64(0); off < end; off += chunkStep {
 			part := data[off:min(off+chunkStep, end)]
 			seg := w.l.segs.get(w.first + uint64(k))
-			if got, err := seg.file.ReadAt(part, off); errors.Is(err, io.EOF) {
-				clear(part[got:])
-			} else if err != nil {
+			if err := readFull(seg.file, part, off); err != nil {
 				return fmt.Errorf("read %s at %d: %w", seg.name, off, err)
 			}
 			if err := pace.step(ctx, len(part)); err != nil {

@@ -128,12 +128,20 @@ func (l *Log) listFiles() (gens []uint64, closed map[uint64]bool, err error) {
 }
 
 func (l *Log) moveToPool(name string) error {
-	to := l.segs.newPoolName()
-	if err := l.opt.FS.Rename(name, to); err != nil {
-		return fmt.Errorf("take %s out of use: %w", name, err)
+	to, err := l.renameToPool(name)
+	if err == nil {
+		l.segs.putPooled(to)
 	}
-	l.segs.putPooled(to)
-	return nil
+	return err
+}
+
+// renameToPool takes a file's name away, for one of the pool.
+func (l *Log) renameToPool(name string) (to string, err error) {
+	to = l.segs.newPoolName()
+	if err := l.opt.FS.Rename(name, to); err != nil {
+		return "", fmt.Errorf("take %s out of use: %w", name, err)
+	}
+	return to, nil
 }
 
 // Close refuses further appends, makes durable what was appended, and frees

@@ -301,9 +301,9 @@ func (l *Log) Release(stay Files) error {
 	l.segs.mu.Unlock()
 	slices.SortFunc(leave, func(a, b *segment) int { return cmp.Compare(a.gen, b.gen) })
 	for _, seg := range leave {
-		to := l.segs.newPoolName()
-		if err := l.opt.FS.Rename(seg.name, to); err != nil {
-			return fmt.Errorf("take %s out of use: %w", seg.name, err)
+		to, err := l.renameToPool(seg.name)
+		if err != nil {
+			return err
 		}
 		l.segs.retire(seg, to)
 	}

@@ -177,16 +177,19 @@ type segments struct {
 	pooled uint64   // number of the last pool name
 }
 
-// newPoolNameLocked returns a name that no file of the pool has.
-func (s *segments) newPoolNameLocked() string {
+// newPoolName returns a name that no file of the pool has.
+func (s *segments) newPoolName() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.pooled++
 	return fmt.Sprintf("%s%016x", poolPrefix, s.pooled)
 }
 
-func (s *segments) newPoolName() string {
+// letGo ends what [Log.hold] has begun.
+func (s *segments) letGo() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.newPoolNameLocked()
+	s.held = false
 }
 
 // putPooled adds a file without content to the pool. It is the last to be taken:
