@@ -50,8 +50,8 @@ type blockAt struct {
 // newOldDisk makes a directory with a rewritten file, an adopted one, one that
 // is in the log, and pooled ones. To be called in a bubble.
 func newOldDisk(t *testing.T) *oldDisk {
-	d := &oldDisk{fs: vfs.NewCrash(), all: map[string][]stream.Record{}, bases: map[uint64]stream.Sequence{}, blocks: map[string][]blockAt{}, holes: map[string][][2]int64{}}
-	e := mustOpen(t, rewriting(d.fs))
+	fs := vfs.NewCrash()
+	e := mustOpen(t, rewriting(fs))
 	s := ensure(t, e, "orders", StreamConfig{Shards: 3})
 	rest := func() {
 		time.Sleep(5 * time.Second)
@@ -79,6 +79,12 @@ func newOldDisk(t *testing.T) *oldDisk {
 	if chunks, adopted := fileKinds(e); chunks == 0 || adopted == 0 {
 		t.Fatalf("%d files were rewritten, %d adopted: want both", chunks, adopted)
 	}
+	return surveyed(t, fs, e, s)
+}
+
+// surveyed closes an engine, and returns what it leaves.
+func surveyed(t *testing.T, fs *vfs.Crash, e *Engine, s *Stream) *oldDisk {
+	d := &oldDisk{fs: fs, all: map[string][]stream.Record{}, bases: map[uint64]stream.Sequence{}, blocks: map[string][]blockAt{}, holes: map[string][][2]int64{}}
 	for _, m := range s.topology.Load().all {
 		d.all[m.id] = mustRead(t, s, m.id, stream.TrimHorizon)
 		d.bases[m.handle] = m.log.Base()
@@ -155,7 +161,7 @@ func (d *oldDisk) holds(b blockAt, seq stream.Sequence) bool {
 // be lost. It returns the records that are gone. It is an error if nobody was
 // told of one, or if one is there that was never put; errRefused, if the disk is
 // not opened.
-func missing(t testing.TB, fs *vfs.Crash, all map[string][]stream.Record) (gone []stream.Sequence, err error) {
+func missing(t testing.TB, fs vfs.FS, all map[string][]stream.Record) (gone []stream.Sequence, err error) {
 	e, err := Open("", rewriting(fs))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errRefused, err)
@@ -341,12 +347,7 @@ func TestAMutatedDirectoryIsOpenedOrRefused(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		d := newOldDisk(t)
-		put := map[stream.Sequence]string{}
-		for _, records := range d.all {
-			for _, r := range records {
-				put[r.Sequence] = string(r.Data)
-			}
-		}
+		put := d.data()
 		var opened, refused atomic.Int64
 		var workers sync.WaitGroup
 		for w := range runtime.GOMAXPROCS(0) {
@@ -369,6 +370,17 @@ func TestAMutatedDirectoryIsOpenedOrRefused(t *testing.T) {
 		proof.Report(t, "mutated directories", "directories", opened.Load()+refused.Load(), "opened", opened.Load(), "refused", refused.Load(),
 			"records served that were never put", 0)
 	})
+}
+
+// data returns what was put.
+func (d *oldDisk) data() map[stream.Sequence]string {
+	put := map[stream.Sequence]string{}
+	for _, records := range d.all {
+		for _, r := range records {
+			put[r.Sequence] = string(r.Data)
+		}
+	}
+	return put
 }
 
 // mutated returns the disk with some files changed in some places, cut, removed
@@ -404,10 +416,10 @@ func (d *oldDisk) mutated(rng *rand.Rand) *vfs.Crash {
 }
 
 // readsOnly opens a directory and reads what can be read.
-func readsOnly(fs *vfs.Crash, put map[stream.Sequence]string) error {
+func readsOnly(fs vfs.FS, put map[stream.Sequence]string) error {
 	e, err := Open("", rewriting(fs))
 	if err != nil {
-		return errRefused
+		return fmt.Errorf("%w: %w", errRefused, err)
 	}
 	defer e.Close()
 	s, err := e.Stream("orders")

@@ -192,8 +192,8 @@ func (r *Rewriter) adopt(w *Rewrite) error {
 	for _, p := range w.parts {
 		for _, e := range r.blocks[p.from:p.to] {
 			seg := w.l.segs.get(e.pos.gen())
-			if err := readFull(seg.file, head[:], e.pos.off()); err != nil {
-				return fmt.Errorf("read %s at %d: %w", seg.name, e.pos.off(), err)
+			if err := w.l.readAround(seg, head[:], e.pos.off()); err != nil {
+				return err
 			}
 			h, ok := decodeHeader(head[:], seg.seedAt(e.pos.off()))
 			if !ok || !h.tells(p.sh, &e) {

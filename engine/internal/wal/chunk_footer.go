@@ -15,7 +15,7 @@ import (
 //
 //	magic, checksum, count │ block │ block │ …     by shard and counter
 //
-// A damaged footer is no loss: the blocks are read instead.
+// A footer that cannot be read is no loss: the blocks are read instead.
 const (
 	footMagic     = 0x544f4f_4643524d // "MRCFOOT"
 	footHeadSize  = 16
@@ -132,9 +132,9 @@ func (r *recovery) scanClosed() error {
 			continue
 		}
 		blocks, err := readFooter(seg)
-		if errors.Is(err, errFooter) {
-			r.l.opt.Logger.Warn("the footer of a closed log file is damaged; reading its blocks instead",
-				"file", r.l.opt.FS.Path(seg.name))
+		if errors.Is(err, errFooter) || unreadable(err) {
+			r.l.opt.Logger.Warn("the footer of a closed log file cannot be read; reading its blocks instead",
+				"file", r.l.opt.FS.Path(seg.name), "err", err)
 			if err := r.scanBlocks(seg); err != nil {
 				return err
 			}

@@ -80,8 +80,8 @@ func (r *Rewriter) read(ctx context.Context, w *Rewrite, pace *pacer) error {
 		for off := int64(0); off < end; off += chunkStep {
 			part := data[off:min(off+chunkStep, end)]
 			seg := w.l.segs.get(w.first + uint64(k))
-			if err := readFull(seg.file, part, off); err != nil {
-				return fmt.Errorf("read %s at %d: %w", seg.name, off, err)
+			if err := w.l.readAround(seg, part, off); err != nil {
+				return err
 			}
 			if err := pace.step(ctx, len(part)); err != nil {
 				return err

@@ -47,7 +47,7 @@ func (r *recovery) gatherFile(gen uint64) (remains, error) {
 		return remains{}, nil // it says nothing
 	}
 	if err != nil {
-		return remains{}, err
+		return remains{}, fmt.Errorf("%s: %w", r.l.opt.FS.Path(segmentName(gen)), err)
 	}
 	return r.gather(&segment{gen: gen, size: h.size, seed: h.seed(), name: segmentName(gen), file: f}, blocksStart)
 }

@@ -177,6 +177,9 @@ func (f *filling) load() error {
 	}
 	m := f.own(int(end - first.pos))
 	read, err := seg.file.ReadAt(m.bytes, first.pos.off())
+	if unreadable(err) {
+		read, err = len(m.bytes), f.c.log.readAround(seg, m.bytes, first.pos.off())
+	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read %s at %d: %w", segmentName(seg.gen), first.pos.off(), err)
 	}

@@ -147,6 +147,11 @@ func (r *recovery) scanSegment(gen uint64) error {
 	return r.scanBlocks(seg)
 }
 
+// whole reports whether all of a file was durable once, so that what the disk
+// cannot read of it is lost. In any other file the log may end, and there what
+// cannot be read must not pass for what was never written: it is refused.
+func (r *recovery) whole(gen uint64) bool { return !r.inLog(gen) || gen < r.known.Durable.gen() }
+
 // openSegment opens a file and reads its header. A damaged header is reported:
 // there is no segment then, and no error.
 func (r *recovery) openSegment(gen uint64) (*segment, error) {
@@ -156,7 +161,7 @@ func (r *recovery) openSegment(gen uint64) (*segment, error) {
 		return nil, err
 	}
 	h, err := r.readSegmentHeader(f, gen)
-	if errors.Is(err, errSegmentHeader) {
+	if errors.Is(err, errSegmentHeader) || unreadable(err) && r.whole(gen) {
 		f.Close()
 		r.damaged(makePos(gen, math.MaxUint32), Damage{File: name, Detail: err.Error()})
 		return nil, nil
@@ -176,8 +181,8 @@ func (r *recovery) readSegmentHeader(f vfs.File, gen uint64) (segmentHeader, err
 	var heads [2]segmentHeader
 	var errs [2]error
 	for i := range copies {
-		if err := readFull(f, copies[i][:], int64(i)*headerCopy); err != nil {
-			return segmentHeader{}, err
+		if errs[i] = readFull(f, copies[i][:], int64(i)*headerCopy); errs[i] != nil {
+			continue
 		}
 		heads[i], errs[i] = decodeSegmentHeader(copies[i][:])
 		if errs[i] == nil && heads[i].gen != gen {
@@ -216,6 +221,9 @@ func readFull(f vfs.File, p []byte, off int64) error {
 
 func (r *recovery) scanBlocks(seg *segment) error {
 	w := window{seg: seg}
+	if r.whole(seg.gen) {
+		w.around = r.l
+	}
 	r.more = false
 	for off := int64(blocksStart); ; {
 		r.end = makePos(seg.gen, off)

@@ -195,6 +195,7 @@ func (l *Log) Accept(s *Shard, gaps []Gap) {
 		s.index.cut(g.Range, func(e *entry) { l.release(e.pos) })
 	}
 	s.wakeLocked()
+	signal(l.filled) // the rewriter may go on
 }
 
 // addGapLocked keeps the gaps in order and apart from one another. A gap begins

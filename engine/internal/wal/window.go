@@ -11,6 +11,8 @@ type window struct {
 	seg  *segment
 	buf  []byte
 	from int64 // offset of buf[0]
+	// around reads where the disk may fail, if it is not nil: [Log.readAround].
+	around *Log
 }
 
 const windowStep = 1 << 20
@@ -25,7 +27,11 @@ func (w *window) bytes(off int64, n int) ([]byte, error) {
 		w.buf = make([]byte, want)
 	}
 	w.buf, w.from = w.buf[:want], off
-	if err := readFull(w.seg.file, w.buf, off); err != nil {
+	if w.around != nil {
+		if err := w.around.readAround(w.seg, w.buf, off); err != nil {
+			return nil, err
+		}
+	} else if err := readFull(w.seg.file, w.buf, off); err != nil {
 		return nil, fmt.Errorf("read %s at %d: %w", w.seg.name, off, err)
 	}
 	return w.buf[:n], nil

@@ -1,0 +1,184 @@
+package engine
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+
+	"github.com/millrace/millrace/engine/internal/vfs"
+	"github.com/millrace/millrace/stream"
+)
+
+// scratched is a disk that cannot read a part of one of its files.
+type scratched struct {
+	vfs.FS
+	name     string
+	from, to int64
+	healed   atomic.Bool
+}
+
+func (d *scratched) Open(name string) (vfs.File, error) {
+	f, err := d.FS.Open(name)
+	if err != nil || name != d.name {
+		return f, err
+	}
+	return &scratchedFile{f, d}, nil
+}
+
+type scratchedFile struct {
+	vfs.File
+	disk *scratched
+}
+
+func (f *scratchedFile) ReadAt(p []byte, off int64) (int, error) {
+	if d := f.disk; off < d.to && off+int64(len(p)) > d.from && !d.healed.Load() {
+		return 0, &fs.PathError{Op: "read", Path: d.name, Err: syscall.EIO}
+	}
+	return f.File.ReadAt(p, off)
+}
+
+// footer returns where the footer of a file begins, if it has one.
+func (d *oldDisk) footer(name string) (off int64, ok bool) {
+	f, _ := d.fs.Open(name)
+	b := make([]byte, d.fs.SizeOf(name))
+	f.ReadAt(b, 0)
+	off = int64(binary.LittleEndian.Uint64(b[32:]))
+	return off, off+16 <= int64(len(b)) && string(b[off:off+7]) == "MRCFOOT"
+}
+
+// longLog makes a directory whose log has several segments. To be called in a
+// bubble.
+func longLog(t *testing.T) *oldDisk {
+	fs := vfs.NewCrash()
+	e := onCrash(t, fs)
+	s := ensure(t, e, "orders", StreamConfig{Shards: 3})
+	for i := range 30 {
+		mustPut(t, s, number(i*3, 3)...)
+		mustPut(t, s, entry("k", strings.Repeat("x", 5000)))
+	}
+	return surveyed(t, fs, e, s)
+}
+
+// What the disk cannot read is lost, and told of, and nothing else is; when it
+// can again before that is accepted, nothing was lost. Where the log may end, the
+// directory is refused as it is.
+func TestWhatTheDiskCannotReadIsDamage(t *testing.T) {
+	const page = 4096
+	for name, prepare := range map[string]func(*testing.T) *oldDisk{"closed files": newOldDisk, "a long log": longLog} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := prepare(t)
+				e := mustOpen(t, rewriting(d.fs.Now()))
+				last := closedName(uint64(e.log.Durable()) >> 32)
+				e.Close()
+				told, refused := 0, 0
+				try := func(name string, from, to int64) {
+					where := fmt.Sprintf("%s from %d to %d", name, from, to)
+					_, closed := d.footer(name)
+					ends := !closed && name >= last // the log may end there
+					disk := &scratched{FS: d.fs.Now(), name: name, from: from, to: to}
+					// Somebody reads, and gives nothing up.
+					err := readsOnly(disk, d.data())
+					if ends != errors.Is(err, errRefused) || ends != errors.Is(err, syscall.EIO) || err != nil && !strings.Contains(err.Error(), name) {
+						t.Errorf("%s: open: %v", where, err)
+					}
+					disk.healed.Store(true)
+					if gone, err := missing(t, disk.FS.(*vfs.Crash).Now(), d.all); len(gone) > 0 || err != nil {
+						t.Errorf("%s: it can be read again, and %d records are lost: %v", where, len(gone), err)
+					}
+					disk.healed.Store(false)
+					if ends {
+						refused++
+						return
+					}
+					gone, err := missing(t, disk, d.all)
+					if err != nil {
+						t.Errorf("%s: %v", where, err)
+					}
+					for _, records := range d.all {
+						for _, r := range records {
+							hit := slices.ContainsFunc(d.blocks[name], func(b blockAt) bool {
+								return (from == 0 || b.from < to && b.to > from) && d.holds(b, r.Sequence)
+							})
+							if lost := slices.Contains(gone, r.Sequence); lost != hit {
+								t.Errorf("%s: %v is lost: %v, and lies there: %v", where, r.Sequence, lost, hit)
+							}
+						}
+					}
+					if len(gone) > 0 {
+						told++
+					}
+				}
+				names, _ := d.fs.List()
+				for _, name := range names {
+					if !strings.HasSuffix(name, ".log") && !strings.HasSuffix(name, ".chunk") {
+						continue
+					}
+					for off := int64(0); off < d.fs.SizeOf(name); off += page {
+						try(name, off, off+page)
+					}
+					if off, closed := d.footer(name); closed {
+						try(name, off, d.fs.SizeOf(name))
+					}
+				}
+				if told == 0 || refused == 0 {
+					t.Errorf("%d losses were told, %d directories refused: want some of each", told, refused)
+				}
+			})
+		})
+	}
+}
+
+// Readers and the rewriter go on behind what a running engine cannot read, as
+// soon as it is given up: nobody needs to put anything for that.
+func TestADiskThatCannotReadAnyMoreHoldsUpNobodyForEver(t *testing.T) {
+	for kind, size := range map[string]int{"rewritten": 1000, "adopted": 9000} {
+		t.Run(kind, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				disk := &scratched{FS: vfs.NewCrash(), name: firstLog, from: 8192, to: 16384}
+				disk.healed.Store(true)
+				e := mustOpen(t, rewriting(disk))
+				s := ensure(t, e, "orders", StreamConfig{})
+				put := func(n int) {
+					for range n {
+						mustPut(t, s, entry("k", strings.Repeat("x", size)))
+					}
+				}
+				put(5)
+				e.Close()
+				e = mustOpen(t, rewriting(disk)) // by the file's name
+				s = ensure(t, e, "orders", StreamConfig{})
+				disk.healed.Store(false)
+				put(75)
+				synctest.Wait()
+				if chunks, adopted := fileKinds(e); chunks+adopted > 0 {
+					t.Fatalf("%d files are closed, though a block cannot be read", chunks+adopted)
+				}
+				if l := s.Losses(); len(l) != 1 || l[0].File != firstLog {
+					t.Errorf("the rewriter tells of %v", l)
+				}
+				left, told, err := readAccepting(t.Context(), s, shardID(0))
+				if told == 0 || err != nil || len(left) < 65 || len(left) > 78 {
+					t.Fatalf("%d records of 80 are left, told %d times, %v", len(left), told, err)
+				}
+				synctest.Wait()
+				if chunks, adopted := fileKinds(e); chunks+adopted == 0 {
+					t.Error("the rewriter does not go on")
+				}
+				if got := mustRead(t, s, shardID(0), stream.TrimHorizon); len(got) != len(left) {
+					t.Errorf("%d records after rewriting, %d before", len(got), len(left))
+				}
+				if err := e.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
