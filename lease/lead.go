@@ -71,6 +71,9 @@ func (s *session) candidate(ctx context.Context, leader *watch) (Member, bool) {
 	if row.Worker != "" && row.Worker != s.me && !leader.dead(leaderKey) {
 		return Member{}, false
 	}
+	if s.madeWay > 0 && leader.silence(leaderKey) < 2*s.cfg.FailoverTime {
+		return Member{}, false // those who have not tried come first
+	}
 	mine.Beats = row.Beats + 1
 	row, err = s.swapMember(ctx, row, mine)
 	return row, err == nil
@@ -131,7 +134,8 @@ func (s *session) reign(ctx context.Context, row Member, members *watch, dice *d
 		err := l.pass(reigning)
 		switch {
 		case reigning.Err() != nil:
-		case errors.Is(err, errOutdone):
+		case errors.Is(err, errMakeWay):
+			s.madeWay++
 			s.log.InfoContext(ctx, "leading no more", "err", err)
 		case err != nil:
 			failed++
@@ -139,8 +143,11 @@ func (s *session) reign(ctx context.Context, row Member, members *watch, dice *d
 		default:
 			failed = 0
 			s.passes.over(ctx, s.log)
+			if l.sees() {
+				s.madeWay = 0
+			}
 		}
-		if errors.Is(err, errOutdone) {
+		if errors.Is(err, errMakeWay) {
 			break
 		}
 		// However many ask for a pass, the next one does not follow at once, and

@@ -74,21 +74,56 @@ func (l *leader) pass(ctx context.Context) error {
 	if l.outdone(members) {
 		return errOutdone
 	}
+	if l.blind(members) {
+		return errBlind
+	}
 	return context.Cause(ctx)
 }
 
-// errOutdone says that somebody else should lead: a leader looks after the shards
-// of its own streams alone, and would never begin a stream that a rollout added,
-// or that was deleted and created again under its hands.
-var errOutdone = errors.New("another worker serves the same streams and more")
+// errMakeWay says that somebody else should lead: a leader looks after the shards
+// of its own streams alone, as far as it can see them.
+var (
+	errMakeWay = errors.New("making way for another worker")
+	errOutdone = fmt.Errorf("%w, who serves the same streams and more", errMakeWay)
+	errBlind   = fmt.Errorf("%w, who may reach a stream that does not answer here", errMakeWay)
+)
 
-// outdone reports whether a live member serves all streams that the leader
-// serves, and more.
+// outdone reports whether another member serves all streams that the leader
+// serves, and more: one that a rollout added, or one that was deleted and created
+// again under the leader's hands.
 func (l *leader) outdone(members []Member) bool {
 	at := slices.IndexFunc(members, func(m Member) bool { return m.Incarnation == l.me })
-	return at >= 0 && slices.ContainsFunc(members, func(m Member) bool {
-		return !m.Fenced && !m.Draining && !l.stale(m) && m.Streams.beyond(members[at].Streams)
+	return at >= 0 && l.another(members, func(m Member) bool { return m.Streams.beyond(members[at].Streams) })
+}
+
+// blind reports whether the leader has been unable to list a stream for long, and
+// another member serves it, too. That one may be as blind: so a leader stays for
+// as long as a handoff may take that it has to end by force, and twice as long
+// each time that it has led in vain.
+func (l *leader) blind(members []Member) bool {
+	patience := (l.cfg.HandoffTimeout + l.cfg.FailoverTime) << min(l.madeWay, 6)
+	l.mu.Lock()
+	streams := slices.Clone(l.streams)
+	l.mu.Unlock()
+	for i, of := range l.listers {
+		if !of.since.IsZero() && time.Since(of.since) > patience &&
+			l.another(members, func(m Member) bool { return m.Streams.Has(streams[i]) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// another reports whether there is a live member, apart from the leader, of that kind.
+func (l *leader) another(members []Member, kind func(Member) bool) bool {
+	return slices.ContainsFunc(members, func(m Member) bool {
+		return m.Incarnation != l.me && !m.Fenced && !m.Draining && !l.stale(m) && kind(m)
 	})
+}
+
+// sees reports whether all streams have answered.
+func (l *leader) sees() bool {
+	return !slices.ContainsFunc(l.listers, func(of *lister) bool { return of.late || !of.since.IsZero() })
 }
 
 // stale reports whether a member has been silent for a while.

@@ -229,3 +229,51 @@ func memberRow(t *testing.T, store Store, incarnation string) (Member, bool) {
 	}
 	return Member{}, false
 }
+
+// crew is workers on one store, who hold whatever they are given until the test
+// is over.
+type crew struct {
+	t     *testing.T
+	store *Memory
+
+	mu     sync.Mutex // guards what follows
+	leader string
+	begun  int // reigns
+}
+
+func newCrew(t *testing.T) *crew { return &crew{t: t, store: NewMemory()} }
+
+// reigns returns how often somebody began to lead.
+func (c *crew) reigns() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.begun
+}
+
+func (c *crew) start(name string, streams ...stream.Stream) *Coordinator {
+	c.t.Helper()
+	p := &puppet{Store: c.store, afterSwapMember: func(row Member) error {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if row.Incarnation == leaderKey && row.Worker != c.leader {
+			if c.leader = row.Worker; row.Worker != "" {
+				c.begun++
+			}
+		}
+		return nil
+	}}
+	w, err := NewCoordinator(Config{
+		Worker: name, Store: p, Streams: streams, Seed: uint64(len(name)),
+		FailoverTime: testF, HandoffTimeout: testH, Logger: quiet,
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = w.Run(c.t.Context(), untilDrained)
+	}()
+	c.t.Cleanup(func() { <-ended })
+	return w
+}

@@ -33,6 +33,7 @@ type session struct {
 	writes                                      chan struct{} // tokens that bound the takes and releases at one time
 	holds                                       sync.WaitGroup
 	passes                                      trouble // the leading goroutine's
+	madeWay                                     int     // the same: how often it led in vain since it saw all its streams
 
 	// mu guards everything below. Nothing waits while holding it.
 	mu      sync.Mutex

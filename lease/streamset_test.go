@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -124,17 +125,7 @@ func (hanging) Identity(ctx context.Context) (stream.Identity, error) {
 // them leads, or nobody would ever look at it.
 func TestARolloutThatAddsAStreamGivesItToThoseWhoServeIt(t *testing.T) {
 	in(func(t *testing.T) {
-		store := NewMemory()
-		var fleet sync.WaitGroup
-		ctx, stop := context.WithCancel(t.Context())
-		start := func(name string, streams ...stream.Stream) *Coordinator {
-			c, err := NewCoordinator(Config{Worker: name, Store: store, Streams: streams, Seed: uint64(len(name)), FailoverTime: testF, Logger: quiet})
-			if err != nil {
-				t.Fatal(err)
-			}
-			fleet.Go(func() { _ = c.Run(ctx, untilDrained) })
-			return c
-		}
+		fleet := newCrew(t)
 		many := func() (shards []stream.Shard, err error) {
 			for i, r := range stream.SplitHashSpace(6) {
 				shards = append(shards, stream.Shard{ID: string(rune('0' + i)), Hash: r})
@@ -142,16 +133,16 @@ func TestARolloutThatAddsAStreamGivesItToThoseWhoServeIt(t *testing.T) {
 			return shards, nil
 		}
 		orders, refunds := listed{name: "orders", shards: many}, listed{name: "refunds", shards: many}
-		old := start("old", orders)
+		old := fleet.start("old", orders)
 		time.Sleep(time.Minute)
 		if !old.Status().Leading {
 			t.Fatal("the only worker does not lead")
 		}
-		start("new-1", orders, refunds)
-		start("newer-2", orders, refunds)
+		fleet.start("new-1", orders, refunds)
+		fleet.start("newer-2", orders, refunds)
 		time.Sleep(5 * time.Minute)
 		owners := map[string]int{}
-		for l, err := range store.Leases(t.Context()) {
+		for l, err := range fleet.store.Leases(t.Context()) {
 			if err != nil || l.Owner == "" || l.Term == 0 {
 				t.Errorf("%+v, %v", l, err)
 			}
@@ -166,37 +157,87 @@ func TestARolloutThatAddsAStreamGivesItToThoseWhoServeIt(t *testing.T) {
 		if old.Status().Leading {
 			t.Error("the old worker leads, and nobody looks after the new stream")
 		}
-		stop()
-		fleet.Wait()
 	})(t)
+}
+
+// Leaders that cannot list a stream make way for one that can, and not all the
+// time for others that cannot either.
+func TestALeaderThatCannotSeeItsStreamMakesWay(t *testing.T) {
+	refuses := func() ([]stream.Shard, error) { return nil, errCut }
+	for name, shards := range map[string]func() ([]stream.Shard, error){"refuses": refuses, "hangs": nil} {
+		t.Run(name, in(func(t *testing.T) {
+			fleet := newCrew(t)
+			begun := func() bool {
+				rows, err := fleet.store.Read(t.Context(), Key("s:5", "0"))
+				return err == nil && len(rows) == 1 && rows[0].Term > 0
+			}
+			const blind = 4
+			for i := range blind {
+				fleet.start(strings.Repeat("b", 1+i), listed{name: "s", shards: shards})
+			}
+			fleet.start("sees", listed{name: "s", shards: oneShard})
+			time.Sleep(blind * (testF + testH + 2*testF)) // each tries once at most
+			if !begun() {
+				t.Error("the stream is not begun, though a worker sees it")
+			}
+			before := fleet.reigns()
+			time.Sleep(time.Hour)
+			if n := fleet.reigns() - before; n != 0 {
+				t.Errorf("%d more reigns, though the leader sees everything", n)
+			}
+		}))
+		t.Run(name+" all", in(func(t *testing.T) {
+			fleet := newCrew(t)
+			fleet.start("blind", listed{name: "s", shards: shards})
+			fleet.start("too", listed{name: "s", shards: shards})
+			time.Sleep(4 * time.Hour)
+			if n := fleet.reigns(); n < 4 || n > 20 {
+				t.Errorf("%d reigns in four hours in which nobody sees anything", n)
+			}
+		}))
+	}
+}
+
+// Else one that is blind could come back before those who have not tried.
+func TestWhoHasLedInVainLetsOthersTryFirst(t *testing.T) {
+	for madeWay, want := range map[int]time.Duration{0: 0, 1: 2 * testF, 5: 2 * testF} {
+		in(func(t *testing.T) {
+			a := newActor(t, "a", NewMemory())
+			a.madeWay = madeWay
+			if _, err := a.swapMember(t.Context(), Member{}, Member{Incarnation: leaderKey, Beats: 1}); err != nil {
+				t.Fatal(err)
+			}
+			leader, free := a.newWatch(), time.Now()
+			for {
+				if _, won := a.candidate(t.Context(), leader); won {
+					break
+				}
+				time.Sleep(testF / 4)
+				if err := a.beatOnce(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if took := time.Since(free); took != want {
+				t.Errorf("who made way %d times leads after %v, want %v", madeWay, took, want)
+			}
+		})(t)
+	}
 }
 
 // An engine's handle of a stream that was deleted never finds the one that was
 // created under its name.
 func TestALeaderWithTheHandleOfADeletedStreamMakesWay(t *testing.T) {
 	in(func(t *testing.T) {
-		store := NewMemory()
+		fleet := newCrew(t)
 		former := &born{at: 1}
-		var fleet sync.WaitGroup
-		ctx, stop := context.WithCancel(t.Context())
-		start := func(name string, s stream.Stream) *Coordinator {
-			c, err := NewCoordinator(Config{Worker: name, Store: store, Streams: []stream.Stream{s}, Seed: uint64(len(name)), FailoverTime: testF, Logger: quiet})
-			if err != nil {
-				t.Fatal(err)
-			}
-			fleet.Go(func() { _ = c.Run(ctx, untilDrained) })
-			return c
-		}
-		start("old", former)
+		fleet.start("old", former)
 		time.Sleep(time.Minute)
 		former.set(1, stream.ErrStreamNotFound)
-		heir := start("new", listed{name: "s", shards: oneShard})
+		heir := fleet.start("new", listed{name: "s", shards: oneShard})
 		time.Sleep(3 * time.Minute)
-		if rows, err := store.Read(t.Context(), Key("s:5", "0")); err != nil || len(rows) != 1 || rows[0].Owner != heir.Status().Incarnation {
+		if rows, err := fleet.store.Read(t.Context(), Key("s:5", "0")); err != nil || len(rows) != 1 || rows[0].Owner != heir.Status().Incarnation {
 			t.Errorf("the new stream is not begun: %+v, %v", rows, err)
 		}
-		stop()
-		fleet.Wait()
 	})(t)
 }
 

@@ -527,6 +527,14 @@ var leaseMutants = []Mutant{
 		New:  `if false {`,
 		Test: "TestALeaderWithTheHandleOfADeletedStreamMakesWay",
 	},
+	{
+		Mechanism: "A leader that cannot see a stream makes way for a worker that may",
+		Promise:   "P1", Without: "it leads on, and nobody looks after the stream",
+		File: "lease/pass.go",
+		Old:  `if l.blind(members) {`,
+		New:  `if false {`,
+		Test: "TestALeaderThatCannotSeeItsStreamMakesWay",
+	},
 
 	// A stream that was deleted and created again.
 	{
