@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"time"
 
@@ -23,7 +24,8 @@ type benchmark struct {
 type options struct {
 	dir    string // where data goes
 	rounds int
-	quick  bool // a small run that shows only that it works
+	quick  bool           // a small run that shows only that it works
+	cases  *regexp.Regexp // the cases that are measured; nil for all
 }
 
 // bench is one benchmark while it runs.
@@ -46,6 +48,9 @@ type contender struct {
 // disturbs all alike. Who fails is left out from then on, with the error in its
 // row; only the end of ctx ends everything.
 func (b *bench) compare(ctx context.Context, name string, who ...contender) error {
+	if !b.wants(name) {
+		return nil
+	}
 	begin := time.Now()
 	rows := make([]row, len(who))
 	for i := range who {
@@ -75,6 +80,9 @@ func (b *bench) compare(ctx context.Context, name string, who ...contender) erro
 	b.progress("%s: %s (%.1f s)", b.result.Benchmark, name, time.Since(begin).Seconds())
 	return nil
 }
+
+// wants reports whether a case is to be measured.
+func (b *bench) wants(name string) bool { return b.cases == nil || b.cases.MatchString(name) }
 
 func (b *bench) round(ctx context.Context, c contender) (figures, error) {
 	dir, err := os.MkdirTemp(b.dir, b.result.Benchmark+"-")

@@ -26,6 +26,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -49,6 +50,7 @@ func main() {
 	dir := flag.String("dir", "", "where data goes; it should be on the disk to be measured (default: a temporary directory, removed at the end)")
 	rounds := flag.Int("rounds", 0, "rounds of each figure (default: 3; with -quick, 1)")
 	quick := flag.Bool("quick", false, "small and fast, for a look whether it works")
+	cases := flag.String("case", "", "measure only the cases whose name matches this regular expression")
 	out := flag.String("out", "", "where each benchmark's results are saved as JSON (default: nowhere; for -report and -plot, results)")
 	report := flag.Bool("report", false, "write the tables of README.md from saved results")
 	plots := flag.String("plot", "", "draw saved results as SVG files into this directory")
@@ -58,7 +60,10 @@ func main() {
 	defer stop()
 	o := options{dir: *dir, rounds: *rounds, quick: *quick}
 	var err error
-	if *name != "" {
+	if *cases != "" {
+		o.cases, err = regexp.Compile(*cases)
+	}
+	if err == nil && *name != "" {
 		err = run(ctx, os.Stdout, *name, *asJSON, *out, o)
 	}
 	if *report {
@@ -93,6 +98,8 @@ func run(ctx context.Context, out io.Writer, name string, asJSON bool, save stri
 	switch {
 	case o.rounds < 0:
 		return fmt.Errorf("-rounds is %d: use at least 1, or 0 for the default", o.rounds)
+	case o.cases != nil && save != "":
+		return fmt.Errorf("-case is %q and -out %q: save whole benchmarks, or a part of one would stand for all of it", o.cases, save)
 	case o.rounds == 0 && o.quick:
 		o.rounds = 1
 	case o.rounds == 0:

@@ -27,12 +27,15 @@ var manyShards = load{8, 500, 1024, 4096}
 
 const (
 	manyBytes = 1 << 30
-	coldReads = 10 // shards of a round, each after the caches were dropped
+	coldReads = 40 // shards of a round, each after the caches were dropped
 )
 
 // runOneShard reads one shard out of a log in which 4,096 are mixed, from the
 // disk itself, and then all of them from the page cache.
 func (b *bench) runOneShard(ctx context.Context) (err error) {
+	if !b.wants(oneCold) && !b.wants(allWarm) {
+		return nil
+	}
 	l := manyShards
 	if b.quick {
 		l.shards = 64

@@ -32,7 +32,11 @@ const (
 	wholeWorker = "worker"
 )
 
-const pathBytes = 256 << 20
+const (
+	pathBytes = 256 << 20
+	// defaultChunkBytes is that of [engine.Config]: as much of the log is due.
+	defaultChunkBytes = 256 << 20
+)
 
 // paths are how the stream was written: the records of each shard are the more
 // scattered over the log, the more shards there are and the smaller the puts.
@@ -50,7 +54,7 @@ func pathCase(l load) string {
 }
 
 func runPath(ctx context.Context, b *bench) error {
-	b.note("Without \"rewritten\" the log is as it was written, blocks of all shards mixed; with it, each shard's lie together.")
+	b.note("Without \"rewritten\" the log is as it was written, blocks of all shards mixed, and read from files; with it, each shard's lie together. \"Just put\" is an engine as it is by default, which has the end of the log in memory and the rest rewritten.")
 	b.note("%d MiB, put in batches of 500 by 8 callers, or one by one by 64. Wall time is from the first record to the last.", b.amount(pathBytes)>>20)
 	cases := paths
 	if b.quick {
@@ -63,9 +67,12 @@ func runPath(ctx context.Context, b *bench) error {
 			return err
 		}
 	}
-	for _, l := range rewrittenPaths {
+	for _, l := range scatteredPaths {
 		if b.quick {
 			l.shards = 16
+		}
+		if err := b.path(ctx, justPutCase(l), l, func(dir string) (*logs.Millrace, int, error) { return b.justPut(ctx, dir, l) }); err != nil {
+			return err
 		}
 		if err := b.path(ctx, rewrittenPathCase(l), l, func(dir string) (*logs.Millrace, int, error) {
 			return b.rewritten(ctx, dir, engine.Config{}, l, b.amount(pathBytes))
@@ -78,6 +85,9 @@ func runPath(ctx context.Context, b *bench) error {
 
 // path measures what open gives.
 func (b *bench) path(ctx context.Context, name string, l load, open func(dir string) (*logs.Millrace, int, error)) (err error) {
+	if !b.wants(name) {
+		return nil
+	}
 	dir, done, err := b.temp()
 	if err != nil {
 		return err
@@ -91,10 +101,29 @@ func (b *bench) path(ctx context.Context, name string, l load, open func(dir str
 	return b.compare(ctx, name, b.pathContenders(m.Stream, n, l.shards, filepath.Join(dir, "leases.db"))...)
 }
 
-// rewrittenPaths are those of the paths that are measured after the rewrite, too.
-var rewrittenPaths = []load{paths[2], paths[6]}
+// scatteredPaths are those of the paths that are measured in other states, too.
+var scatteredPaths = []load{paths[2], paths[6]}
+
+func justPutCase(l load) string { return pathCase(l) + ", just put" }
 
 func rewrittenPathCase(l load) string { return pathCase(l) + ", rewritten" }
+
+// justPut fills an engine and waits until all that is due is rewritten: at rest
+// that is not hurried.
+func (b *bench) justPut(ctx context.Context, dir string, l load) (*logs.Millrace, int, error) {
+	m, err := logs.OpenMillrace(ctx, dir, engine.Config{}, engine.StreamConfig{Shards: l.shards})
+	if err != nil {
+		return nil, 0, err
+	}
+	n, err := fill(ctx, m, l, b.amount(pathBytes))
+	for err == nil && m.Engine.Stats().LogBytes > defaultChunkBytes {
+		err = pause(ctx, lookEach)
+	}
+	if err != nil {
+		return nil, 0, errors.Join(err, m.Close())
+	}
+	return m, n, nil
+}
 
 func (b *bench) pathContenders(s *engine.Stream, n, shards int, leases string) []contender {
 	takes := func(take func(ctx context.Context) (usage, error)) func(context.Context, string) (figures, error) {

@@ -69,7 +69,7 @@ func runPut(ctx context.Context, b *bench) error {
 			who = append(who, b.putTo(natsBatches, l, openNATS(true, true)))
 		}
 		if l.callers*l.batch >= 256 { // fewer do not fill a file in time
-			who = append(who, b.putTo(millraceRecycled, l, openRecycled(l.shards)))
+			who = append(who, b.putTo(millraceRecycled, l, openRecycled(logAlone, recycledKeeps, l.shards)))
 		}
 		if slices.Contains(scaledLoads, l) {
 			who = append(who, b.putTo(filesSynced, l, openFiles(1, false)))
@@ -98,6 +98,7 @@ func runPut(ctx context.Context, b *bench) error {
 	}
 	return b.compare(ctx, relaxed(putRelaxed),
 		b.putTo(millrace, putRelaxed, openMillrace(engine.Config{Durability: engine.LoseOnPowerFailure}, 1)),
+		b.putTo(millraceRecycled, putRelaxed, openRecycled(engine.Config{ChunkBytes: -1, Durability: engine.LoseOnPowerFailure}, recycledKeeps, 1)),
 		b.putTo(pebbleNoSync, putRelaxed, openPebble(false)),
 		b.putTo(natsDefault, putRelaxed, openNATS(false, false)),
 	)
@@ -106,9 +107,11 @@ func runPut(ctx context.Context, b *bench) error {
 const (
 	putLasts = 1500 * time.Millisecond
 	putWarms = 400 * time.Millisecond
-	// recycledWarms is longer than the retention of openRecycled, so that the log
-	// has as many files from retention as it uses.
-	recycledWarms = time.Second
+	// recycledKeeps is how long records are kept where files are to be used again,
+	// and recycledWarms so much longer that the log has as many files from
+	// retention as it uses.
+	recycledKeeps = 300 * time.Millisecond
+	recycledWarms = 3 * time.Second
 )
 
 type opener func(ctx context.Context, dir string) (logs.Log, error)
@@ -185,10 +188,10 @@ func openMillrace(cfg engine.Config, shards int) opener {
 
 // openRecycled opens an engine whose records leave retention so soon that the
 // log goes round over files that it has written before.
-func openRecycled(shards int) opener {
+func openRecycled(cfg engine.Config, keeps time.Duration, shards int) opener {
 	return func(ctx context.Context, dir string) (logs.Log, error) {
-		return logs.OpenMillrace(ctx, dir, engine.Config{MinRetention: 100 * time.Millisecond, ChunkBytes: -1},
-			engine.StreamConfig{Shards: shards, Retention: 300 * time.Millisecond})
+		cfg.MinRetention = keeps / 3
+		return logs.OpenMillrace(ctx, dir, cfg, engine.StreamConfig{Shards: shards, Retention: keeps})
 	}
 }
 

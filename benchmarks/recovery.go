@@ -68,16 +68,19 @@ func runRecovery(ctx context.Context, b *bench) error {
 // recoveryCase writes a stream once, rewritten by shards or as it comes, and
 // opens it in each round.
 func (b *bench) recoveryCase(ctx context.Context, l load, bytes int64, cfg engine.Config, rewritten bool) error {
+	name, open := recoveryCase(l, bytes), filled
+	if rewritten {
+		name, open = name+", rewritten", b.rewritten
+	}
+	if !b.wants(name) {
+		return nil
+	}
 	dir, done, err := b.temp()
 	if err != nil {
 		return err
 	}
 	defer done()
 	dir = filepath.Join(dir, "engine")
-	name, open := recoveryCase(l, bytes), filled
-	if rewritten {
-		name, open = name+", rewritten", b.rewritten
-	}
 	m, n, err := open(ctx, dir, cfg, l, int(bytes))
 	if err == nil {
 		err = m.Close()

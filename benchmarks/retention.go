@@ -31,7 +31,7 @@ func runRetention(ctx context.Context, b *bench) error {
 	for _, l := range loads {
 		if err := b.compare(ctx, durable(l),
 			b.timed(retentionOff, l, openMillrace(logAlone, l.shards), recycledWarms, loadLasts),
-			b.timed(retentionOn, l, openRecycled(l.shards), recycledWarms, loadLasts),
+			b.timed(retentionOn, l, openRecycled(logAlone, recycledKeeps, l.shards), recycledWarms, loadLasts),
 		); err != nil {
 			return err
 		}

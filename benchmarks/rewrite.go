@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -20,7 +19,7 @@ var rewriteBenchmark = benchmark{
 	run:     runRewrite,
 }
 
-// rewrittenBytes is what was written a second time by the end of a load.
+// rewrittenBytes is what was written a second time and is kept at the end of a load.
 const rewrittenBytes = "rewritten MB"
 
 const (
@@ -32,15 +31,15 @@ const (
 var rewrittenLoads = []load{{256, 1, 1024, 4096}, {16, 500, 1024, 4096}, {16, 500, 1024, 16}, {4, 500, 1024, 4096}}
 
 func runRewrite(ctx context.Context, b *bench) error {
-	b.note("Loads run %v after %v, by which time the rewrite is under way.", b.lasts(rewriteLasts), b.lasts(rewriteWarms))
+	b.note("Loads run %v after %v, by which time the rewrite is under way. Nothing has left retention, so that all files are new.", b.lasts(rewriteLasts), b.lasts(rewriteWarms))
 	loads, on := rewrittenLoads, engine.Config{}
 	if b.quick { // so little must be rewritten, too
 		loads, on.SegmentBytes, on.ChunkBytes = loads[1:2], 1<<20, 2<<20
 	}
 	for _, l := range loads {
 		if err := b.compare(ctx, durable(l),
-			b.timed(millraceLog, l, openMillrace(logAlone, l.shards), rewriteWarms, rewriteLasts),
-			b.rewriting(l, on),
+			b.rewriting(millraceLog, l, openMillrace(logAlone, l.shards)),
+			b.rewriting(millrace, l, openMillrace(on, l.shards)),
 		); err != nil {
 			return err
 		}
@@ -48,19 +47,16 @@ func runRewrite(ctx context.Context, b *bench) error {
 	return nil
 }
 
-// rewriting is a contender that says how much was rewritten.
-func (b *bench) rewriting(l load, cfg engine.Config) contender {
-	return contender{millrace, func(ctx context.Context, dir string) (figures, error) {
-		f, err := b.timed(millrace, l, openMillrace(cfg, l.shards), rewriteWarms, rewriteLasts).round(ctx, dir)
+// rewriting is a contender that says how much was rewritten, and is there.
+func (b *bench) rewriting(who string, l load, open opener) contender {
+	return contender{who, func(ctx context.Context, dir string) (f figures, err error) {
+		log, err := open(ctx, dir)
 		if err != nil {
 			return nil, err
 		}
-		f[rewrittenBytes] = 0
-		chunks, err := filepath.Glob(filepath.Join(dir, "*.chunk"))
-		for _, name := range chunks {
-			if info, err := os.Stat(name); err == nil {
-				f[rewrittenBytes] += float64(info.Size()) / 1e6
-			}
+		defer func() { err = errors.Join(err, log.Close()) }()
+		if f, err = l.run(ctx, log, b.lasts(rewriteWarms), b.lasts(rewriteLasts)); err == nil {
+			f[rewrittenBytes] = float64(log.(*logs.Millrace).Engine.Stats().RewrittenBytes) / 1e6
 		}
 		return f, err
 	}}

@@ -109,6 +109,27 @@ func (r *Ring) Loop(ctx context.Context, d time.Duration) ([]time.Duration, erro
 	return took, nil
 }
 
+// Paced appends so often in a second for that long, at least once, and returns how
+// long each append took. What cannot be had in time comes later.
+func (r *Ring) Paced(ctx context.Context, rate int, d time.Duration) ([]time.Duration, error) {
+	n := max(1, int(d.Seconds()*float64(rate)))
+	took := make([]time.Duration, n)
+	begin := time.Now()
+	for i := range n {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		// The rate, not a synchronisation.
+		time.Sleep(time.Until(begin.Add(time.Duration(i) * time.Second / time.Duration(rate))))
+		start := time.Now()
+		if err := r.Append(); err != nil {
+			return nil, err
+		}
+		took[i] = time.Since(start)
+	}
+	return took, nil
+}
+
 // Close removes the file.
 func (r *Ring) Close() error { return errors.Join(r.f.Close(), os.Remove(r.f.Name())) }
 

@@ -24,7 +24,8 @@ const (
 	// retryPrepare is the pause before another try to make a segment.
 	retryPrepare = time.Second
 	// poolFiles is how many files without content are kept for another use, or
-	// twice as many as one rewriting takes.
+	// twice as many as one rewriting takes; four times as many while the log is
+	// short of bandwidth: to make a file again costs more of it than anything else.
 	poolFiles = 8
 	// shrinkStep is cut off at a time from a file that is not needed: to unlink
 	// a large file at once holds up the syncs of the whole file system.
@@ -61,7 +62,12 @@ func (l *Log) runPreparer() {
 			l.opt.Logger.Info("log segments can be prepared again")
 		}
 		failing = false
-		l.shrinkPool()
+		stay := max(poolFiles, 2*l.opt.runSegments())
+		if time.Since(prepared) < hurry {
+			stay *= 4
+			retry.Reset(hurry)
+		}
+		l.shrinkPool(stay)
 	}
 }
 
@@ -213,10 +219,9 @@ func newSalt() uint64 {
 	return binary.LittleEndian.Uint64(salt[:])
 }
 
-// shrinkPool removes the files that nobody will need soon, in steps. A segment
-// that is wanted meanwhile comes first.
-func (l *Log) shrinkPool() {
-	stay := max(poolFiles, 2*l.opt.runSegments())
+// shrinkPool removes the files of the pool that need not stay, in steps. A
+// segment that is wanted meanwhile comes first.
+func (l *Log) shrinkPool(stay int) {
 	for len(l.wantSegment) == 0 {
 		select {
 		case <-l.stopped:
