@@ -43,9 +43,9 @@ func (s step) run(ctx context.Context, out io.Writer) (result, error) {
 	}
 	var failed []error
 	commands := s.commands
-	if s.fuzz {
+	if s.fuzz != nil {
 		var err error
-		if commands, err = fuzzCommands(ctx); err != nil {
+		if commands, err = fuzzCommands(ctx, s.fuzz); err != nil {
 			return r, err
 		}
 	}
@@ -143,9 +143,9 @@ func parseFuzz(line string) (execs, bool) {
 // fuzzExecutions is how often each fuzz target runs.
 const fuzzExecutions = 10_000_000
 
-// fuzzCommands finds every fuzz target of the module.
-func fuzzCommands(ctx context.Context) ([]command, error) {
-	out, err := exec.CommandContext(ctx, "go", "test", "-list", "^Fuzz", "./...").Output()
+// fuzzCommands finds every fuzz target of the packages.
+func fuzzCommands(ctx context.Context, packages []string) ([]command, error) {
+	out, err := exec.CommandContext(ctx, "go", append([]string{"test", "-list", "^Fuzz"}, packages...)...).Output()
 	if err != nil {
 		return nil, fmt.Errorf("list the fuzz targets: %w", err)
 	}

@@ -9,13 +9,13 @@ type step struct {
 	says  string // what is tried, and what it must not break: a paragraph of the page
 	// commands do it. Their output holds the figures.
 	commands []command
-	// fuzz stands for one command a fuzz target.
-	fuzz bool
+	// fuzz are packages, and stands for one command for each of their fuzz targets.
+	fuzz []string
 }
 
 // typed is how a person runs the step.
 func (s step) typed() string {
-	if s.fuzz {
+	if s.fuzz != nil {
 		return "go run ./internal/prove -run " + s.name
 	}
 	var lines []string
@@ -82,9 +82,14 @@ var steps = []step{
 		commands: []command{test("./internal/sim", "TestIncident", "30m")},
 	},
 	{
-		name: "fuzz", title: "Fuzzing",
-		says: "Every decoder of bytes that come from a disk, and every parser of text.",
-		fuzz: true,
+		name: "fuzz", title: "Fuzzing: bytes of a disk",
+		says: "Every decoder of bytes that come from a disk: whatever they are, it tells what is wrong with them, or gives what was written.",
+		fuzz: []string{"./engine/...", "./lease/..."},
+	},
+	{
+		name: "parsers", title: "Fuzzing: text",
+		says: "Every parser of what people and other programs write.",
+		fuzz: []string{"./stream/...", "./examples/..."},
 	},
 	{
 		name: "mutants", title: "Safety mechanisms, each switched off",
