@@ -17,7 +17,6 @@
 //
 // Where to read is a [Position]; how far somebody has read is one, too.
 //
-// The package imports nothing else of Millrace. The built-in engine and the
-// remote Kinesis stream implement its interfaces; stream/streamtest is the
-// contract as tests.
+// The package imports nothing else of Millrace. The built-in engine implements
+// its interfaces; stream/streamtest is the contract as tests.
 package stream

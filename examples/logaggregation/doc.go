@@ -1,4 +1,4 @@
-// Logaggregation counts the lines of log files per minute and status, with a
+// Command logaggregation counts the lines of log files per minute and status, with a
 // fleet of three workers over a durable stream, and counts every line once:
 // also when a worker dies half-way, and when the whole program does.
 //

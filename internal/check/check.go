@@ -333,14 +333,6 @@ func (c *Checker) Refused(shard string) {
 	c.stats.Refused++
 }
 
-// Sought says that an operator moved the checkpoint, forward or back.
-func (c *Checker) Sought(shard string, p stream.Position) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	sh := c.shard(shard)
-	sh.stored = p
-}
-
 // Gone says that the stream has dropped a shard, or was deleted: what is left of
 // it unprocessed is lost, and nobody's fault.
 func (c *Checker) Gone(shard string) {

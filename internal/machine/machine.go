@@ -1,5 +1,11 @@
 // Package machine says where and of what a figure was measured: without it, no
 // figure means anything.
+//
+//	/proc ────────────────► Name    processor, cores, memory, system, Go
+//	/proc/mounts, /sys ───► Disk    file system, and the disk below it
+//	git ──────────────────► Commit
+//
+// What the system does not tell is left out.
 package machine
 
 import (

@@ -7,7 +7,7 @@
 //
 //	go run ./internal/prove               everything; takes hours
 //	go run ./internal/prove -run crash,kill
-//	go run ./internal/prove -list         what there is, and how long it takes
+//	go run ./internal/prove -list         what there is
 //	go run ./internal/prove -render       the page again, of the results as they are
 //
 // Every step keeps its own result, with the commit and the machine, so that

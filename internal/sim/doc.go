@@ -1,6 +1,7 @@
 // Package sim runs whole fleets in virtual time: real workers, coordinators
 // and processors over a stream and a lease store in memory, with everything
-// that goes wrong with machines and networks. An hour takes less than a second.
+// that goes wrong with machines and networks. An hour of a worker takes less
+// than a second.
 //
 //	producers ──► streamtest.Memory ◄── resharder, retention
 //	                   │
@@ -15,8 +16,9 @@
 // [Run] draws what happens from a seed. In the mode [Safety] faults are hostile
 // and never end, and nothing may ever be violated. In the mode [Liveness] they
 // end, and the fleet must come to rest: everything processed, shared out evenly,
-// no more moves, and what is put is processed soon. Incidents (the tests of
-// that name) are the same fleets led by a script.
+// no more moves, and what is put is processed soon. In the mode [Calm] only
+// loads waver, and leases must stay where they are. Incidents (the tests of that
+// name) are the same fleets led by a script.
 //
 // Every actor draws from a source of its own, derived from one seed, so that a
 // seed replays whatever the order in which goroutines run.

@@ -130,7 +130,7 @@ func (f *fleet) flow(s *streamtest.Memory) {
 	f.stream, f.id = s, id.ID()
 }
 
-// source returns the stream as it is now.
+// present returns the stream as it is now, and its ID.
 func (f *fleet) present() (s *streamtest.Memory, id string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

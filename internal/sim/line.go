@@ -37,7 +37,7 @@ type write struct {
 	creates               bool // rows that were not there; next is the first
 }
 
-// takes, hands and saves tell what a write of a lease is for.
+// takes, handsOff, letsGo and saves tell what a write of a lease is for.
 func (w write) takes() bool { return w.next.Term != 0 && w.next.Term != w.old.Term && !w.creates }
 func (w write) handsOff() bool {
 	return w.old.CheckpointOwner == "" && w.next.CheckpointOwner != ""

@@ -28,7 +28,7 @@ type Faults struct {
 	Seed uint64
 	// Latency is the longest time a request, and again its answer, is under
 	// way. Each takes between none and all of it, to the nanosecond, so that
-	// no two workers wake at one instant. Default 0.
+	// no two workers wake at one instant. Default: 0.
 	Latency time.Duration
 	// FailBefore is the chance that a call fails before it reached the store.
 	FailBefore float64
@@ -44,7 +44,7 @@ type Faults struct {
 	Late   float64
 	LateBy time.Duration
 	// OwnedLag is how long Owned may go on giving an answer that it gave
-	// before. Default 0: it never does.
+	// before. Default: 0: it never does.
 	OwnedLag time.Duration
 	// Silent switches notifications off: Changes wakes nobody.
 	Silent bool

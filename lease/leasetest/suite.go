@@ -22,9 +22,9 @@ type Options struct {
 	// Reopen closes store and opens what it left behind. Default: that rows
 	// outlive a restart is not tested.
 	Reopen func(t testing.TB, store lease.Store) lease.Store
-	// OwnedLag is how long Owned may lag behind the rows. Default 10 s.
+	// OwnedLag is how long Owned may lag behind the rows. Default: 10 s.
 	OwnedLag time.Duration
-	// Rows is how many rows a large table has in these tests. Default 2,500.
+	// Rows is how many rows a large table has in these tests. Default: 2,500.
 	Rows int
 }
 

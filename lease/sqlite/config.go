@@ -9,7 +9,7 @@ import (
 // Config says how a file is used. The zero value works.
 type Config struct {
 	// Application names whose rows these are. Handles with another name see
-	// nothing of them. Default "default".
+	// nothing of them. Default: "default".
 	Application string
 
 	// MayForgetOnPowerCut makes writes several times faster, because they no
@@ -17,11 +17,11 @@ type Config struct {
 	// operating system may take back the last writes, so that records are
 	// processed again and a term (a fencing token) can be given out a second
 	// time. The file stays whole, and the end of a process takes nothing back.
-	// Default false: an acknowledged write is durable.
+	// Default: false: an acknowledged write is durable.
 	MayForgetOnPowerCut bool
 
 	// PollInterval is how often Changes looks for writes of others; a look
-	// costs some microseconds. Default 250 ms.
+	// costs some microseconds. Default: 250 ms.
 	PollInterval time.Duration
 }
 

@@ -14,7 +14,7 @@
 // (one fsync, unless [Config.MayForgetOnPowerCut]). Writers take turns: SQLite
 // has one at a time for the whole file. A handle waits for its turn until the
 // context of the call is done, so a process that is stopped in the middle of a
-// write, which takes well under a millisecond, holds up all others.
+// write, which takes little longer than its fsync, holds up all others.
 //
 // The file uses SQLite's write-ahead log. That needs shared memory, so all
 // processes have to run on one machine, and the file has to lie on a local

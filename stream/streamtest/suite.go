@@ -15,16 +15,16 @@ const Shards = 4
 // Features says what a stream can do beyond reading and writing, which every
 // one must. Scenarios that need more are left out.
 type Features struct {
-	// Reshard says that the stream is a [stream.Resharder]. Default false.
+	// Reshard says that the stream is a [stream.Resharder]. Default: false.
 	Reshard bool
-	// Subscribe says that the stream is a [stream.Subscriber]. Default false.
+	// Subscribe says that the stream is a [stream.Subscriber]. Default: false.
 	Subscribe bool
-	// HashKeys says that Put obeys explicit hash keys. Default false.
+	// HashKeys says that Put obeys explicit hash keys. Default: false.
 	HashKeys bool
 	// Retention says that [Subject.Expire] is there, and that readers are told
-	// of what they missed. Default false.
+	// of what they missed. Default: false.
 	Retention bool
-	// Recreate says that [Subject.Recreate] is there. Default false.
+	// Recreate says that [Subject.Recreate] is there. Default: false.
 	Recreate bool
 }
 
@@ -45,7 +45,7 @@ type Subject struct {
 	// Putter writes to Stream. Default: Stream itself.
 	Putter stream.Putter
 	// Refused are entries that Put answers with errors of their own, one by
-	// one. Default none: the stream refuses only whole calls.
+	// one. Default: none: the stream refuses only whole calls.
 	Refused []stream.Entry
 	// Expire makes retention drop every record that was put so far, and returns
 	// when they are gone.

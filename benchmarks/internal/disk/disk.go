@@ -1,9 +1,9 @@
 // Package disk is the yardstick below every log: what the bare disk and the page
 // cache do with plain system calls, one thread, no format.
 //
-//	Ring.Append    write + fdatasync, in a file that was written before, or is only allocated
-//	ReadAll        pread of 1 MiB + CRC32C
-//	DropCaches     so that the next read comes from the disk
+//	Ring.Append ──write, fdatasync──► a file that was written before, or is only allocated
+//	ReadAll     ◄─pread of 1 MiB, CRC32C── files
+//	DropCaches    so that the next read comes from the disk
 package disk
 
 import (
@@ -89,7 +89,7 @@ func (r *Ring) Append() error {
 }
 
 // Loop appends for that long, at least once, and returns how long each append took. In an
-// allocated file it stops after once round: what comes then would be recycled.
+// allocated file it stops at its end: what comes then would be recycled.
 func (r *Ring) Loop(ctx context.Context, d time.Duration) ([]time.Duration, error) {
 	most := int64(math.MaxInt64)
 	if r.kind == Allocated {
@@ -114,13 +114,15 @@ func (r *Ring) Loop(ctx context.Context, d time.Duration) ([]time.Duration, erro
 func (r *Ring) Paced(ctx context.Context, rate int, d time.Duration) ([]time.Duration, error) {
 	n := max(1, int(d.Seconds()*float64(rate)))
 	took := make([]time.Duration, n)
-	begin := time.Now()
+	begin, timer := time.Now(), time.NewTimer(0)
+	defer timer.Stop()
 	for i := range n {
-		if ctx.Err() != nil {
+		timer.Reset(time.Until(begin.Add(time.Duration(i) * time.Second / time.Duration(rate))))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
-		// The rate, not a synchronisation.
-		time.Sleep(time.Until(begin.Add(time.Duration(i) * time.Second / time.Duration(rate))))
 		start := time.Now()
 		if err := r.Append(); err != nil {
 			return nil, err

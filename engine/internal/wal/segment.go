@@ -39,7 +39,7 @@ const (
 type segmentHeader struct {
 	gen  uint64
 	salt uint64
-	size int64 // of the file
+	size int64 // where the room for blocks ends: of a segment, the size of the file
 }
 
 func (h segmentHeader) encode() [segHeadSize]byte {
