@@ -28,7 +28,11 @@ type Config struct {
 	Worker string
 	// Store holds the rows of this application and of no other.
 	Store Store
-	// Streams are what is processed. A leader looks after their shards alone.
+	// Streams are what is processed. A leader looks after their shards alone, so
+	// all workers of an application are to be given the same streams; or, as
+	// during a rollout, some of them those of the others and more. Where two
+	// workers each have a stream that the other has not, one of the two streams
+	// is looked after by nobody.
 	Streams []stream.Stream
 	// Initial is where the shards of a stream without any lease begin:
 	// TrimHorizon, Latest or AtTime. Default: stream.TrimHorizon.

@@ -36,8 +36,9 @@ func (s *session) newWatch() *watch {
 // looked at by trying to create it: that gives one row, not all members.
 func (s *session) campaign(ctx context.Context, members *watch, dice *dice) (Member, bool) {
 	leader := s.newWatch()
+	var free time.Time
 	for {
-		row, won := s.candidate(ctx, leader)
+		row, won := s.candidate(ctx, leader, &free)
 		if won {
 			return row, true
 		}
@@ -50,8 +51,11 @@ func (s *session) campaign(ctx context.Context, members *watch, dice *dice) (Mem
 	}
 }
 
-// candidate looks once, and takes the row when it is free.
-func (s *session) candidate(ctx context.Context, leader *watch) (Member, bool) {
+// candidate looks once, and takes the row when it is free, or its leader dead.
+// Who made way leaves a free row to others for 2 FailoverTime since it first saw
+// it free, which is kept in free: they may not have tried yet. A dead leader is
+// replaced by whoever comes first.
+func (s *session) candidate(ctx context.Context, leader *watch, free *time.Time) (Member, bool) {
 	s.mu.Lock()
 	eligible := s.fresh() && !s.leaving
 	s.mu.Unlock()
@@ -68,11 +72,16 @@ func (s *session) candidate(ctx context.Context, leader *watch) (Member, bool) {
 		return Member{}, false
 	}
 	leader.observe(asked, time.Now(), row)
-	if row.Worker != "" && row.Worker != s.me && !leader.dead(leaderKey) {
-		return Member{}, false
+	if row.Worker != "" && row.Worker != s.me {
+		*free = time.Time{}
+		if !leader.dead(leaderKey) {
+			return Member{}, false
+		}
+	} else if free.IsZero() {
+		*free = time.Now()
 	}
-	if s.madeWay > 0 && leader.silence(leaderKey) < 2*s.cfg.FailoverTime {
-		return Member{}, false // those who have not tried come first
+	if s.madeWay && !free.IsZero() && time.Since(*free) < 2*s.cfg.FailoverTime {
+		return Member{}, false
 	}
 	mine.Beats = row.Beats + 1
 	row, err = s.swapMember(ctx, row, mine)
@@ -135,7 +144,7 @@ func (s *session) reign(ctx context.Context, row Member, members *watch, dice *d
 		switch {
 		case reigning.Err() != nil:
 		case errors.Is(err, errMakeWay):
-			s.madeWay++
+			s.madeWay = true
 			s.log.InfoContext(ctx, "leading no more", "err", err)
 		case err != nil:
 			failed++
@@ -144,7 +153,7 @@ func (s *session) reign(ctx context.Context, row Member, members *watch, dice *d
 			failed = 0
 			s.passes.over(ctx, s.log)
 			if l.sees() {
-				s.madeWay = 0
+				s.madeWay = false
 			}
 		}
 		if errors.Is(err, errMakeWay) {

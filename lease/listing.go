@@ -70,7 +70,7 @@ func (l *leader) list(ctx context.Context) []listing {
 		})
 	}
 	var listings []listing
-	for _, of := range l.listers {
+	for i, of := range l.listers {
 		a, there := of.await(patience)
 		if !there {
 			of.late = true
@@ -80,6 +80,7 @@ func (l *leader) list(ctx context.Context) []listing {
 		log := l.log.With("stream", cmp.Or(a.id.Name, of.place))
 		if a.err == nil {
 			of.over(ctx, log)
+			delete(l.inVain, i)
 			listings = append(listings, a.listing)
 		} else if ctx.Err() == nil {
 			of.met(ctx, log, a.err)

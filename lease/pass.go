@@ -97,21 +97,26 @@ func (l *leader) outdone(members []Member) bool {
 }
 
 // blind reports whether the leader has been unable to list a stream for long, and
-// another member serves it, too. That one may be as blind: so a leader stays for
-// as long as a handoff may take that it has to end by force, and twice as long
-// each time that it has led in vain.
-func (l *leader) blind(members []Member) bool {
-	patience := (l.cfg.HandoffTimeout + l.cfg.FailoverTime) << min(l.madeWay, 6)
+// another member serves it, too, or one that the leader does not know: the stream
+// may never have told the leader who it is, or have been created again since. That
+// one may be as blind: so a leader stays for as long as a handoff may take that it
+// has to end by force, and twice as long, up to 64 times, each time that it has
+// led in vain for that stream, of which it takes note.
+func (l *leader) blind(members []Member) (blind bool) {
 	l.mu.Lock()
-	streams := slices.Clone(l.streams)
+	streams, own := slices.Clone(l.streams), l.serves()
 	l.mu.Unlock()
 	for i, of := range l.listers {
-		if !of.since.IsZero() && time.Since(of.since) > patience &&
-			l.another(members, func(m Member) bool { return m.Streams.Has(streams[i]) }) {
-			return true
+		patience := (l.cfg.HandoffTimeout + l.cfg.FailoverTime) << min(l.inVain[i], 6)
+		if of.since.IsZero() || time.Since(of.since) <= patience {
+			continue
+		}
+		if l.another(members, func(m Member) bool { return m.Streams.Has(streams[i]) || !own.covers(m.Streams) }) {
+			l.inVain[i]++
+			blind = true
 		}
 	}
-	return false
+	return blind
 }
 
 // another reports whether there is a live member, apart from the leader, of that kind.

@@ -33,7 +33,10 @@ type session struct {
 	writes                                      chan struct{} // tokens that bound the takes and releases at one time
 	holds                                       sync.WaitGroup
 	passes                                      trouble // the leading goroutine's
-	madeWay                                     int     // the same: how often it led in vain since it saw all its streams
+	madeWay                                     bool    // the same: it made way, and has not led and seen all its streams since
+	// inVain is the same goroutine's: how often it made way for want of a stream
+	// since it listed it, by the place of the stream in Config.Streams.
+	inVain map[int]int
 
 	// mu guards everything below. Nothing waits while holding it.
 	mu      sync.Mutex
@@ -69,6 +72,7 @@ func newSession(c *Coordinator, hold HoldFunc) *session {
 		slots:   map[string]*held{},
 		waiting: map[string]string{},
 		past:    map[string]int64{},
+		inVain:  map[int]int{},
 		streams: make([]string, len(c.cfg.Streams)),
 		passes:  trouble{what: "leader's pass"},
 	}

@@ -37,9 +37,11 @@ func (s StreamSet) Has(id string) bool {
 
 // beyond reports whether the set has all of the other one, and more.
 func (s StreamSet) beyond(other StreamSet) bool {
-	if s == other {
-		return false
-	}
+	return s != other && s.covers(other)
+}
+
+// covers reports whether the set has all of the other one.
+func (s StreamSet) covers(other StreamSet) bool {
 	return !slices.ContainsFunc(other.IDs(), func(id string) bool { return !s.Has(id) })
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -198,29 +199,123 @@ func TestALeaderThatCannotSeeItsStreamMakesWay(t *testing.T) {
 	}
 }
 
-// Else one that is blind could come back before those who have not tried.
-func TestWhoHasLedInVainLetsOthersTryFirst(t *testing.T) {
-	for madeWay, want := range map[int]time.Duration{0: 0, 1: 2 * testF, 5: 2 * testF} {
-		in(func(t *testing.T) {
+// No worker that can list a stream is kept from it by a leader that knows the
+// stream as another one, or does not know it at all.
+func TestALeaderMakesWayForOneWhoServesWhatItNeverReached(t *testing.T) {
+	begins := func(t *testing.T, fleet *crew, keys ...string) {
+		t.Helper()
+		time.Sleep(10 * time.Minute)
+		for _, key := range keys {
+			if rows, err := fleet.store.Read(t.Context(), key); err != nil || len(rows) != 1 || rows[0].Term == 0 {
+				t.Errorf("%s is not begun: %+v, %v", key, rows, err)
+			}
+		}
+	}
+	a, b := listed{name: "a", shards: oneShard}, listed{name: "b", shards: oneShard}
+	t.Run("each reaches another one", in(func(t *testing.T) {
+		fleet := newCrew(t)
+		fleet.start("w", a, noStream{})
+		fleet.start("ww", noStream{}, b)
+		begins(t, fleet, Key("a:5", "0"), Key("b:5", "0"))
+	}))
+	t.Run("created again out of its reach", in(func(t *testing.T) {
+		fleet := newCrew(t)
+		former := &born{at: 1}
+		fleet.start("w", a, former)
+		time.Sleep(time.Minute)
+		former.set(1, errCut)
+		fleet.start("ww", a, listed{name: "s", shards: oneShard})
+		begins(t, fleet, Key("a:5", "0"), Key("s:5", "0"))
+	}))
+}
+
+func TestAStreamThatNobodySeesDoesNotHideOneThatTheLeaderAloneLost(t *testing.T) {
+	in(func(t *testing.T) {
+		fleet := newCrew(t)
+		var back atomic.Bool
+		dead := listed{name: "dead", shards: func() ([]stream.Shard, error) {
+			if back.Load() {
+				return oneShard()
+			}
+			return nil, errCut
+		}}
+		workers, lost := make([]*Coordinator, 2), make([]atomic.Bool, 2)
+		for i := range workers {
+			workers[i] = fleet.start(strings.Repeat("w", 1+i), dead, listed{name: "s", shards: func() ([]stream.Shard, error) {
+				if lost[i].Load() {
+					return nil, errCut
+				}
+				return oneShard()
+			}})
+		}
+		time.Sleep(8 * time.Hour)                       // both have led in vain for the dead one, again and again
+		for n := fleet.reigns(); fleet.reigns() == n; { // a leader with all its patience before it
+			time.Sleep(time.Second)
+		}
+		time.Sleep(time.Second)
+		leads := slices.IndexFunc(workers, func(w *Coordinator) bool { return w.Status().Leading })
+		if leads < 0 {
+			t.Fatal("nobody leads")
+		}
+		lost[leads].Store(true)
+		time.Sleep(testH + testF + 5*testF)
+		if !workers[1-leads].Status().Leading {
+			t.Error("the leader does not make way for the one who sees the stream")
+		}
+		back.Store(true)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if s := workers[1-leads].session.Load(); s.madeWay || len(s.inVain) != 0 {
+			t.Errorf("it leads and sees everything, and remembers %v, %v", s.madeWay, s.inVain)
+		}
+	})(t)
+}
+
+// Who made way could else come back before those who have not tried; but nobody
+// is spared for them whose leader died.
+func TestWhoMadeWayLetsOthersTryFirst(t *testing.T) {
+	for name, test := range map[string]struct {
+		madeWay bool
+		leader  string
+		looks   time.Duration // between two of them
+		want    time.Duration
+	}{
+		"nobody leads, and it has not tried":     {false, "", testF / 4, 0},
+		"nobody leads":                           {true, "", testF / 4, 2 * testF},
+		"nobody leads, and the store is slow":    {true, "", testF, 2 * testF},
+		"the leader died, and it has not tried":  {false, "b#1", testF / 4, testF},
+		"the leader died":                        {true, "b#1", testF / 4, testF},
+		"nobody knows yet that it leads no more": {true, "a", testF / 4, 2 * testF},
+	} {
+		t.Run(name, in(func(t *testing.T) {
 			a := newActor(t, "a", NewMemory())
-			a.madeWay = madeWay
-			if _, err := a.swapMember(t.Context(), Member{}, Member{Incarnation: leaderKey, Beats: 1}); err != nil {
+			a.madeWay = test.madeWay
+			if test.leader == "a" {
+				test.leader = a.me
+			}
+			if _, err := a.swapMember(t.Context(), Member{}, Member{Incarnation: leaderKey, Worker: test.leader, Beats: 1}); err != nil {
 				t.Fatal(err)
 			}
-			leader, free := a.newWatch(), time.Now()
+			leader, began := a.newWatch(), time.Now()
+			var free time.Time
 			for {
-				if _, won := a.candidate(t.Context(), leader); won {
+				if _, won := a.candidate(t.Context(), leader, &free); won {
 					break
 				}
-				time.Sleep(testF / 4)
-				if err := a.beatOnce(t.Context()); err != nil {
-					t.Fatal(err)
+				if time.Since(began) > time.Hour {
+					t.Fatal("it never leads")
+				}
+				for range test.looks / (testF / 4) {
+					time.Sleep(testF / 4)
+					if err := a.beatOnce(t.Context()); err != nil {
+						t.Fatal(err)
+					}
 				}
 			}
-			if took := time.Since(free); took != want {
-				t.Errorf("who made way %d times leads after %v, want %v", madeWay, took, want)
+			if took := time.Since(began); took != test.want {
+				t.Errorf("it leads after %v, want %v", took, test.want)
 			}
-		})(t)
+		}))
 	}
 }
 
@@ -230,13 +325,17 @@ func TestALeaderWithTheHandleOfADeletedStreamMakesWay(t *testing.T) {
 	in(func(t *testing.T) {
 		fleet := newCrew(t)
 		former := &born{at: 1}
-		fleet.start("old", former)
+		old := fleet.start("old", former)
 		time.Sleep(time.Minute)
 		former.set(1, stream.ErrStreamNotFound)
 		heir := fleet.start("new", listed{name: "s", shards: oneShard})
 		time.Sleep(3 * time.Minute)
 		if rows, err := fleet.store.Read(t.Context(), Key("s:5", "0")); err != nil || len(rows) != 1 || rows[0].Owner != heir.Status().Incarnation {
 			t.Errorf("the new stream is not begun: %+v, %v", rows, err)
+		}
+		synctest.Wait()
+		if !old.session.Load().madeWay {
+			t.Error("it does not let others go first")
 		}
 	})(t)
 }

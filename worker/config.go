@@ -29,7 +29,8 @@ type Config struct {
 	// Name is what people know this worker by; it need not be unique, since
 	// every start gets an incarnation of its own. Default: host name and process id.
 	Name string
-	// Streams are what is processed, one or many.
+	// Streams are what is processed, one or many: the same for all workers of the
+	// application or, as during a rollout, those of the others and more.
 	Streams []stream.Stream
 	// Leases is where it is written who owns which shard, and how far it got.
 	// The store belongs to the application alone.

@@ -535,6 +535,14 @@ var leaseMutants = []Mutant{
 		New:  `if false {`,
 		Test: "TestALeaderThatCannotSeeItsStreamMakesWay",
 	},
+	{
+		Mechanism: "A leader makes way for a worker that serves a stream which it has never reached",
+		Promise:   "P1", Without: "only for those who know the stream as the same one",
+		File: "lease/pass.go",
+		Old:  `|| !own.covers(m.Streams)`,
+		New:  `|| !own.covers(m.Streams) && false`,
+		Test: "TestALeaderMakesWayForOneWhoServesWhatItNeverReached",
+	},
 
 	// A stream that was deleted and created again.
 	{
