@@ -39,6 +39,9 @@ const (
 	latencyShards = 16
 	latencyLasts  = 2 * time.Second
 	syncLasts     = 2 * time.Second
+	// latencyRests is until a new engine has a second log file. Later on it takes
+	// those from retention, which is no work.
+	latencyRests = time.Second
 	// closedLoop is the rate of one producer who waits for each answer.
 	closedLoop = 0
 )
@@ -129,7 +132,9 @@ func (b *bench) latency(ctx context.Context, dir string, d engine.Durability, ra
 	case <-p.allReady:
 	case <-ctx.Done():
 	}
-	err = p.produce(ctx, rate, b.lasts(latencyLasts))
+	if err = pause(ctx, b.lasts(latencyRests)); err == nil {
+		err = p.produce(ctx, rate, b.lasts(latencyLasts))
+	}
 	for err == nil && p.processed.Load() < int64(len(p.put)) {
 		err = pause(ctx, time.Millisecond) // the last ones are on their way
 	}

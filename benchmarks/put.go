@@ -16,6 +16,7 @@ const (
 	millrace         = "Millrace"
 	millraceRecycled = "Millrace, recycled files"
 	millraceLog      = "Millrace, log alone"
+	millraceOne      = "Millrace, log alone, 1 shard"
 	raftWAL          = "raft-wal + group commit"
 	pebbleSync       = "Pebble, Sync"
 	pebbleNoSync     = "Pebble, NoSync"
@@ -84,6 +85,7 @@ func runPut(ctx context.Context, b *bench) error {
 			who := []contender{
 				b.putTo(millrace, l, openMillrace(engine.Config{}, n)),
 				b.putTo(millraceLog, l, openMillrace(logAlone, n)),
+				b.putTo(millraceOne, l, openMillrace(logAlone, 1)),
 				b.putTo(filesSynced, l, openFiles(n, false)),
 				b.putTo(filesSyncfs, l, openFiles(n, true)),
 				b.putTo(pebbleSync, l, openPebble(true)),

@@ -58,14 +58,16 @@ func or(a, b string) string {
 }
 
 // Commit names the commit of the working directory, with a "+" behind it when
-// files were changed since; "unknown" outside of a repository.
+// files were changed since, other than pages, figures and pictures, which those
+// write who ask; "unknown" outside of a repository.
 func Commit() string {
 	out, err := exec.Command("git", "rev-parse", "--short=10", "HEAD").Output()
 	if err != nil {
 		return "unknown"
 	}
 	commit := strings.TrimSpace(string(out))
-	if changed, err := exec.Command("git", "status", "--porcelain", "--untracked-files=no").Output(); err != nil || len(changed) > 0 {
+	if changed, err := exec.Command("git", "status", "--porcelain", "--untracked-files=no", "--",
+		":(top)", ":(top,exclude)*.md", ":(top,exclude)*/results/*.json", ":(top,exclude)*.svg").Output(); err != nil || len(changed) > 0 {
 		commit += "+"
 	}
 	return commit
