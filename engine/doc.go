@@ -34,7 +34,8 @@
 // What it costs, in memory: 32 bytes for each block within retention (a block is
 // 64 KiB of one shard, or what the shard has in a file of less; before the log
 // is rewritten, it is what came for the shard during one sync) and up to twice
-// that while a shard's list of them is short; [Config.ChunkBytes] and a third
+// that while a shard's list of them is short, which makes 60 to 120 MB for a
+// billion records of 100 bytes, over one shard or thousands; [Config.ChunkBytes] and a third
 // while it is rewritten; 1 KiB for a shard, and for a reader at the end of its
 // shard. A reader on its way holds, beside its batch, what it
 // has read from the disk and not given yet, 1 MiB at most; a batch keeps alive

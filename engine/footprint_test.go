@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/millrace/millrace/stream"
@@ -78,4 +79,39 @@ func TestShardsReadersAndBlocksCostAsMuchMemoryAsIsSaid(t *testing.T) {
 	}
 	runtime.KeepAlive(open)
 	runtime.KeepAlive(s)
+}
+
+// A billion records of 100 bytes cannot be put here. Half a million can, and what
+// they cost grows with the blocks that they are in when the log is rewritten.
+func TestABillionSmallRecordsCostAsMuchMemoryAsIsSaid(t *testing.T) {
+	const shards, records, billion, said = 64, 500_000, 1_000_000_000, 150 << 20
+	e := openDir(t, t.TempDir(), Config{SegmentBytes: 4 << 20, ChunkBytes: 16 << 20, CacheBytes: 1 << 20, Durability: LoseOnPowerFailure, Logger: quiet})
+	s := ensure(t, e, "clicks", StreamConfig{Shards: shards})
+	entries := make([]stream.Entry, 500)
+	for n := 0; n < records; n += len(entries) {
+		for i := range entries {
+			entries[i] = stream.Entry{PartitionKey: fmt.Sprint(n + i), Data: make([]byte, 100)}
+		}
+		mustPut(t, s, entries...)
+	}
+	cost := func() int {
+		blocks := 0
+		for _, m := range s.topology.Load().all {
+			blocks += m.log.Status().Blocks
+		}
+		return blocks * blockCosts * (billion / records)
+	}
+	asPut := cost()
+	// Large blocks, which are not rewritten, push the small ones out of the log.
+	filler := ensure(t, e, "filler", StreamConfig{})
+	for puts := 0; cost() > said; puts++ {
+		if puts == 10_000 {
+			t.Fatalf("a billion records cost %d MiB, said to be %d", cost()>>20, said>>20)
+		}
+		mustPut(t, filler, entry("key", strings.Repeat("x", 60<<10)))
+	}
+	t.Logf("a billion records cost %d MiB as they were put in batches of 500 over %d shards, and %d MiB rewritten", asPut>>20, shards, cost()>>20)
+	if asPut < 4*said {
+		t.Errorf("they cost %d MiB without being rewritten: nothing is shown", asPut>>20)
+	}
 }
