@@ -95,8 +95,12 @@ func (s *session) beat(ctx context.Context) {
 func (s *session) afterLapse(ctx context.Context) bool {
 	for {
 		s.mu.Lock()
-		ready := !s.lapsed || len(s.slots) == 0
+		ready, stopped := !s.lapsed || len(s.slots) == 0, s.stopped
+		s.stopped = 0
 		s.mu.Unlock()
+		if stopped > 0 {
+			s.log.WarnContext(ctx, "no beat was answered in time, all shards were stopped", "leases", stopped)
+		}
 		if ready {
 			return true
 		}
@@ -153,6 +157,13 @@ func (s *session) swapMember(ctx context.Context, old, next Member) (Member, err
 
 // beaten takes note of an acknowledged beat.
 func (s *session) beaten(sent time.Time, row Member) {
+	if s.beatenLocked(sent, row) {
+		s.log.Info("back after the right to process had expired")
+	}
+}
+
+// beatenLocked reports whether the right to process is back.
+func (s *session) beatenLocked(sent time.Time, row Member) (back bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.member = row
@@ -161,32 +172,36 @@ func (s *session) beaten(sent time.Time, row Member) {
 	}
 	s.right.beaten(sent, row.Revision)
 	if s.lapsed && len(s.slots) == 0 {
-		s.lapsed = false
-		s.log.Info("back after the right to process had expired")
+		s.lapsed, back = false, true
 		kick(s.pollNow)
 	}
 	if s.right.stale() {
 		kick(s.pollNow)
 		kick(s.fuseNow) // it may burn earlier now
 	}
+	return back
 }
 
 // fencedOut ends everything: the fleet gives the leases to others.
 func (s *session) fencedOut() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.isOut {
-		return
+	first := !s.isOut
+	if first {
+		s.isOut = true
+		close(s.out)
+		for _, h := range s.inOrder() {
+			h.cancel(ErrExpired)
+		}
 	}
-	s.isOut = true
-	close(s.out)
-	for _, h := range s.inOrder() {
-		h.cancel(ErrExpired)
+	s.mu.Unlock()
+	if first {
+		s.meters.fenced()
 	}
-	s.meters.fenced()
 }
 
-// fuse cancels holds when their time is over, by the worker's own clock.
+// fuse cancels holds when their time is over, by the worker's own clock. It logs
+// nothing: a logger may wait, for a disk that is full or a pipe that nobody reads,
+// and on this goroutine depends that two workers never process one shard.
 func (s *session) fuse(ctx context.Context) {
 	for wait(ctx, s.burn(), s.fuseNow) {
 	}
@@ -200,9 +215,7 @@ func (s *session) burn() time.Duration {
 	expires := s.right.expires()
 	if !now.Before(expires) && !s.lapsed {
 		s.lapsed = true
-		if len(s.slots) > 0 {
-			s.log.Warn("no beat was answered in time, stopping all shards", "leases", len(s.slots))
-		}
+		s.stopped += len(s.slots)
 		for _, h := range s.inOrder() {
 			h.cancel(ErrExpired)
 		}

@@ -233,7 +233,7 @@ func (s *session) keepWatching(ctx context.Context, members *watch) {
 
 func (s *session) setLeads(leads bool) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.leads = leads
+	s.mu.Unlock()
 	s.meters.leads(leads)
 }

@@ -322,3 +322,68 @@ func TestRowsThatCameTooLateAreRetiredTogether(t *testing.T) {
 		}
 	}
 }
+
+// stuck is a log handler whose every call waits, while it is shut.
+type stuck struct {
+	slog.Handler
+	shut atomic.Pointer[chan struct{}]
+}
+
+func (s *stuck) Enabled(context.Context, slog.Level) bool { return true }
+
+func (s *stuck) Handle(context.Context, slog.Record) error {
+	if open := s.shut.Load(); open != nil {
+		<-*open
+	}
+	return nil
+}
+
+func (s *stuck) WithAttrs([]slog.Attr) slog.Handler { return s }
+
+// A log that goes to a full disk, or to a pipe that nobody reads, holds up what
+// is told, and not the end of the right to process, the second time no less.
+func TestALoggerThatHangsLetsNobodyProcessForLonger(t *testing.T) {
+	in(func(t *testing.T) {
+		var cut atomic.Bool
+		p := &puppet{Store: NewMemory(), beforeSwapMember: func(_, _ Member) error {
+			if cut.Load() {
+				return errCut
+			}
+			return nil
+		}}
+		logs := &stuck{}
+		c, err := NewCoordinator(Config{
+			Worker: "a", Store: p, Streams: []stream.Stream{listed{name: "s", shards: oneShard}},
+			FailoverTime: testF, HandoffTimeout: testH, Seed: 1, Logger: slog.New(logs),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		held := make(chan context.Context, 1)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = c.Run(ctx, func(ctx context.Context, _ Hold) error {
+				held <- ctx
+				<-ctx.Done()
+				return context.Cause(ctx)
+			})
+		}()
+		for range 2 {
+			holding := <-held
+			cut.Store(true)
+			open := make(chan struct{})
+			logs.shut.Store(&open)
+			time.Sleep(testF)
+			if !errors.Is(context.Cause(holding), ErrExpired) {
+				t.Errorf("a shard is processed on: %v", context.Cause(holding))
+			}
+			logs.shut.Store(nil)
+			close(open)
+			cut.Store(false)
+		}
+		stop()
+		<-ended
+	})(t)
+}

@@ -44,6 +44,7 @@ type session struct {
 	right   right
 	cutOff  time.Time // until when the own beats were not answered, the last time that this was so
 	lapsed  bool      // the right expired, and the old callbacks have not all returned
+	stopped int       // leases that were stopped by that, and not told of yet
 	leaving bool      // the worker stops: it takes nothing more
 	isOut   bool
 	leads   bool
