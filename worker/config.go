@@ -33,7 +33,8 @@ type Config struct {
 	// application or, as during a rollout, those of the others and more.
 	Streams []stream.Stream
 	// Leases is where it is written who owns which shard, and how far it got.
-	// The store belongs to the application alone.
+	// The store belongs to the application alone: one that has a method
+	// Application() string, as that of lease/sqlite, must name the same one.
 	Leases lease.Store
 	// Processor makes the processor for one term on one shard. It is called
 	// once for each, from the goroutine that the processor will be called from;
@@ -147,6 +148,10 @@ func (c Config) validate() error {
 	}
 	if c.Leases == nil {
 		bad("Leases is nil: give a lease store, for example sqlite.Open(…) or lease.NewMemory()")
+	}
+	if named, ok := c.Leases.(interface{ Application() string }); ok && c.Application != "" && named.Application() != c.Application {
+		bad("Leases holds the rows of application %q, and Application is %q: two fleets on the same rows would share out their "+
+			"records between them, so give both the same name", named.Application(), c.Application)
 	}
 	if strings.ContainsAny(c.Name, "#@") {
 		bad("Name is %q: leave out the characters # and @, which set incarnations apart", c.Name)

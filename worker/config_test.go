@@ -21,6 +21,7 @@ func TestABadConfigurationIsNamed(t *testing.T) {
 		"no stream":              {func(c *Config) { c.Streams = nil }, "Config.Streams is empty: give at least one"},
 		"a nil stream":           {func(c *Config) { c.Streams = append(c.Streams, nil) }, "Config.Streams[1] is nil: leave it out"},
 		"no lease store":         {func(c *Config) { c.Leases = nil }, "Config.Leases is nil: give a lease store"},
+		"rows of another fleet":  {func(c *Config) { c.Leases = rowsOf{c.Leases, "b"} }, "Config.Leases holds the rows of application \"b\", and Application is \"a\""},
 		"no processor":           {func(c *Config) { c.Processor = nil }, "Config.Processor is nil: give a function"},
 		"a name with #":          {func(c *Config) { c.Name = "host#1" }, "Config.Name is \"host#1\": leave out the characters # and @"},
 		"a name with @":          {func(c *Config) { c.Name = "@leader" }, "Config.Name is \"@leader\": leave out"},
@@ -67,3 +68,11 @@ func TestEverythingThatIsWrongIsNamedAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// rowsOf is a store that knows whose rows it holds.
+type rowsOf struct {
+	lease.Store
+	application string
+}
+
+func (r rowsOf) Application() string { return r.application }

@@ -12,7 +12,7 @@ import (
 
 func TestChangesHearsOfOtherHandlesAndKeepsQuietOtherwise(t *testing.T) {
 	path := file(t)
-	s, other := open(t, path, Config{PollInterval: time.Millisecond}), open(t, path, Config{Application: "other"})
+	s, other := open(t, path, Config{Application: "app", PollInterval: time.Millisecond}), open(t, path, Config{Application: "other"})
 	stopped := errors.New("stopped")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	woken := make(chan int, 100)

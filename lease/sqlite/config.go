@@ -2,14 +2,16 @@ package sqlite
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"time"
 )
 
-// Config says how a file is used. The zero value works.
+// Config says how a file is used. Application is needed; the zero value of
+// everything else works.
 type Config struct {
-	// Application names whose rows these are. Handles with another name see
-	// nothing of them. Default: "default".
+	// Application names whose rows these are, and is that of the fleet's workers.
+	// Handles with another name see nothing of them.
 	Application string
 
 	// MayForgetOnPowerCut makes writes several times faster, because they no
@@ -26,12 +28,14 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	c.Application = cmp.Or(c.Application, "default")
 	c.PollInterval = cmp.Or(c.PollInterval, 250*time.Millisecond)
 	return c
 }
 
 func (c Config) validate() error {
+	if c.Application == "" {
+		return errors.New("sqlite: Config.Application is empty: name the fleet as its workers do, for example \"billing\"")
+	}
 	if c.PollInterval < time.Millisecond {
 		return fmt.Errorf("sqlite: Config.PollInterval is %v: want 1ms or more, or 0 for 250ms", c.PollInterval)
 	}

@@ -29,7 +29,7 @@ func smallDisk(t *testing.T) (dir string) {
 // has already returned its row and commits.
 func TestAWriteThatDidNotFitOnTheDiskIsNotAcknowledged(t *testing.T) {
 	dir := smallDisk(t)
-	s := open(t, filepath.Join(dir, "leases.db"), Config{})
+	s := open(t, filepath.Join(dir, "leases.db"), Config{Application: "app"})
 	ctx := t.Context()
 	row := lease.Lease{Key: "a", Counter: 1}
 	if err := s.Create(ctx, row); err != nil {

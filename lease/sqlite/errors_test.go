@@ -28,14 +28,14 @@ func TestOpenRefusesWhatIsNoFile(t *testing.T) {
 		is         error  // nil: any
 		says       string // part of the message that names the fix
 	}{
-		{"no path", "", Config{}, nil, "lease.NewMemory"},
-		{"memory", ":memory:", Config{}, nil, "lease.NewMemory"},
-		{"missing directory", filepath.Join(dir, "missing", "leases.db"), Config{}, fs.ErrNotExist, "create it"},
-		{"a file for a directory", filepath.Join(text, "leases.db"), Config{}, nil, "directory"},
-		{"a directory", dir, Config{}, nil, "give the path of a file"},
-		{"another file", text, Config{}, ErrNotDatabase, "give another path"},
-		{"poll interval", filepath.Join(dir, "a.db"), Config{PollInterval: -time.Second}, nil, "Config.PollInterval"},
-		{"hasty poll interval", filepath.Join(dir, "a.db"), Config{PollInterval: time.Microsecond}, nil, "1ms or more"},
+		{"no path", "", Config{Application: "app"}, nil, "lease.NewMemory"},
+		{"memory", ":memory:", Config{Application: "app"}, nil, "lease.NewMemory"},
+		{"missing directory", filepath.Join(dir, "missing", "leases.db"), Config{Application: "app"}, fs.ErrNotExist, "create it"},
+		{"a file for a directory", filepath.Join(text, "leases.db"), Config{Application: "app"}, nil, "directory"},
+		{"a directory", dir, Config{Application: "app"}, nil, "give the path of a file"},
+		{"another file", text, Config{Application: "app"}, ErrNotDatabase, "give another path"},
+		{"poll interval", filepath.Join(dir, "a.db"), Config{Application: "app", PollInterval: -time.Second}, nil, "Config.PollInterval"},
+		{"hasty poll interval", filepath.Join(dir, "a.db"), Config{Application: "app", PollInterval: time.Microsecond}, nil, "1ms or more"},
 	} {
 		s, err := Open(t.Context(), c.path, c.config)
 		if err == nil {
@@ -57,7 +57,7 @@ func TestOpenRefusesWhatIsNoFile(t *testing.T) {
 
 func TestAFileThatCannotBeWrittenIsSaidToBe(t *testing.T) {
 	path := file(t)
-	open(t, path, Config{})
+	open(t, path, Config{Application: "app"})
 	s := &Store{application: "default"}
 	t.Cleanup(func() { s.Close() })
 	var err error
@@ -81,7 +81,7 @@ func TestAFileThatCannotBeWrittenIsSaidToBe(t *testing.T) {
 }
 
 func TestAFullDiskIsSaidToBeAndLeavesAllAsItWas(t *testing.T) {
-	s := open(t, file(t), Config{})
+	s := open(t, file(t), Config{Application: "app"})
 	ctx := t.Context()
 	row := lease.Lease{Key: "a", Counter: 1}
 	if err := s.Create(ctx, row); err != nil {
@@ -119,7 +119,7 @@ func TestAFullDiskIsSaidToBeAndLeavesAllAsItWas(t *testing.T) {
 }
 
 func TestARowThatWasSpoiledIsNamed(t *testing.T) {
-	s := open(t, file(t), Config{})
+	s := open(t, file(t), Config{Application: "app"})
 	ctx := t.Context()
 	for column, value := range map[string]string{
 		"checkpoint": "AFTER:x", "pending": "nowhere", "hash_start": "-1", "hash_end": "", "parents": "[", "children": "{}",
@@ -142,7 +142,7 @@ func TestARowThatWasSpoiledIsNamed(t *testing.T) {
 }
 
 func TestAnErrorOfAContextIsItsCause(t *testing.T) {
-	s := open(t, file(t), Config{})
+	s := open(t, file(t), Config{Application: "app"})
 	stopped := errors.New("stopped by hand")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(stopped)

@@ -26,7 +26,7 @@ func TestManyMayOpenANewFileAtOnce(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range errs {
 			wg.Go(func() {
-				s, err := Open(t.Context(), path, Config{})
+				s, err := Open(t.Context(), path, Config{Application: "app"})
 				if err == nil {
 					err = errors.Join(s.Create(t.Context(), lease.Lease{Key: fmt.Sprint(i)}), s.Close())
 				}
@@ -37,7 +37,7 @@ func TestManyMayOpenANewFileAtOnce(t *testing.T) {
 		if err := errors.Join(errs...); err != nil {
 			t.Fatal(err)
 		}
-		s := open(t, path, Config{})
+		s := open(t, path, Config{Application: "app"})
 		rows, err := s.Read(t.Context(), "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11")
 		if err != nil || len(rows) != len(errs) {
 			t.Fatalf("%d rows, error %v; want one of each", len(rows), err)
@@ -50,7 +50,7 @@ func TestManyMayOpenANewFileAtOnce(t *testing.T) {
 }
 
 func TestAMigrationTakesPlaceOnceAndWholly(t *testing.T) {
-	s := open(t, file(t), Config{})
+	s := open(t, file(t), Config{Application: "app"})
 	ctx := t.Context()
 	if err := s.Create(ctx, lease.Lease{Key: "a"}); err != nil {
 		t.Fatal(err)
@@ -83,24 +83,24 @@ func TestAMigrationTakesPlaceOnceAndWholly(t *testing.T) {
 
 func TestTablesOfANewerProgramAreRefused(t *testing.T) {
 	path := file(t)
-	s := open(t, path, Config{})
+	s := open(t, path, Config{Application: "app"})
 	if _, err := s.writes.Exec(recordMigration, len(migrations())+1, "from the future"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(t.Context(), path, Config{}); !errors.Is(err, ErrNewerSchema) {
+	if _, err := Open(t.Context(), path, Config{Application: "app"}); !errors.Is(err, ErrNewerSchema) {
 		t.Errorf("got error %v, want %v", err, ErrNewerSchema)
 	}
 }
 
 func TestAFileMayHoldTablesOfOthers(t *testing.T) {
 	path := file(t)
-	s := open(t, path, Config{})
+	s := open(t, path, Config{Application: "app"})
 	for _, statement := range []string{"CREATE TABLE lease (x)", "CREATE TABLE migration (x)", "PRAGMA user_version = 7"} {
 		if _, err := s.writes.Exec(statement); err != nil {
 			t.Fatal(err)
 		}
 	}
-	again := open(t, path, Config{})
+	again := open(t, path, Config{Application: "app"})
 	if err := again.Create(t.Context(), lease.Lease{Key: "a"}); err != nil {
 		t.Fatal(err)
 	}

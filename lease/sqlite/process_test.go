@@ -50,7 +50,7 @@ func play(part string) (exitCode int) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	parts := map[string]func(ctx context.Context, s *Store, name string) error{"contend": contend, "write": write}
-	s, err := Open(ctx, os.Getenv(pathVariable), Config{})
+	s, err := Open(ctx, os.Getenv(pathVariable), Config{Application: "app"})
 	if err == nil {
 		err = errors.Join(parts[part](ctx, s, os.Getenv(nameVariable)), s.Close())
 	}
@@ -95,7 +95,7 @@ func contend(ctx context.Context, s *Store, name string) error {
 
 func TestProcessesShareAFile(t *testing.T) {
 	path := file(t)
-	s := open(t, path, Config{})
+	s := open(t, path, Config{Application: "app"})
 	const first = 1000
 	for i := range contendedRows {
 		if err := s.Create(t.Context(), lease.Lease{Key: fmt.Sprint("row ", i), Counter: first, Owner: "nobody"}); err != nil {
@@ -204,7 +204,7 @@ func TestAcknowledgedWritesOutliveAKill(t *testing.T) {
 		}
 		cmd.Wait()
 
-		s, err := Open(t.Context(), path, Config{})
+		s, err := Open(t.Context(), path, Config{Application: "app"})
 		if err != nil {
 			t.Fatalf("open after a kill: %v", err)
 		}

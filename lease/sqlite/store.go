@@ -75,6 +75,9 @@ func Open(ctx context.Context, path string, config Config) (*Store, error) {
 	return s, nil
 }
 
+// Application returns whose rows these are: a worker of another one refuses them.
+func (s *Store) Application() string { return s.application }
+
 // checkPath finds what can be said about a path without SQLite, whose own
 // words are few: "unable to open database file".
 func checkPath(path string) (absolute string, err error) {

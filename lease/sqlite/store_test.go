@@ -38,7 +38,7 @@ func pathOf(t testing.TB, s *Store) (path string) {
 }
 
 func TestTheSQLiteStoreKeepsTheContract(t *testing.T) {
-	config := Config{PollInterval: 5 * time.Millisecond}
+	config := Config{Application: "app", PollInterval: 5 * time.Millisecond}
 	leasetest.Run(t,
 		func(t testing.TB) lease.Store { return open(t, file(t), config) },
 		leasetest.Options{
@@ -63,7 +63,7 @@ func TestTheSQLiteStoreKeepsTheContract(t *testing.T) {
 func TestPathsMayHoldAnyCharacter(t *testing.T) {
 	for _, name := range []string{"a b.db", "what?.db", "100%.db", "#1.db", "ünï & co.db", "a;b=c.db", "file:x.db"} {
 		path := filepath.Join(t.TempDir(), name)
-		s := open(t, path, Config{})
+		s := open(t, path, Config{Application: "app"})
 		if err := s.Create(t.Context(), lease.Lease{Key: "a"}); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -74,7 +74,7 @@ func TestPathsMayHoldAnyCharacter(t *testing.T) {
 }
 
 func TestAStoreMayBeClosedTwice(t *testing.T) {
-	s := open(t, file(t), Config{})
+	s := open(t, file(t), Config{Application: "app"})
 	for range 2 {
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -86,7 +86,7 @@ func TestAStoreMayBeClosedTwice(t *testing.T) {
 }
 
 func TestDurabilityIsAsConfigured(t *testing.T) {
-	for config, want := range map[Config]int{{}: 2, {MayForgetOnPowerCut: true}: 1} {
+	for config, want := range map[Config]int{{Application: "app"}: 2, {Application: "app", MayForgetOnPowerCut: true}: 1} {
 		s := open(t, file(t), config)
 		var got int
 		if err := s.writes.QueryRow("PRAGMA synchronous").Scan(&got); err != nil {
@@ -100,7 +100,7 @@ func TestDurabilityIsAsConfigured(t *testing.T) {
 
 func TestWritersWaitForTheirTurnUntilTheirContextIsDone(t *testing.T) {
 	path := file(t)
-	s, other := open(t, path, Config{}), open(t, path, Config{})
+	s, other := open(t, path, Config{Application: "app"}), open(t, path, Config{Application: "app"})
 	lock, err := other.writes.BeginTx(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -133,7 +133,7 @@ func TestWritersWaitForTheirTurnUntilTheirContextIsDone(t *testing.T) {
 }
 
 func TestEveryQueryGoesThroughAnIndex(t *testing.T) {
-	s := open(t, file(t), Config{})
+	s := open(t, file(t), Config{Application: "app"})
 	for _, statement := range []string{swapLease, deleteLease, readLease, readLeases, pageOfLeases, ownedLeases, swapMember, endMember, readMember, allMembers} {
 		plan, err := planOf(t.Context(), s, statement)
 		if err != nil {

@@ -10,14 +10,14 @@ import (
 // write-ahead log anew.
 func TestTheWriteAheadLogStaysSmallWhileManyPoll(t *testing.T) {
 	path := file(t)
-	s := open(t, path, Config{MayForgetOnPowerCut: true})
+	s := open(t, path, Config{Application: "app", MayForgetOnPowerCut: true})
 	if err := s.Create(t.Context(), someLeases(200)...); err != nil {
 		t.Fatal(err)
 	}
 	stop := make(chan struct{})
 	var readers sync.WaitGroup
 	for range 4 {
-		other := open(t, path, Config{})
+		other := open(t, path, Config{Application: "app"})
 		readers.Go(func() {
 			for {
 				select {
