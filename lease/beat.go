@@ -95,11 +95,12 @@ func (s *session) beat(ctx context.Context) {
 func (s *session) afterLapse(ctx context.Context) bool {
 	for {
 		s.mu.Lock()
-		ready, stopped := !s.lapsed || len(s.slots) == 0, s.stopped
+		ready := !s.lapsed || len(s.slots) == 0
+		stopped := s.stopped
 		s.stopped = 0
 		s.mu.Unlock()
 		if stopped > 0 {
-			s.log.WarnContext(ctx, "no beat was answered in time, all shards were stopped", "leases", stopped)
+			s.log.WarnContext(ctx, "no beat was answered in time, stopping all shards", "leases", stopped)
 		}
 		if ready {
 			return true
