@@ -46,17 +46,21 @@ func (s *Stream) losses(sh *shard, gaps []wal.Gap) []Loss {
 }
 
 // Losses lists what readers of the stream cannot pass: see [Stream.AcceptLoss].
+// What the disk failed to read (EIO) when it was last asked is listed, too: it
+// leaves the list when the disk can read it again, since its readers try on.
 func (s *Stream) Losses() []Loss {
 	var all []Loss
 	for _, m := range s.topology.Load().all {
-		all = append(all, s.losses(m.shard, m.log.Status().Gaps)...)
+		now := m.log.Status()
+		all = append(all, s.losses(m.shard, slices.Concat(now.Gaps, now.Unread))...)
 	}
 	return all
 }
 
-// AcceptLoss gives up the damaged records of a shard: its readers, who got
-// [*stream.CorruptError] until now, go on behind them. It returns what was
-// given up. The decision is durable when the call returns. Until then, or until
+// AcceptLoss gives up the damaged records of a shard, and those that the disk
+// fails to read: its readers, who got [*stream.CorruptError] or an I/O error until
+// now, go on behind them. Everything is read once more before, and what can be
+// read again is not lost. It returns what was given up. The decision is durable when the call returns. Until then, or until
 // retention is over, the damaged file is kept as it is: who can mend it, or has
 // a copy, may put it back while the engine is closed.
 func (s *Stream) AcceptLoss(ctx context.Context, shardID string) ([]Loss, error) {
@@ -69,7 +73,10 @@ func (s *Stream) AcceptLoss(ctx context.Context, shardID string) ([]Loss, error)
 	if err != nil {
 		return nil, fmt.Errorf("accept loss: %w", err)
 	}
-	gaps := m.log.Status().Gaps
+	gaps, err := s.e.log.LookAgain(m.log)
+	if err != nil {
+		return nil, fmt.Errorf("accept loss in %s of stream %s: %w", m.id, s.name, err)
+	}
 	if len(gaps) == 0 {
 		return nil, nil
 	}

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/millrace/millrace/engine/internal/vfs"
 	"github.com/millrace/millrace/stream"
@@ -21,7 +22,8 @@ type scratched struct {
 	vfs.FS
 	name     string
 	from, to int64
-	healed   atomic.Bool
+	// short says that it gives what lies before that part, as Linux does.
+	short, healed atomic.Bool
 }
 
 func (d *scratched) Open(name string) (vfs.File, error) {
@@ -39,7 +41,11 @@ type scratchedFile struct {
 
 func (f *scratchedFile) ReadAt(p []byte, off int64) (int, error) {
 	if d := f.disk; off < d.to && off+int64(len(p)) > d.from && !d.healed.Load() {
-		return 0, &fs.PathError{Op: "read", Path: d.name, Err: syscall.EIO}
+		n := 0
+		if d.short.Load() && off < d.from {
+			n, _ = f.File.ReadAt(p[:d.from-off], off)
+		}
+		return n, &fs.PathError{Op: "read", Path: d.name, Err: syscall.EIO}
 	}
 	return f.File.ReadAt(p, off)
 }
@@ -136,49 +142,98 @@ func TestWhatTheDiskCannotReadIsDamage(t *testing.T) {
 	}
 }
 
-// Readers and the rewriter go on behind what a running engine cannot read, as
-// soon as it is given up: nobody needs to put anything for that.
-func TestADiskThatCannotReadAnyMoreHoldsUpNobodyForEver(t *testing.T) {
+// A running engine tries again what the disk failed to read: when it can be read,
+// nothing is lost; when somebody gives it up before, that and nothing else is.
+func TestADiskThatCannotReadHoldsUpNobodyForEver(t *testing.T) {
 	for kind, size := range map[string]int{"rewritten": 1000, "adopted": 9000} {
-		t.Run(kind, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				disk := &scratched{FS: vfs.NewCrash(), name: firstLog, from: 8192, to: 16384}
-				disk.healed.Store(true)
-				e := mustOpen(t, rewriting(disk))
-				s := ensure(t, e, "orders", StreamConfig{})
-				put := func(n int) {
-					for range n {
-						mustPut(t, s, entry("k", strings.Repeat("x", size)))
-					}
-				}
-				put(5)
-				e.Close()
-				e = mustOpen(t, rewriting(disk)) // by the file's name
-				s = ensure(t, e, "orders", StreamConfig{})
-				disk.healed.Store(false)
-				put(75)
-				synctest.Wait()
-				if chunks, adopted := fileKinds(e); chunks+adopted > 0 {
-					t.Fatalf("%d files are closed, though a block cannot be read", chunks+adopted)
-				}
-				if l := s.Losses(); len(l) != 1 || l[0].File != firstLog {
-					t.Errorf("the rewriter tells of %v", l)
-				}
-				left, told, err := readAccepting(t.Context(), s, shardID(0))
-				if told == 0 || err != nil || len(left) < 65 || len(left) > 78 {
-					t.Fatalf("%d records of 80 are left, told %d times, %v", len(left), told, err)
-				}
-				synctest.Wait()
-				if chunks, adopted := fileKinds(e); chunks+adopted == 0 {
-					t.Error("the rewriter does not go on")
-				}
-				if got := mustRead(t, s, shardID(0), stream.TrimHorizon); len(got) != len(left) {
-					t.Errorf("%d records after rewriting, %d before", len(got), len(left))
-				}
-				if err := e.Close(); err != nil {
-					t.Error(err)
-				}
+		for _, fate := range []string{"it can again", "it can again, before it is given up", "it cannot"} {
+			t.Run(kind+", "+fate, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { failingReads(t, size, fate) })
 			})
-		})
+		}
+	}
+}
+
+func failingReads(t *testing.T, size int, fate string) {
+	crash := vfs.NewCrash()
+	disk := &scratched{FS: crash, name: firstLog}
+	e := mustOpen(t, rewriting(disk))
+	s := ensure(t, e, "orders", StreamConfig{})
+	put := func(n int) {
+		for range n {
+			mustPut(t, s, entry("k", strings.Repeat("x", size)))
+		}
+	}
+	put(5)
+	d := surveyed(t, crash, e, s)
+	e = mustOpen(t, rewriting(disk)) // by the file's name
+	s = ensure(t, e, "orders", StreamConfig{})
+	put(1) // its counter is not the next one
+	d.survey(firstLog)
+	bad := d.blocks[firstLog][slices.IndexFunc(d.blocks[firstLog], func(b blockAt) bool { return b.first>>40 == 2 && b.first <= b.last })]
+	disk.from, disk.to = bad.from, bad.to // the header, and the records
+	disk.short.Store(size < 5000)
+	put(74)
+	synctest.Wait()
+	if chunks, adopted := fileKinds(e); chunks+adopted > 0 {
+		t.Fatalf("%d files are closed, though a block cannot be read", chunks+adopted)
+	}
+	if l := s.Losses(); len(l) != 1 || l[0].File != firstLog || l[0].Offset != bad.from {
+		t.Errorf("the rewriter tells of %v", l)
+	}
+	r, err := s.Open(t.Context(), shardID(0), stream.TrimHorizon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	next := func(want int) (n int, err error) {
+		for b := new(stream.Batch); err == nil && n < want; n += len(b.Records) {
+			err = r.Next(t.Context(), b)
+		}
+		return n, err
+	}
+	corrupt := new(stream.CorruptError)
+	before, err := next(6)
+	if before != 5 || !errors.Is(err, syscall.EIO) || errors.As(err, &corrupt) || !strings.Contains(err.Error(), firstLog) {
+		t.Fatalf("%d records, %v: want what lies before, and the disk's error", before, err)
+	}
+	lost := 0
+	disk.healed.Store(fate != "it cannot")
+	if fate == "it can again" {
+		time.Sleep(retryRewrite + time.Second)
+	} else {
+		losses, err := s.AcceptLoss(t.Context(), shardID(0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !disk.healed.Load() {
+			lost = 1
+		}
+		if len(losses) != lost {
+			t.Errorf("given up: %v, want %d", losses, lost)
+		}
+	}
+	synctest.Wait()
+	if chunks, adopted := fileKinds(e); chunks+adopted == 0 {
+		t.Error("the rewriter does not go on")
+	}
+	if behind, err := next(75 - lost); err != nil || behind != 75-lost {
+		t.Errorf("the reader goes on with %d records, %v: want %d", behind, err, 75-lost)
+	}
+	for range 2 {
+		if got := mustRead(t, s, shardID(0), stream.TrimHorizon); len(got) != 80-lost {
+			t.Errorf("%d records, want %d", len(got), 80-lost)
+		}
+		if l := s.Losses(); len(l) > 0 {
+			t.Errorf("told again: %v", l)
+		}
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+		e = mustOpen(t, rewriting(disk))
+		s = ensure(t, e, "orders", StreamConfig{})
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
 	}
 }

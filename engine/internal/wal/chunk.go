@@ -72,7 +72,8 @@ type part struct {
 // needs to grow by as much, and memory for what it rewrites at a time.
 //
 // Segments in which damage is not accepted yet stay in the log, with all behind
-// them; when it is found on the way, a [*Lost] is returned. Commit or Discard
+// them; when it is found on the way, a [*Lost] is returned. What the disk fails to
+// read is another error: it may be able to the next time. Commit or Discard
 // must be called on what is returned, and then Next again, until it returns nil:
 // meanwhile appends may be held to its speed.
 func (r *Rewriter) Next(ctx context.Context, class func(handle uint64) uint64) (*Rewrite, error) {
@@ -192,8 +193,8 @@ func (r *Rewriter) adopt(w *Rewrite) error {
 	for _, p := range w.parts {
 		for _, e := range r.blocks[p.from:p.to] {
 			seg := w.l.segs.get(e.pos.gen())
-			if err := w.l.readAround(seg, head[:], e.pos.off()); err != nil {
-				return err
+			if err := readFull(seg.file, head[:], e.pos.off()); err != nil {
+				return w.cannotRead(p.sh, e, seg, err)
 			}
 			h, ok := decodeHeader(head[:], seg.seedAt(e.pos.off()))
 			if !ok || !h.tells(p.sh, &e) {
@@ -252,9 +253,9 @@ func (w *Rewrite) install(p part) {
 	s.index.recent.dropThrough(w.last, func(*entry) {})
 	// What a reader met as damage since the run began, the rewriter has read as
 	// a whole.
-	s.gaps = slices.DeleteFunc(s.gaps, func(g Gap) bool {
-		return slices.ContainsFunc(g.damage, func(d Damage) bool { return d.gen >= w.first && d.gen <= w.last })
-	})
+	here := func(d Damage) bool { return d.gen >= w.first && d.gen <= w.last }
+	gone := func(g Gap) bool { return slices.ContainsFunc(g.damage, here) }
+	s.gaps, s.unread = slices.DeleteFunc(s.gaps, gone), slices.DeleteFunc(s.unread, gone)
 	for i := p.pieceFrom; i < p.pieceTo; i++ {
 		e := &w.pieces[i].entry
 		if s.gone || e.last() <= s.trimmed {
@@ -291,6 +292,15 @@ func (w *Rewrite) damaged(s *Shard, e entry, detail string) error {
 		return err
 	}
 	return errUnwanted
+}
+
+// cannotRead says why a block cannot be read now. The run has failed, and may
+// succeed another time.
+func (w *Rewrite) cannotRead(s *Shard, e entry, seg *segment, err error) error {
+	if unreadable(err) {
+		w.l.cannotRead(s, e, err)
+	}
+	return fmt.Errorf("read %s at %d: %w", seg.name, e.pos.off(), err)
 }
 
 // errUnwanted says that a block left the index while it was to be rewritten.

@@ -80,7 +80,14 @@ func (r *Rewriter) read(ctx context.Context, w *Rewrite, pace *pacer) error {
 		for off := int64(0); off < end; off += chunkStep {
 			part := data[off:min(off+chunkStep, end)]
 			seg := w.l.segs.get(w.first + uint64(k))
-			if err := w.l.readAround(seg, part, off); err != nil {
+			err := readFull(seg.file, part, off)
+			switch {
+			case unreadable(err):
+				err = r.readBlocks(w, seg, off, off+int64(len(part)))
+			case err != nil:
+				err = fmt.Errorf("read %s at %d: %w", seg.name, off, err)
+			}
+			if err != nil {
 				return err
 			}
 			if err := pace.step(ctx, len(part)); err != nil {
@@ -89,6 +96,24 @@ func (r *Rewriter) read(ctx context.Context, w *Rewrite, pace *pacer) error {
 		}
 	}
 	return nil
+}
+
+// readBlocks reads those blocks of a segment that lie between two offsets, or
+// across one. What the disk cannot read may be what nobody wants.
+func (r *Rewriter) readBlocks(w *Rewrite, seg *segment, from, to int64) (failed error) {
+	data := r.data[seg.gen-w.first]
+	for _, p := range w.parts {
+		for _, e := range r.blocks[p.from:p.to] {
+			off, end := e.pos.off(), e.pos.off()+e.length()
+			if e.pos.gen() != seg.gen || off >= to || end <= from {
+				continue
+			}
+			if err := readFull(seg.file, data[off:end], off); err != nil {
+				failed = w.cannotRead(p.sh, e, seg, err) // of all, not of the first alone
+			}
+		}
+	}
+	return failed
 }
 
 // writeChunk makes one file of the pieces.

@@ -177,12 +177,20 @@ func (f *filling) load() error {
 	}
 	m := f.own(int(end - first.pos))
 	read, err := seg.file.ReadAt(m.bytes, first.pos.off())
-	if unreadable(err) {
-		read, err = len(m.bytes), f.c.log.readAround(seg, m.bytes, first.pos.off())
+	if unreadable(err) && read < int(first.length()) {
+		m.bytes = m.bytes[:first.length()]
+		read, err = seg.file.ReadAt(m.bytes, first.pos.off())
+	}
+	switch {
+	case unreadable(err) && read >= int(first.length()):
+		err = nil // what lies before the place that cannot be read is given
+	case unreadable(err):
+		f.c.log.cannotRead(f.c.sh, *first, err)
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read %s at %d: %w", segmentName(seg.gen), first.pos.off(), err)
 	}
+	f.c.sh.canRead(first.pos, first.pos+Pos(read))
 	m.bytes = m.bytes[:read]
 	f.c.stretch = stretch{m, first.pos, seg.seed}
 	return nil

@@ -67,6 +67,13 @@ func (x *index) lastBefore(counter uint64) uint64 {
 	return max(x.stored.lastBefore(counter), x.recent.lastBefore(counter))
 }
 
+// has reports whether a block is there, and where it was.
+func (x *index) has(e entry) bool {
+	var found [1]entry
+	x.from(e.first, found[:0])
+	return found[0] == e
+}
+
 // each calls f with every entry in order.
 func (x *index) each(f func(*entry)) {
 	x.stored.each(f)

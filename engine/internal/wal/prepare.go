@@ -38,7 +38,7 @@ func (l *Log) runPreparer() {
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
 	failing := false
-	var prepared time.Time
+	var prepared, hurried time.Time // when a segment was begun last; and when in a hurry
 	for {
 		select {
 		case <-l.wantSegment:
@@ -46,7 +46,7 @@ func (l *Log) runPreparer() {
 		case <-l.stopped:
 			return
 		}
-		err := l.prepareNext(&prepared)
+		fast, err := l.prepareNext(&prepared)
 		signal(l.filled) // by now, what filled the last one is durable
 		switch {
 		case errors.Is(err, stream.ErrClosed):
@@ -62,8 +62,11 @@ func (l *Log) runPreparer() {
 			l.opt.Logger.Info("log segments can be prepared again")
 		}
 		failing = false
+		if fast {
+			hurried = prepared
+		}
 		stay := max(poolFiles, 2*l.opt.runSegments())
-		if time.Since(prepared) < hurry {
+		if time.Since(hurried) < hurry {
 			stay *= 4
 			retry.Reset(hurry)
 		}
@@ -71,16 +74,16 @@ func (l *Log) runPreparer() {
 	}
 }
 
-// prepareNext makes the next segment, if there is none yet; prepared is when
-// the last one was begun.
-func (l *Log) prepareNext(prepared *time.Time) error {
+// prepareNext makes the next segment, if there is none yet, and reports whether
+// it had to be fast; prepared is when the last one was begun.
+func (l *Log) prepareNext(prepared *time.Time) (fast bool, err error) {
 	l.mu.Lock()
 	gen, have := l.nextGen, l.next != nil
 	l.mu.Unlock()
 	if have {
-		return nil
+		return false, nil
 	}
-	fast := time.Since(*prepared) < hurry
+	fast = time.Since(*prepared) < hurry
 	*prepared = time.Now()
 	seg, err := l.prepare(gen, fast)
 	l.mu.Lock()
@@ -91,7 +94,7 @@ func (l *Log) prepareNext(prepared *time.Time) error {
 	waiting := l.takeWaitingLocked()
 	l.mu.Unlock()
 	wake(waiting)
-	return err
+	return fast, err
 }
 
 // prepare makes an empty segment of a pooled or a new file. The file gets its

@@ -194,16 +194,18 @@ func (r *recovery) readSegmentHeader(f vfs.File, gen uint64) (segmentHeader, err
 		good = 1
 	}
 	if errs[good] != nil {
+		if errors.Is(errs[0], errSegmentHeader) {
+			return segmentHeader{}, errs[1] // it may be no more than unreadable
+		}
 		return segmentHeader{}, errs[0]
 	}
 	if bad := 1 - good; errs[bad] != nil {
-		r.l.opt.Logger.Warn("one copy of a log segment's header is damaged; restoring it from the other",
-			"file", r.l.opt.FS.Path(segmentName(gen)))
+		file := r.l.opt.FS.Path(segmentName(gen))
+		r.l.opt.Logger.Warn("one copy of a log segment's header is damaged; restoring it from the other", "file", file, "err", errs[bad])
+		// It is not synced here: an error that this meets must not be missed by
+		// who makes durable what was read. If it is lost, it is repaired again.
 		if _, err := f.WriteAt(copies[good][:], int64(bad)*headerCopy); err != nil {
-			return segmentHeader{}, err
-		}
-		if err := f.Sync(); err != nil {
-			return segmentHeader{}, err
+			r.l.opt.Logger.Warn("cannot restore the copy of a log segment's header; going on with the other", "file", file, "err", err)
 		}
 	}
 	return heads[good], nil

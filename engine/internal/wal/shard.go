@@ -33,6 +33,9 @@ type Shard struct {
 	// gaps are the runs of counters that are lost to damage and not accepted as
 	// lost, in order.
 	gaps []Gap
+	// unread are the blocks that the disk could not read when it was last asked.
+	// Their readers try again and again: it may be able to some day.
+	unread []Gap
 	// ended says that nothing will follow committed; gone, that the shard was
 	// deleted.
 	ended, gone bool
@@ -75,6 +78,8 @@ type Gap struct {
 	// damage is all that may have taken it: those files are kept as long as the
 	// gap. Empty when nobody knows.
 	damage []Damage
+	// block is what was found damaged, if the index has it; else its count is 0.
+	block entry
 }
 
 // Handle returns the number that identifies the shard in the log.
@@ -94,13 +99,15 @@ type Status struct {
 	Blocks int
 	// Gaps are the losses that nobody has accepted yet.
 	Gaps []Gap
+	// Unread are the blocks that the disk could not read when it was last asked.
+	Unread []Gap
 }
 
 // Status returns how the shard is now.
 func (s *Shard) Status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Status{s.committed, s.trimmed, s.newest, s.index.len(), slices.Clone(s.gaps)}
+	return Status{s.committed, s.trimmed, s.newest, s.index.len(), slices.Clone(s.gaps), slices.Clone(s.unread)}
 }
 
 // Counters returns the counter of the last record that readers see, and of the
@@ -167,6 +174,7 @@ func (l *Log) expireLocked(s *Shard, cutoff int64) {
 		s.trimmed = max(s.trimmed, s.gaps[0].Last)
 		s.gaps = s.gaps[1:]
 	}
+	s.unread = slices.DeleteFunc(s.unread, func(g Gap) bool { return g.before < cutoff })
 }
 
 // release says that one block is no longer wanted.
@@ -182,20 +190,31 @@ func (l *Log) Drop(s *Shard) {
 	defer s.mu.Unlock()
 	s.gone = true
 	s.index.each(func(e *entry) { l.release(e.pos) })
-	s.index, s.gaps = index{}, nil
+	s.index, s.gaps, s.unread = index{}, nil, nil
 	s.wakeLocked()
 }
 
-// Accept gives up what is damaged: readers go on behind those gaps.
+// Accept gives up what is damaged, as [Log.LookAgain] tells it: readers go on
+// behind those gaps.
 func (l *Log) Accept(s *Shard, gaps []Gap) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, g := range gaps {
-		s.gaps = slices.DeleteFunc(s.gaps, func(open Gap) bool { return open.Range == g.Range })
-		s.index.cut(g.Range, func(e *entry) { l.release(e.pos) })
+		if s.forgetLocked(g.Range) { // else it has left the log meanwhile
+			s.index.cut(g.Range, func(e *entry) { l.release(e.pos) })
+		}
 	}
 	s.wakeLocked()
 	signal(l.filled) // the rewriter may go on
+}
+
+// forgetLocked takes a run of counters off the lists of what cannot be read, and
+// reports whether it was there.
+func (s *Shard) forgetLocked(r Range) bool {
+	n := len(s.gaps) + len(s.unread)
+	same := func(g Gap) bool { return g.Range == r }
+	s.gaps, s.unread = slices.DeleteFunc(s.gaps, same), slices.DeleteFunc(s.unread, same)
+	return len(s.gaps)+len(s.unread) < n
 }
 
 // addGapLocked keeps the gaps in order and apart from one another. A gap begins
@@ -203,18 +222,25 @@ func (l *Log) Accept(s *Shard, gaps []Gap) {
 // log was opened, and whoever misses its blocks later cannot tell those from lost
 // ones.
 func (s *Shard) addGapLocked(g Gap) {
-	before := max(s.trimmed, s.index.lastBefore(g.First))
 	for _, old := range s.gaps {
 		if g.First >= old.First && g.Last <= old.Last {
 			return
 		}
-		if old.Last < g.First {
+	}
+	g.First = s.beginLocked(g.First)
+	s.gaps = append(s.gaps, g)
+	slices.SortFunc(s.gaps, func(a, b Gap) int { return cmp.Compare(a.First, b.First) })
+}
+
+// beginLocked returns where a gap begins in which that counter is lost.
+func (s *Shard) beginLocked(counter uint64) uint64 {
+	before := max(s.trimmed, s.index.lastBefore(counter))
+	for _, old := range s.gaps {
+		if old.Last < counter {
 			before = max(before, old.Last)
 		}
 	}
-	g.First = min(g.First, before+1)
-	s.gaps = append(s.gaps, g)
-	slices.SortFunc(s.gaps, func(a, b Gap) int { return cmp.Compare(a.First, b.First) })
+	return min(counter, before+1)
 }
 
 // damagedFiles returns the generations of the files in which records are lost
@@ -236,19 +262,24 @@ func (l *Log) damagedFiles() map[uint64]bool {
 // damaged takes note that a block cannot be read, and returns what its readers
 // get; nil when the block is not wanted any more.
 func (l *Log) damaged(s *Shard, e entry, detail string) error {
-	g := Gap{
-		Range: Range{e.first, e.last()}, before: e.newest() + 1,
-		File: l.opt.FS.Path(segmentName(e.pos.gen())), Offset: e.pos.off(), Detail: detail,
-		damage: []Damage{{gen: e.pos.gen()}},
-	}
+	g := l.gapOf(e, detail)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var now [1]entry
-	if s.index.from(e.first, now[:0]); now[0] != e {
+	if !s.index.has(e) {
 		return nil
 	}
+	s.unread = slices.DeleteFunc(s.unread, func(g Gap) bool { return g.block == e })
 	s.addGapLocked(g)
 	return &Lost{g}
+}
+
+// gapOf says that a block cannot be read.
+func (l *Log) gapOf(e entry, detail string) Gap {
+	return Gap{
+		Range: Range{e.first, e.last()}, before: e.newest() + 1,
+		File: l.opt.FS.Path(segmentName(e.pos.gen())), Offset: e.pos.off(), Detail: detail,
+		damage: []Damage{{gen: e.pos.gen()}}, block: e,
+	}
 }
 
 // Seal holds back appends to the shard from now on, until Resume.

@@ -3,6 +3,7 @@ package wal
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 )
 
@@ -42,4 +43,80 @@ func (l *Log) readAround(seg *segment, p []byte, off int64) error {
 	l.opt.Logger.Error("the disk cannot read a part of a log file", "file", l.opt.FS.Path(seg.name),
 		"offset", off, "bytes", len(p), "unreadable", lost, "err", err)
 	return nil
+}
+
+// cannotRead takes note that the disk failed to read a block. That is no loss by
+// itself: cables and controllers fail, too, and the next try may succeed. Nobody
+// but who calls [Log.LookAgain] and [Log.Accept] gives the block up.
+func (l *Log) cannotRead(s *Shard, e entry, err error) {
+	g := l.gapOf(e, err.Error())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	same := func(old Gap) bool { return old.block == e }
+	if s.index.has(e) && !slices.ContainsFunc(s.unread, same) {
+		g.First = s.beginLocked(g.First)
+		s.unread = append(s.unread, g)
+	}
+}
+
+// canRead takes note that the disk could read a part of a file.
+func (s *Shard) canRead(from, to Pos) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unread = slices.DeleteFunc(s.unread, func(g Gap) bool {
+		return g.block.pos >= from && g.block.pos+Pos(g.block.length()) <= to
+	})
+}
+
+// LookAgain reads once more what is lost of a shard, or could not be read. Who
+// can read it by now goes on; what still cannot be read is returned. With an error
+// it is not known.
+func (l *Log) LookAgain(s *Shard) (lost []Gap, err error) {
+	now := s.Status()
+	for _, g := range slices.Concat(now.Gaps, now.Unread) {
+		readable, err := l.readable(s, &g.block)
+		if err != nil {
+			return nil, err
+		}
+		if !readable {
+			lost = append(lost, g)
+			continue
+		}
+		s.mu.Lock()
+		s.forgetLocked(g.Range)
+		s.wakeLocked()
+		s.mu.Unlock()
+		signal(l.filled) // the rewriter may go on
+	}
+	return lost, nil
+}
+
+// readable reports whether a block is on the disk as it was written.
+func (l *Log) readable(s *Shard, e *entry) (bool, error) {
+	if e.count == 0 {
+		return false, nil // nobody knows where it was
+	}
+	seg := l.segs.pin(e.pos.gen())
+	if seg == nil {
+		return false, nil
+	}
+	defer l.segs.unpin(seg)
+	b := make([]byte, e.length())
+	if err := readFull(seg.file, b, e.pos.off()); unreadable(err) {
+		return false, nil
+	} else if err != nil {
+		return false, fmt.Errorf("read %s at %d: %w", seg.name, e.pos.off(), err)
+	}
+	if _, detail := checkBlock(b, seg.seedAt(e.pos.off()), s, e); detail != "" {
+		return false, nil
+	}
+	b = b[headerSize : headerSize+int(e.size)]
+	for range e.count {
+		r, err := decodeRecord(b)
+		if err != nil {
+			return false, nil
+		}
+		b = b[r.size():]
+	}
+	return true, nil
 }
