@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -204,12 +205,12 @@ func readAccepting(ctx context.Context, s *Stream, shard string) (records []stre
 		if err == nil || errors.As(err, &end) {
 			return records, told, nil
 		}
-		if !errors.As(err, &corrupt) {
+		if !errors.As(err, &corrupt) && !errors.Is(err, syscall.EIO) {
 			return nil, told, err
 		}
-		losses, err := s.AcceptLoss(ctx, shard)
-		if err != nil || len(losses) == 0 {
-			return nil, told, fmt.Errorf("accept %v: %v, %d losses", corrupt, err, len(losses))
+		losses, failed := s.AcceptLoss(ctx, shard)
+		if failed != nil || len(losses) == 0 {
+			return nil, told, fmt.Errorf("accept %v: %v, %d losses", err, failed, len(losses))
 		}
 	}
 }
@@ -430,7 +431,7 @@ func readsOnly(fs vfs.FS, put map[stream.Sequence]string) error {
 		records, err := readNow(s, m.id, stream.TrimHorizon)
 		var corrupt *stream.CorruptError
 		var end *stream.ShardEndError
-		if err != nil && !errors.As(err, &corrupt) && !errors.As(err, &end) && !errors.Is(err, io.EOF) {
+		if err != nil && !errors.As(err, &corrupt) && !errors.As(err, &end) && !errors.Is(err, io.EOF) && !errors.Is(err, syscall.EIO) {
 			return err
 		}
 		for _, r := range records {

@@ -333,6 +333,35 @@ var engineMutants = []Mutant{
 		Test:    "TestWhatTheDiskCannotReadIsDamage",
 	},
 	{
+		Mechanism: "A file at the end of the log whose header the disk cannot read is not taken for damage",
+		Promise:   "P7", Without: "the log ends before it, though it may be whole",
+		File:    "engine/internal/wal/recover.go",
+		Old:     `unreadable(err) && r.whole(gen)`,
+		New:     `unreadable(err)`,
+		Package: "engine",
+		Test:    "TestWhatTheDiskCannotReadIsDamage",
+	},
+	{
+		Mechanism: "What can be read again is not given up",
+		Promise:   "P7", Without: "an operator loses what a cable has failed to deliver once",
+		File: "engine/internal/wal/unreadable.go",
+		Old: `	return true, nil
+}`,
+		New: `	return false, nil
+}`,
+		Package: "engine",
+		Test:    "TestADiskThatCannotReadHoldsUpNobodyForEver",
+	},
+	{
+		Mechanism: "The rewriter goes on when a loss is accepted",
+		Promise:   "P7", Without: "the log grows until somebody fills another segment of it",
+		File:    "engine/internal/wal/shard.go",
+		Old:     `	signal(l.filled) // the rewriter may go on`,
+		New:     ``,
+		Package: "engine",
+		Test:    "TestADiskThatCannotReadHoldsUpNobodyForEver",
+	},
+	{
 		Mechanism: "A rewritten file that is missing is told of",
 		Promise:   "P7", Without: "its records were never there",
 		File:    "engine/internal/wal/chunk_footer.go",

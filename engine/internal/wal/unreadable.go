@@ -3,6 +3,7 @@ package wal
 import (
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"syscall"
 )
@@ -102,9 +103,11 @@ func (l *Log) readable(s *Shard, e *entry) (bool, error) {
 	}
 	defer l.segs.unpin(seg)
 	b := make([]byte, e.length())
-	if err := readFull(seg.file, b, e.pos.off()); unreadable(err) {
+	switch n, err := seg.file.ReadAt(b, e.pos.off()); {
+	case n == len(b):
+	case unreadable(err), errors.Is(err, io.EOF):
 		return false, nil
-	} else if err != nil {
+	default:
 		return false, fmt.Errorf("read %s at %d: %w", seg.name, e.pos.off(), err)
 	}
 	if _, detail := checkBlock(b, seg.seedAt(e.pos.off()), s, e); detail != "" {
