@@ -210,7 +210,7 @@ func failingReads(t *testing.T, size int, fate string) {
 			lost = 1
 		}
 		if len(losses) != lost {
-			t.Errorf("given up: %v, want %d", losses, lost)
+			t.Fatalf("given up: %v, want %d", losses, lost)
 		}
 	}
 	synctest.Wait()
