@@ -12,13 +12,13 @@ import (
 
 var (
 	// ErrStreamExists says that there is a stream of that name already.
-	ErrStreamExists = errors.New("stream exists already")
+	ErrStreamExists = errors.New("stream exists already: use EnsureStream, or another name")
 	// ErrLocked says that the directory is used by another process, or by
 	// another engine of this one.
 	ErrLocked = vfs.ErrLocked
 	// ErrForeignPosition says that a position has a sequence number that this
 	// shard of this incarnation of the stream cannot have given.
-	ErrForeignPosition = errors.New("the position belongs to another shard")
+	ErrForeignPosition = errors.New("the position belongs to another shard: use one that this shard gave")
 	// ErrShardClosed says that a shard was split or merged already.
 	ErrShardClosed = errors.New("shard is closed")
 )

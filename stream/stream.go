@@ -157,5 +157,5 @@ func (e *CorruptError) Error() string {
 	if where == "" {
 		where = "unknown shard"
 	}
-	return fmt.Sprintf("%s: corrupt data in %s at offset %d: %s", where, e.File, e.Offset, e.Detail)
+	return fmt.Sprintf("%s: corrupt data in %s at offset %d: %s; mend the file, or accept the loss to go on behind it", where, e.File, e.Offset, e.Detail)
 }

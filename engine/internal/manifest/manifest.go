@@ -90,7 +90,7 @@ type Shard struct {
 }
 
 // ErrDamaged says that no copy of the manifest can be read.
-var ErrDamaged = errors.New("both copies of the manifest are damaged")
+var ErrDamaged = errors.New("both copies of the manifest are damaged: restore the file from a copy of the directory")
 
 // ErrVersion says that the manifest was written by a newer version.
 var ErrVersion = errors.New("unknown manifest version")

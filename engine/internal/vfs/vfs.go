@@ -52,7 +52,7 @@ type File interface {
 
 // ErrLocked says that another process, or another engine of this one, uses the
 // directory.
-var ErrLocked = errors.New("the directory is in use")
+var ErrLocked = errors.New("the directory is in use: stop the process, or close the engine, that has it")
 
 // LockName is the file that [Dir] locks. It holds nothing.
 const LockName = "LOCK"

@@ -61,7 +61,7 @@ func MaxRecord(segmentBytes int64) int {
 
 // ErrNoRoom says that nothing was stored because there is no room for another
 // segment. The log tries to make one again and again.
-var ErrNoRoom = errors.New("no room for another log segment")
+var ErrNoRoom = errors.New("no room for another log segment: free some on its disk, or shorten a retention")
 
 // Log is an open log. All methods may be called at the same time.
 type Log struct {
