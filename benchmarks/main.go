@@ -36,7 +36,7 @@ import (
 
 // benchmarks are all of them, in the order in which they run.
 var benchmarks = []benchmark{
-	putBenchmark, readBenchmark, latencyBenchmark, pathBenchmark, idleBenchmark, retentionBenchmark, rewriteBenchmark, recoveryBenchmark,
+	putBenchmark, readBenchmark, latencyBenchmark, pathBenchmark, idleBenchmark, leasesBenchmark, retentionBenchmark, rewriteBenchmark, recoveryBenchmark,
 }
 
 // goalsName is what -run calls the goals: they are no benchmark of their own but
@@ -152,6 +152,9 @@ func measure(ctx context.Context, b benchmark, about result, o options) *result 
 		fmt.Fprintf(os.Stderr, "%s "+format+"\n", append([]any{time.Now().Format(time.TimeOnly)}, args...)...)
 	}}
 	err := b.run(ctx, run)
+	if err == nil && o.cases != nil && len(r.Rows) == 0 {
+		err = fmt.Errorf("-case is %q: no case has such a name", o.cases)
+	}
 	if err == nil && run.failed > 0 {
 		err = fmt.Errorf("%d could not be measured", run.failed)
 	}
@@ -186,6 +189,9 @@ func command(name string, o options) string {
 	c := fmt.Sprintf("go run . -run %s -rounds %d", name, o.rounds)
 	if o.quick {
 		c += " -quick"
+	}
+	if o.cases != nil {
+		c += fmt.Sprintf(" -case %q", o.cases)
 	}
 	return c
 }

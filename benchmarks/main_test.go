@@ -158,15 +158,18 @@ func TestAGoalIsMetByTheMedianOfItsRounds(t *testing.T) {
 	for _, c := range []struct {
 		measured expression
 		bound
+		prototype  float64
 		shown, met string
 	}{
-		{ratio, atLeast(2), "2.00 [1.00..3.00]", "met"},
-		{ratio, atLeast(2.1), "2.00 [1.00..3.00]", "**not met**"},
-		{ratio, atMost(2), "2.00 [1.00..3.00]", "met"},
-		{ratio, atMost(1.9), "2.00 [1.00..3.00]", "**not met**"},
-		{quantity{"x", "c", "nobody", recordRate}.only(), atMost(2), "–", "not measured"},
+		{ratio, atLeast(2), 0, "2.00 [1.00..3.00]", "met"},
+		{ratio, atLeast(2.1), 1, "2.00 [1.00..3.00]", "**not met**"},
+		{ratio, atMost(2), 2, "2.00 [1.00..3.00]", "met"},
+		{ratio, atLeast(2), 2.5, "2.00 [1.00..3.00]", "met; the prototype was better"},
+		{ratio, atMost(2), 1.5, "2.00 [1.00..3.00]", "met; the prototype was better"},
+		{ratio, atMost(1.9), 0, "2.00 [1.00..3.00]", "**not met**"},
+		{quantity{"x", "c", "nobody", recordRate}.only(), atMost(2), 1, "–", "not measured"},
 	} {
-		cells := goal{"goal", c.measured, c.bound, ""}.cells(rs)
+		cells := goal{"goal", c.measured, c.bound, c.prototype}.cells(rs)
 		if cells[2] != c.shown || cells[4] != c.met {
 			t.Errorf("%v: %q", c.bound, cells)
 		}

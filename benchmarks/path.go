@@ -116,8 +116,10 @@ func (b *bench) justPut(ctx context.Context, dir string, l load) (*logs.Millrace
 		return nil, 0, err
 	}
 	n, err := fill(ctx, m, l, b.amount(pathBytes))
-	for err == nil && m.Engine.Stats().LogBytes > defaultChunkBytes {
-		err = pause(ctx, lookEach)
+	for look := 0; err == nil && m.Engine.Stats().LogBytes > defaultChunkBytes; look++ {
+		if err = pause(ctx, lookEach); err == nil && look == looks {
+			err = fmt.Errorf("%d bytes are not rewritten after %v", m.Engine.Stats().LogBytes, looks*lookEach)
+		}
 	}
 	if err != nil {
 		return nil, 0, errors.Join(err, m.Close())
