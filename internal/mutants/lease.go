@@ -525,7 +525,7 @@ var leaseMutants = []Mutant{
 		File: "lease/pass.go",
 		Old:  `if l.outdone(members) {`,
 		New:  `if false {`,
-		Test: "TestALeaderWithTheHandleOfADeletedStreamMakesWay",
+		Test: "TestARolloutThatAddsAStreamGivesItToThoseWhoServeIt",
 	},
 	{
 		Mechanism: "A leader that cannot see a stream makes way for a worker that may",

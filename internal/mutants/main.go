@@ -124,16 +124,17 @@ func line(r result) string {
 		strings.ReplaceAll(strings.TrimSpace(r.err.Error()), "\n", "\n    "))
 }
 
-// judge returns an error unless all were caught.
+// judge returns an error unless all were caught. It names those that were not:
+// their lines are far above by then.
 func judge(results []result) error {
-	faults := 0
+	var faults []string
 	for _, r := range results {
 		if r.err != nil {
-			faults++
+			faults = append(faults, fmt.Sprintf("%s (%s): %s", r.mutant.Test, r.mutant.File, r.mutant.Mechanism))
 		}
 	}
-	if faults > 0 {
-		return fmt.Errorf("%d of %d mutants were not caught", faults, len(results))
+	if len(faults) > 0 {
+		return fmt.Errorf("%d of %d mutants were not caught:\n    %s", len(faults), len(results), strings.Join(faults, "\n    "))
 	}
 	if len(results) == 0 {
 		return errors.New("no mutant matches")
