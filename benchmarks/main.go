@@ -113,6 +113,11 @@ func run(ctx context.Context, out io.Writer, name string, asJSON bool, save stri
 		defer os.RemoveAll(temp)
 		o.dir = temp
 	}
+	if save != "" { // a run of half an hour shall not find out at its end
+		if err := os.MkdirAll(save, 0o755); err != nil {
+			return fmt.Errorf("-out: %w", err)
+		}
+	}
 	about := result{Machine: machine.Name() + ", " + machine.Disk(o.dir), Commit: machine.Commit(), Command: command(name, o), Rounds: o.rounds}
 	if !asJSON {
 		fmt.Fprintf(out, "%s, commit %s, %s\n", about.Machine, about.Commit, time.Now().UTC().Format(time.DateOnly))

@@ -179,7 +179,7 @@ func TestAGoalIsMetByTheMedianOfItsRounds(t *testing.T) {
 func TestNumbersHaveThreeDigitsThatCount(t *testing.T) {
 	for want, v := range map[string]float64{
 		"0": 0, "0.001": 0.001, "0.123": 0.1234, "1.23": 1.234, "12.3": 12.34, "123": 123.4, "9994": 9994, "10.0k": 9999,
-		"123k": 123456, "1.00M": 999_999, "12.3M": 12_345_678, "-2.50": -2.5,
+		"123k": 123456, "1.00M": 999_999, "12.3M": 12_345_678, "-2.50": -2.5, "1.2e-05": 0.0000123,
 	} {
 		if got := number(v); got != want {
 			t.Errorf("%v is written %q, want %q", v, got, want)
@@ -195,6 +195,18 @@ func TestATableIsReplacedBetweenItsMarkers(t *testing.T) {
 	}
 	if _, err := replaceTable(page, "z", nil); err == nil || !strings.Contains(err.Error(), "results: z") {
 		t.Errorf("no marker: error %v", err)
+	}
+}
+
+func TestResultsThatCannotBeKeptAreNotMeasured(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	err := run(t.Context(), &out, "path", false, file, options{rounds: 1, quick: true})
+	if err == nil || !strings.Contains(err.Error(), "-out") || out.Len() > 0 {
+		t.Errorf("error %v, printed %q", err, &out)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -81,7 +82,7 @@ func (s spread) String() string {
 	return fmt.Sprintf("%s [%s..%s]", number(s.median), number(s.min), number(s.max))
 }
 
-// number writes three digits that count.
+// number writes three digits that count, or the two that a very small number has.
 func number(v float64) string {
 	a, unit := max(v, -v), ""
 	switch {
@@ -89,6 +90,9 @@ func number(v float64) string {
 		v, a, unit = v/1e6, a/1e6, "M"
 	case a >= 9_995:
 		v, a, unit = v/1e3, a/1e3, "k"
+	}
+	if a > 0 && a < 0.00095 {
+		return strconv.FormatFloat(v, 'g', 2, 64)
 	}
 	decimals := 0
 	for limit := 99.95; a < limit && a > 0 && decimals < 4; limit /= 10 {
@@ -106,9 +110,6 @@ func number(v float64) string {
 func (r *result) save(dir string) error {
 	text, err := json.MarshalIndent(r, "", " ")
 	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	name := filepath.Join(dir, r.Benchmark+".json")
