@@ -3,6 +3,7 @@
 //
 //	engine ──► FS ─┬─► Dir     a directory of the operating system
 //	               ├─► Memory  nothing but memory
+//	               ├─► Scratched  another one, with pages that cannot be read
 //	               └─► Crash   memory that records what is done, and where calls
 //	                     │     can be made to fail, or to pretend
 //	                     ▼
