@@ -61,6 +61,7 @@ func (s *session) beat(ctx context.Context) {
 	pause := s.retry(dice)
 	pause.most = s.cfg.FailoverTime / 10 // the right to process runs out meanwhile
 	beats := trouble{what: "beat"}
+	defer s.tellOfLapse(ctx)
 	if !wait(ctx, dice.about(s.cfg.FailoverTime/3), s.beatNow) {
 		return
 	}
@@ -94,14 +95,10 @@ func (s *session) beat(ctx context.Context) {
 // others take over.
 func (s *session) afterLapse(ctx context.Context) bool {
 	for {
+		s.tellOfLapse(ctx)
 		s.mu.Lock()
 		ready := !s.lapsed || len(s.slots) == 0
-		stopped := s.stopped
-		s.stopped = 0
 		s.mu.Unlock()
-		if stopped > 0 {
-			s.log.WarnContext(ctx, "no beat was answered in time, stopping all shards", "leases", stopped)
-		}
 		if ready {
 			return true
 		}
@@ -113,12 +110,25 @@ func (s *session) afterLapse(ctx context.Context) bool {
 	}
 }
 
+// tellOfLapse says that leases were stopped since it was last called. That is
+// told by the goroutine that beats, before whatever it does next is told.
+func (s *session) tellOfLapse(ctx context.Context) {
+	s.mu.Lock()
+	stopped := s.stopped
+	s.stopped = 0
+	s.mu.Unlock()
+	if stopped > 0 {
+		s.log.WarnContext(ctx, "no beat was answered in time, stopping all shards", "leases", stopped)
+	}
+}
+
 // beatOnce writes one beat. It tries again at once when the row was bumped.
 func (s *session) beatOnce(ctx context.Context) error {
 	for {
 		old, next := s.nextBeat()
 		sent := time.Now()
 		row, err := s.swapMember(ctx, old, next)
+		s.tellOfLapse(ctx) // the right may have expired meanwhile, and be back now
 		switch {
 		case err == nil:
 			s.beaten(sent, row)

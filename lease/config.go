@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"reflect"
 	"strings"
 	"time"
 
@@ -20,7 +21,8 @@ import (
 // the zero value of everything else is a good choice. FailoverTime,
 // HandoffTimeout and Initial must be the same for the whole fleet.
 type Config struct {
-	// Application names the fleet in logs and metrics. Default: "".
+	// Application names the fleet in logs and metrics. A Store that is [Named]
+	// must have the same name. Default: "", and no name is compared.
 	Application string
 	// Worker is the name that people know this worker by. It need not be
 	// unique: each start is an incarnation of its own. Default: host name and
@@ -114,14 +116,17 @@ func (c Config) validate() error {
 	bad := func(format string, args ...any) {
 		problems = append(problems, fmt.Errorf("lease: Config."+format, args...))
 	}
-	if c.Store == nil {
+	if isNil(c.Store) {
 		bad("Store is nil: give a lease store, for example lease.NewMemory()")
+	} else if named, ok := c.Store.(Named); ok && c.Application != "" && named.Application() != c.Application {
+		bad("Application is %q, and the lease store holds the rows of application %q: two fleets on the same rows would share out "+
+			"their records between them, so give both the same name", c.Application, named.Application())
 	}
 	if len(c.Streams) == 0 {
 		bad("Streams is empty: give at least one stream")
 	}
 	for i, s := range c.Streams {
-		if s == nil {
+		if isNil(s) {
 			bad("Streams[%d] is nil: give a stream", i)
 		}
 	}
@@ -150,6 +155,12 @@ func (c Config) validate() error {
 		bad("BalanceThreshold is %v: use a part of the mean between 0 and 1, or 0 for the default", c.BalanceThreshold)
 	}
 	return errors.Join(problems...)
+}
+
+// isNil reports whether there is nothing, or a pointer to nothing.
+func isNil(v any) bool {
+	p := reflect.ValueOf(v)
+	return v == nil || p.Kind() == reflect.Pointer && p.IsNil()
 }
 
 const (

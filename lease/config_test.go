@@ -19,8 +19,12 @@ func TestAConfigurationIsRefusedWithFieldValueAndFix(t *testing.T) {
 		want   string
 	}{
 		{func(c *Config) { c.Store = nil }, "Config.Store is nil: give"},
+		{func(c *Config) { c.Store = (*Memory)(nil) }, "Config.Store is nil: give"},
+		{func(c *Config) { c.Store = (*namedStore)(nil) }, "Config.Store is nil: give"},
+		{func(c *Config) { c.Application, c.Store = "a", &namedStore{c.Store, "b"} }, `Config.Application is "a", and the lease store holds the rows of application "b"`},
 		{func(c *Config) { c.Streams = nil }, "Config.Streams is empty: give"},
 		{func(c *Config) { c.Streams = []stream.Stream{nil} }, "Config.Streams[0] is nil: give"},
+		{func(c *Config) { c.Streams = []stream.Stream{(*noStream)(nil)} }, "Config.Streams[0] is nil: give"},
 		{func(c *Config) { c.Worker = "a#1" }, `Config.Worker is "a#1": leave out`},
 		{func(c *Config) { c.Worker = "@leader" }, `Config.Worker is "@leader": leave out`},
 		{func(c *Config) { c.Initial = stream.ShardEnd }, "Config.Initial is SHARD_END: use"},
@@ -39,6 +43,23 @@ func TestAConfigurationIsRefusedWithFieldValueAndFix(t *testing.T) {
 		test.change(&c)
 		if _, err := NewCoordinator(c); err == nil || !strings.Contains(err.Error(), "lease: "+test.want) {
 			t.Errorf("want %q, got %v", test.want, err)
+		}
+	}
+}
+
+// namedStore is a store that knows whose rows it holds.
+type namedStore struct {
+	Store
+	application string
+}
+
+func (s *namedStore) Application() string { return s.application }
+
+func TestAStoreThatIsNamedServesItsApplicationAndWhoeverNamesNone(t *testing.T) {
+	store := &namedStore{NewMemory(), "a"}
+	for _, application := range []string{"a", ""} {
+		if _, err := NewCoordinator(Config{Application: application, Store: store, Streams: []stream.Stream{noStream{}}}); err != nil {
+			t.Errorf("application %q: %v", application, err)
 		}
 	}
 }

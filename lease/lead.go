@@ -128,19 +128,21 @@ const giveUpAfter = 3
 func (s *session) reign(ctx context.Context, row Member, members *watch, dice *dice) {
 	s.log.InfoContext(ctx, "leading the fleet")
 	s.setLeads(true)
-	defer s.setLeads(false)
 	reigning, depose := context.WithCancel(ctx)
 	defer depose()
+	l := s.newLeader(members)
 	var heart sync.WaitGroup
 	heart.Go(func() {
+		defer s.setLeads(false)
 		defer depose()
 		row = s.keepLeading(reigning, row)
 	})
 	heart.Go(func() { s.keepWatching(reigning, members) })
-	l := s.newLeader(members)
+	heart.Go(func() { l.keepMoving(reigning, depose) })
 	for failed := 0; failed < giveUpAfter; {
 		began := time.Now()
 		err := l.pass(reigning)
+		l.steps.Add(1)
 		switch {
 		case reigning.Err() != nil:
 		case errors.Is(err, errMakeWay):
@@ -228,6 +230,26 @@ func (s *session) keepWatching(ctx context.Context, members *watch) {
 	dice := s.diceOf("watch " + s.me)
 	for wait(ctx, dice.about(s.cfg.FailoverTime/2), nil) {
 		_, _ = s.look(ctx, members) // the passes tell of errors
+	}
+}
+
+// keepMoving deposes the leader when nothing of its passes moves any more, and
+// waits for that until ctx is done. Each step of a pass ends by a context of its
+// own, so what hangs is a store or a stream that does not heed it, or a logger,
+// as on a full disk. That pass is waited for, by the goroutine that leads, while
+// the beats of the leader's row have ended, and another worker takes it over.
+func (l *leader) keepMoving(ctx context.Context, depose func()) {
+	// The longest way from one step to the next: a pause, the listings, and all
+	// leases read. A busy machine gets some more.
+	longest := 4*l.cfg.FailoverTime + 2*l.cfg.PlanInterval
+	for seen := l.steps.Load(); wait(ctx, longest, nil); {
+		if steps := l.steps.Load(); steps != seen {
+			seen = steps
+			continue
+		}
+		depose()
+		l.log.WarnContext(ctx, "leading no more: a pass hangs", "no_step_for", longest)
+		return
 	}
 }
 

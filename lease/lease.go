@@ -148,6 +148,14 @@ type Notifier interface {
 	Changes(ctx context.Context, wake func()) error
 }
 
+// Named is a store that knows whose rows it holds. Optional, found by type
+// assertion: a coordinator of another application refuses it. A store that wraps
+// one, and has no such method of its own, is not asked.
+type Named interface {
+	// Application returns the name of the application that the rows belong to.
+	Application() string
+}
+
 // ErrConflict says that a row is not as the caller believed, so that nothing
 // was written.
 var ErrConflict = errors.New("lease store: the row has changed")

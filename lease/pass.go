@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/millrace/millrace/stream"
@@ -28,6 +29,7 @@ type leader struct {
 	calm     *calm
 	listers  []*lister
 	calls    sync.WaitGroup // of listings that are under way
+	steps    atomic.Int64   // what the passes have got done, well or badly: it stands still when one hangs
 	// unseen are the rows that were created on the last listing of their stream,
 	// by key: the ID of that stream.
 	unseen map[string]string
@@ -152,6 +154,14 @@ func (l *leader) survey(ctx context.Context) (leases []Lease, created bool, err 
 	return leases, created, nil
 }
 
+// parallel is that of the coordinator. Each call of f is a step.
+func (l *leader) parallel(n int, f func(i int)) {
+	l.Coordinator.parallel(n, func(i int) {
+		f(i)
+		l.steps.Add(1)
+	})
+}
+
 // leases reads all rows.
 func (l *leader) leases(ctx context.Context) ([]Lease, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, 3*l.cfg.FailoverTime, errSlow)
@@ -193,6 +203,7 @@ func (l *leader) sync(ctx context.Context, from listing, leases []Lease) (left [
 	for _, row := range todo.Gone {
 		if from.doubts.lasting("gone " + row.Key) {
 			l.giveUpOn(ctx, row)
+			l.steps.Add(1)
 		}
 	}
 	from.doubts.turn()

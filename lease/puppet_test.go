@@ -233,8 +233,9 @@ func memberRow(t *testing.T, store Store, incarnation string) (Member, bool) {
 // crew is workers on one store, who hold whatever they are given until the test
 // is over.
 type crew struct {
-	t     *testing.T
-	store *Memory
+	t       *testing.T
+	store   *Memory
+	initial stream.Position
 
 	mu     sync.Mutex // guards what follows
 	leader string
@@ -263,7 +264,7 @@ func (c *crew) start(name string, streams ...stream.Stream) *Coordinator {
 		return nil
 	}}
 	w, err := NewCoordinator(Config{
-		Worker: name, Store: p, Streams: streams, Seed: uint64(len(name)),
+		Worker: name, Store: p, Streams: streams, Initial: c.initial, Seed: uint64(len(name)),
 		FailoverTime: testF, HandoffTimeout: testH, Logger: quiet,
 	})
 	if err != nil {

@@ -156,8 +156,8 @@ func (s *session) await(returned <-chan struct{}, silence func()) {
 	case <-returned:
 		return
 	case <-stuck.C:
+		silence() // first: a logger may hang, too
 		s.log.Error("callbacks do not return though their contexts are cancelled")
-		silence()
 	}
 	<-returned
 }

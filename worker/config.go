@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"log/slog"
 	"math/rand/v2"
+	"reflect"
 	"strings"
 	"time"
 
@@ -33,8 +34,8 @@ type Config struct {
 	// application or, as during a rollout, those of the others and more.
 	Streams []stream.Stream
 	// Leases is where it is written who owns which shard, and how far it got.
-	// The store belongs to the application alone: one that has a method
-	// Application() string, as that of lease/sqlite, must name the same one.
+	// The store belongs to the application alone: one that is [lease.Named], as
+	// that of lease/sqlite, must name the same one.
 	Leases lease.Store
 	// Processor makes the processor for one term on one shard. It is called
 	// once for each, from the goroutine that the processor will be called from;
@@ -142,16 +143,12 @@ func (c Config) validate() error {
 		bad("Streams is empty: give at least one stream")
 	}
 	for i, s := range c.Streams {
-		if s == nil {
+		if isNil(s) {
 			bad("Streams[%d] is nil: leave it out or give a stream", i)
 		}
 	}
-	if c.Leases == nil {
+	if isNil(c.Leases) {
 		bad("Leases is nil: give a lease store, for example sqlite.Open(…) or lease.NewMemory()")
-	}
-	if named, ok := c.Leases.(interface{ Application() string }); ok && c.Application != "" && named.Application() != c.Application {
-		bad("Leases holds the rows of application %q, and Application is %q: two fleets on the same rows would share out their "+
-			"records between them, so give both the same name", named.Application(), c.Application)
 	}
 	if strings.ContainsAny(c.Name, "#@") {
 		bad("Name is %q: leave out the characters # and @, which set incarnations apart", c.Name)
@@ -185,4 +182,10 @@ func (c Config) validate() error {
 	duration("Drain", c.Drain, time.Millisecond)
 	duration("FailoverTime", c.FailoverTime, 100*time.Millisecond)
 	return errors.Join(errs...)
+}
+
+// isNil reports whether there is nothing, or a pointer to nothing.
+func isNil(v any) bool {
+	p := reflect.ValueOf(v)
+	return v == nil || p.Kind() == reflect.Pointer && p.IsNil()
 }

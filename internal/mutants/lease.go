@@ -544,6 +544,25 @@ var leaseMutants = []Mutant{
 		Test: "TestALeaderMakesWayForOneWhoServesWhatItNeverReached",
 	},
 
+	{
+		Mechanism: "A leader whose pass hangs loses the office",
+		Promise:   "P1", Without: "it beats on and plans nothing",
+		File: "lease/lead.go",
+		Old:  `if steps := l.steps.Load(); steps != seen {`,
+		New:  `if steps := l.steps.Load(); steps != seen || true {`,
+		Test: "TestALeaderWhosePassHangsLosesTheOffice",
+	},
+	{
+		Mechanism: "A leader whose passes take long and go on keeps the office",
+		Promise:   "P1", Without: "no leader gets to plan where many streams hang",
+		File: "lease/pass.go",
+		Old: `		f(i)
+		l.steps.Add(1)`,
+		New: `		f(i)
+		l.steps.Add(0)`,
+		Test: "TestALeaderWhosePassesTakeLongAndGoOnKeepsTheOffice",
+	},
+
 	// A stream that was deleted and created again.
 	{
 		Mechanism: "Rows of a former incarnation of the stream are never applied to this one",

@@ -27,7 +27,7 @@ const readers = 4
 // it anew, with short pauses again.
 const busyTimeout = 100 * time.Millisecond
 
-// Store is a [lease.Store] and a [lease.Notifier] in an SQLite file.
+// Store is a [lease.Store], a [lease.Notifier] and [lease.Named] in an SQLite file.
 type Store struct {
 	application string
 	poll        time.Duration
@@ -51,6 +51,7 @@ type Store struct {
 var (
 	_ lease.Store    = (*Store)(nil)
 	_ lease.Notifier = (*Store)(nil)
+	_ lease.Named    = (*Store)(nil)
 )
 
 // Open opens the file for one application, and makes it and its tables where
