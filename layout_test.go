@@ -34,6 +34,7 @@ var layout = map[string]room{
 
 	"lease":           {ours: "stream checkpoint", others: otel},
 	"lease/sqlite":    {ours: "stream checkpoint lease", others: "modernc.org/sqlite"},
+	"lease/postgres":  {ours: "stream lease", others: "github.com/jackc/pgx/v5"},
 	"lease/leasetest": {ours: "stream checkpoint lease", support: true},
 
 	"worker": {ours: "stream checkpoint lease processors", others: otel},
@@ -41,6 +42,7 @@ var layout = map[string]room{
 	"internal/actor":    {support: true},
 	"internal/check":    {ours: "stream checkpoint lease", support: true},
 	"internal/proof":    {support: true},
+	"internal/testpg":   {others: "github.com/jackc/pgx/v5", support: true},
 	"internal/machine":  {others: "golang.org/x/sys", support: true},
 	"internal/prove":    {ours: "internal/proof internal/machine", program: true},
 	"internal/sim":      {ours: anything, support: true},

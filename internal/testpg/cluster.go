@@ -1,0 +1,177 @@
+package testpg
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// patience is how long a server may take to start, to stop or to answer. They
+// take a second; a machine that is busy with all tests at once, several.
+const patience = time.Minute
+
+// cluster is a throw-away server: a folder, and the process that works in it.
+type cluster struct {
+	bin, dir string
+	port     int
+	settings []string
+	user     *user // whom the processes run as; nil for whoever runs the tests
+
+	process *os.Process   // nil while the server is down
+	ended   chan struct{} // closed when the process is gone
+}
+
+// newCluster makes the folder and starts the server.
+func newCluster(settings []string) (_ *cluster, err error) {
+	bin, err := findBinaries()
+	if err != nil {
+		return nil, err
+	}
+	c := &cluster{bin: bin, settings: settings}
+	if c.user, err = unprivileged(); err != nil {
+		return nil, err
+	}
+	if c.dir, err = os.MkdirTemp("", "millrace-postgres-"); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.remove())
+		}
+	}()
+	if c.user != nil {
+		if err := os.Chown(c.dir, c.user.uid, c.user.gid); err != nil {
+			return nil, err
+		}
+	}
+	initdb := c.command("initdb", "-D", c.data(), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+	if out, err := initdb.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
+	}
+	// Somebody else may take a free port before the server does.
+	for range 5 {
+		if c.port, err = freePort(); err != nil {
+			return nil, err
+		}
+		if err = c.run(); !errors.Is(err, errEnded) {
+			break
+		}
+	}
+	return c, err
+}
+
+func (c *cluster) data() string { return filepath.Join(c.dir, "data") }
+func (c *cluster) log() string  { return filepath.Join(c.dir, "log") }
+
+func (c *cluster) url() string {
+	return fmt.Sprintf("postgres://postgres@127.0.0.1:%d/postgres?sslmode=disable", c.port)
+}
+
+// command is one of PostgreSQL's programs, run as the right user. It ends with
+// this process, where the system can see to that.
+func (c *cluster) command(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(c.bin, name), args...)
+	cmd.Dir = c.dir
+	cmd.SysProcAttr = attributes(c.user)
+	return cmd
+}
+
+var errEnded = errors.New("the server ended at once")
+
+// run starts the server and returns when it answers.
+func (c *cluster) run() error {
+	log, err := os.OpenFile(c.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	args := []string{"-D", c.data(), "-p", strconv.Itoa(c.port)}
+	for _, setting := range slices.Concat([]string{
+		"fsync=off", "listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=200",
+		"shared_buffers=32MB", "max_wal_size=256MB",
+	}, c.settings) {
+		args = append(args, "-c", setting)
+	}
+	cmd := c.command("postgres", args...)
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	c.process, c.ended = cmd.Process, make(chan struct{})
+	go func() { // ends with the process, which kill waits for
+		defer close(c.ended)
+		_ = cmd.Wait() // how it ended is in its log
+	}()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for !c.answers() {
+		select {
+		case <-again.C:
+		case <-c.ended:
+			return fmt.Errorf("%w:\n%s", errEnded, c.words())
+		case <-deadline.C:
+			return errors.Join(fmt.Errorf("the server did not answer within %v:\n%s", patience, c.words()), c.kill())
+		}
+	}
+	return nil
+}
+
+// answers reports whether the server takes connections.
+func (c *cluster) answers() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, c.url())
+	if err != nil {
+		return false
+	}
+	_ = conn.Close(ctx)
+	return true
+}
+
+// words returns what the server said.
+func (c *cluster) words() []byte {
+	text, _ := os.ReadFile(c.log())
+	return bytes.TrimSpace(text)
+}
+
+// kill ends the server at once, connections and all, and waits until it is
+// gone. PostgreSQL takes SIGQUIT for a crash: it leaves everything as it is, and
+// recovers when it is started again. (SIGKILL would leave its children behind.)
+func (c *cluster) kill() error {
+	if c.process == nil {
+		return nil
+	}
+	if err := c.process.Signal(syscall.SIGQUIT); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	<-c.ended
+	c.process = nil
+	return nil
+}
+
+// remove ends the server and deletes what it wrote.
+func (c *cluster) remove() error {
+	return errors.Join(c.kill(), os.RemoveAll(c.dir))
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}

@@ -1,0 +1,150 @@
+package testpg
+
+import (
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(Main(m)) }
+
+func TestTestsShareAServerAndNoSchema(t *testing.T) {
+	s := Shared(t)
+	names := map[string]bool{}
+	for range 3 {
+		name := s.Schema(t)
+		if names[name] {
+			t.Errorf("schema %s was given twice", name)
+		}
+		names[name] = true
+		if _, err := s.Pool(t).Exec(t.Context(), "CREATE SCHEMA "+name+"; CREATE TABLE "+name+".t (x int)"); err != nil {
+			t.Error(err)
+		}
+	}
+	if again := Shared(t); again != s {
+		t.Error("a second server was started")
+	}
+}
+
+func TestASchemaIsGoneWithItsTest(t *testing.T) {
+	s := Shared(t)
+	var name string
+	t.Run("inner", func(t *testing.T) {
+		name = s.Schema(t)
+		if _, err := s.Pool(t).Exec(t.Context(), "CREATE SCHEMA "+name); err != nil {
+			t.Fatal(err)
+		}
+	})
+	var there bool
+	err := s.Pool(t).QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", name).Scan(&there)
+	if err != nil || there {
+		t.Errorf("schema %s is there: %v, error %v", name, there, err)
+	}
+}
+
+func TestAServerOfOnesOwnCanBeKilledAndKeepsWhatItCommitted(t *testing.T) {
+	s := Start(t, "max_connections=17")
+	ctx := t.Context()
+	conn, err := pgx.Connect(ctx, s.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	var limit string
+	if err := conn.QueryRow(ctx, "SHOW max_connections").Scan(&limit); err != nil || limit != "17" {
+		t.Errorf("max_connections is %s, error %v; want the setting that was asked for", limit, err)
+	}
+	if _, err := conn.Exec(ctx, "CREATE TABLE kept AS SELECT 7 AS x"); err != nil {
+		t.Fatal(err)
+	}
+	s.Kill(t)
+	if err := conn.Ping(ctx); err == nil {
+		t.Error("a killed server answers")
+	}
+	if s.cluster.answers() {
+		t.Error("a killed server takes connections")
+	}
+	s.Resume(t)
+	var kept int
+	if err := s.Pool(t).QueryRow(ctx, "SELECT x FROM kept").Scan(&kept); err != nil || kept != 7 {
+		t.Errorf("after the restart: got %d, error %v", kept, err)
+	}
+}
+
+func TestARemovedServerLeavesNothing(t *testing.T) {
+	s := Start(t)
+	dir := s.cluster.dir
+	if err := s.cluster.remove(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("%s is still there: %v", dir, err)
+	}
+}
+
+func TestAServerThatCannotStartSaysWhy(t *testing.T) {
+	_, err := findBinaries()
+	need(t, err)
+	_, err = start([]string{"no_such_setting=1"})
+	if err == nil || !strings.Contains(err.Error(), "no_such_setting") {
+		t.Errorf("got error %v, want the server's own words", err)
+	}
+}
+
+// judge is a test that notes whether it was skipped or failed.
+type judge struct {
+	testing.TB
+	skipped, failed bool
+}
+
+func (j *judge) Helper()               {}
+func (j *judge) Skipf(string, ...any)  { j.skipped = true }
+func (j *judge) Fatalf(string, ...any) { j.failed = true }
+
+func TestWithoutAServerTestsAreSkippedAndInCIFail(t *testing.T) {
+	for _, c := range []struct {
+		ci, need string
+		fails    bool
+	}{{"", "", false}, {"true", "", true}, {"", "1", true}} {
+		t.Setenv("CI", c.ci)
+		t.Setenv("MILLRACE_NEED_SERVICES", c.need)
+		j := &judge{TB: t}
+		need(j, errNoServer)
+		if j.failed != c.fails || j.skipped == c.fails {
+			t.Errorf("CI=%q MILLRACE_NEED_SERVICES=%q: skipped %v, failed %v", c.ci, c.need, j.skipped, j.failed)
+		}
+	}
+}
+
+func TestManyTestsMayAskAtOnce(t *testing.T) {
+	var wg sync.WaitGroup
+	servers := make([]*Server, 8)
+	Shared(t) // skips here, since goroutines may not
+	for i := range servers {
+		wg.Go(func() { servers[i] = Shared(t) })
+	}
+	wg.Wait()
+	for _, s := range servers {
+		if s != servers[0] {
+			t.Error("more than one server was started")
+		}
+	}
+}
+
+func TestTheProcessorTimeOfAServerGrows(t *testing.T) {
+	s := Shared(t)
+	before, ok := s.CPU()
+	if !ok {
+		t.Skip("this system does not tell, or the server is somebody else's")
+	}
+	if _, err := s.Pool(t).Exec(t.Context(), "SELECT count(*) FROM generate_series(1, 3000000)"); err != nil {
+		t.Fatal(err)
+	}
+	if after, _ := s.CPU(); after <= before {
+		t.Errorf("%v before and %v after some work", before, after)
+	}
+}

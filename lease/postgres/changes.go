@@ -1,0 +1,95 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Listening sends nothing, so a connection that was cut off without a word is
+// found only by asking: each askEvery, with answerWithin to answer.
+const (
+	askEvery     = 15 * time.Second
+	answerWithin = 5 * time.Second
+)
+
+// Changes implements [lease.Notifier]. It takes a connection out of the pool
+// (which may open another one instead), listens on it, and closes it in the
+// end. It wakes once at the beginning, because something may have changed
+// before it began to listen. It returns the cause of ctx, or the error that
+// ended its connection. With [Config.PollOnly] it only waits for ctx.
+func (s *Store) Changes(ctx context.Context, wake func()) error {
+	if s.channel == "" {
+		<-ctx.Done()
+		return failed(ctx, ctx.Err(), "listen for changes")
+	}
+	if err := s.listen(ctx, wake); err != nil {
+		return failed(ctx, err, "listen for changes")
+	}
+	return nil
+}
+
+func (s *Store) listen(ctx context.Context, wake func()) error {
+	acquired, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	conn := acquired.Hijack()
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = conn.Close(ctx) // whatever it was good for is over
+	}()
+	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{s.channel}.Sanitize()); err != nil {
+		return err
+	}
+
+	// wake may block, and notifications that come meanwhile shall be one.
+	heard := make(chan struct{}, 1)
+	heard <- struct{}{}
+	ctx, cancel := context.WithCancelCause(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		for {
+			if err := nextNotification(ctx, conn); err != nil {
+				cancel(err)
+				return
+			}
+			select {
+			case heard <- struct{}{}:
+			default:
+			}
+		}
+	})
+	for {
+		select {
+		case <-heard:
+			wake()
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// nextNotification returns when there is one. Nobody else uses the connection.
+func nextNotification(ctx context.Context, conn *pgx.Conn) error {
+	for {
+		waiting, cancel := context.WithTimeout(ctx, askEvery)
+		_, err := conn.WaitForNotification(waiting)
+		quiet := waiting.Err() != nil && ctx.Err() == nil
+		cancel()
+		if !quiet {
+			return err
+		}
+		asking, cancel := context.WithTimeout(ctx, answerWithin)
+		err = conn.Ping(asking)
+		cancel()
+		if err != nil {
+			return fmt.Errorf("the connection does not answer: %w", err)
+		}
+	}
+}

@@ -1,0 +1,93 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+
+	"github.com/millrace/millrace/lease"
+)
+
+// The columns of a member, in the order of scanMember.
+const memberColumns = `incarnation, worker, version, beats, revision, fenced, draining,
+    bytes_per_second, records_per_second, max_leases, code, zone, host, streams`
+
+const (
+	joinMember = `INSERT INTO millrace_member (application, ` + memberColumns + `)
+VALUES ($1, $2, $4, $3::bigint + 1, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+ON CONFLICT (application, incarnation) DO NOTHING
+RETURNING CASE WHEN $16::text <> '' THEN pg_notify($16, '') END`
+
+	swapMember = `UPDATE millrace_member SET
+    worker = $4, version = version + 1, beats = $5, revision = $6, fenced = $7, draining = $8,
+    bytes_per_second = $9, records_per_second = $10, max_leases = $11, code = $12, zone = $13, host = $14, streams = $15
+WHERE application = $1 AND incarnation = $2 AND version = $3
+RETURNING CASE WHEN $16::text <> '' THEN pg_notify($16, '') END`
+
+	endMember = `DELETE FROM millrace_member
+WHERE application = $1 AND incarnation = $2 AND version = $3
+RETURNING CASE WHEN $4::text <> '' THEN pg_notify($4, '') END`
+
+	readMember = `SELECT ` + memberColumns + ` FROM millrace_member
+WHERE application = $1 AND incarnation = $2`
+
+	allMembers = `SELECT ` + memberColumns + ` FROM millrace_member
+WHERE application = $1 ORDER BY incarnation`
+)
+
+// Members implements [lease.Store]. The rows are one snapshot.
+func (s *Store) Members(ctx context.Context) ([]lease.Member, error) {
+	rows, err := many(ctx, s, scanMember, s.sql.allMembers, s.application)
+	if err != nil {
+		return nil, failed(ctx, err, "list members")
+	}
+	return rows, nil
+}
+
+// SwapMember implements [lease.Store].
+func (s *Store) SwapMember(ctx context.Context, old, next lease.Member) (row lease.Member, err error) {
+	var nobody lease.Member
+	key := old.Incarnation
+	switch {
+	case old == nobody && next == nobody:
+		return nobody, errors.New("postgres: swap member: both rows are zero; give the row to join as next, or the row to end as old")
+	case old == nobody:
+		key = next.Incarnation
+	}
+	written, err := s.writeMember(ctx, key, old, next)
+	switch {
+	case err != nil:
+	case !written:
+		if row, err = one(ctx, s, scanMember, s.sql.readMember, s.application, key); err == nil {
+			return row, lease.ErrConflict
+		}
+	case next != nobody:
+		next.Incarnation, next.Version = key, old.Version+1
+		fallthrough
+	default:
+		return next, nil
+	}
+	return nobody, failed(ctx, err, "swap member %s", key)
+}
+
+// writeMember reports whether the row was as old says, so that it was written.
+func (s *Store) writeMember(ctx context.Context, key string, old, next lease.Member) (written bool, err error) {
+	var nobody lease.Member
+	if err := errors.Join(storable("member", key), storableMember(next)); err != nil {
+		return false, err
+	}
+	if next == nobody {
+		return s.write(ctx, s.sql.endMember, s.application, key, old.Version, s.channel)
+	}
+	statement := s.sql.swapMember
+	if old == nobody {
+		statement = s.sql.joinMember
+	}
+	return s.write(ctx, statement, s.memberValues(key, old.Version, next, wakesMembers(old, next))...)
+}
+
+// wakesMembers reports whether others should hear of a swap of a member at
+// once: of anything but a beat, and what the worker carries.
+func wakesMembers(old, next lease.Member) bool {
+	next.Version, next.Beats, next.Load = old.Version, old.Beats, old.Load
+	return old != next
+}

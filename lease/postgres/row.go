@@ -1,0 +1,131 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/millrace/millrace/lease"
+	"github.com/millrace/millrace/stream"
+)
+
+// stateColumns are the columns that a swap replaces, as one array a column, a
+// row in each. Many rows are one statement through unnest, which is several
+// times cheaper than a statement for each.
+type stateColumns struct {
+	owner, checkpointOwner []string
+	term                   []int64
+	checkpoint, pending    []string
+	pendingData, progress  [][]byte
+	parents, children      []string // as array literals: unnest would take rows of arrays apart
+	hashStart, hashEnd     []string
+	bytes, records         []float64
+}
+
+func (c *stateColumns) add(l lease.Lease) {
+	c.owner, c.checkpointOwner = append(c.owner, l.Owner), append(c.checkpointOwner, l.CheckpointOwner)
+	c.term = append(c.term, l.Term)
+	c.checkpoint = append(c.checkpoint, l.Checkpoint.Position.String())
+	c.pending = append(c.pending, l.Checkpoint.Pending.Position.String())
+	c.pendingData = append(c.pendingData, blob(l.Checkpoint.Pending.Data))
+	c.progress = append(c.progress, blob(l.Checkpoint.Progress))
+	c.parents, c.children = append(c.parents, list(l.Parents)), append(c.children, list(l.Children))
+	c.hashStart, c.hashEnd = append(c.hashStart, l.Hash.Start.String()), append(c.hashEnd, l.Hash.End.String())
+	c.bytes, c.records = append(c.bytes, l.Load.BytesPerSecond), append(c.records, l.Load.RecordsPerSecond)
+}
+
+func (c *stateColumns) values() []any {
+	return []any{
+		c.owner, c.checkpointOwner, c.term, c.checkpoint, c.pending, c.pendingData, c.progress,
+		c.parents, c.children, c.hashStart, c.hashEnd, c.bytes, c.records,
+	}
+}
+
+// storableLease refuses a row with names that cannot be stored.
+func storableLease(l lease.Lease) error {
+	return errors.Join(
+		storable("lease", l.Key), storable("stream", l.Stream, l.StreamID), storable("shard", l.Shard),
+		storable("owner", l.Owner, l.CheckpointOwner), storable("parent", l.Parents...), storable("child", l.Children...),
+	)
+}
+
+// blob returns data as it is stored: nothing is an empty blob, and not NULL.
+func blob(data []byte) []byte {
+	if data == nil {
+		return []byte{}
+	}
+	return data
+}
+
+var types = pgtype.NewMap()
+
+// list returns ids as the literal of a text[].
+func list(ids []string) string {
+	if len(ids) == 0 {
+		return "{}"
+	}
+	text, err := types.Encode(pgtype.TextArrayOID, pgtype.TextFormatCode, ids, nil)
+	if err != nil {
+		panic(err) // strings always have a literal
+	}
+	return string(text)
+}
+
+// scanLease reads the columns of leaseColumns.
+func scanLease(row pgx.CollectableRow) (l lease.Lease, err error) {
+	var position, pending, start, end string
+	if err := row.Scan(
+		&l.Key, &l.Stream, &l.StreamID, &l.Shard, &l.Owner, &l.CheckpointOwner, &l.Counter, &l.Term,
+		&position, &pending, &l.Checkpoint.Pending.Data, &l.Checkpoint.Progress,
+		&l.Parents, &l.Children, &start, &end,
+		&l.Load.BytesPerSecond, &l.Load.RecordsPerSecond,
+	); err != nil {
+		return lease.Lease{}, err
+	}
+	if err := errors.Join(
+		parse("checkpoint", position, &l.Checkpoint.Position, stream.ParsePosition),
+		parse("pending", pending, &l.Checkpoint.Pending.Position, stream.ParsePosition),
+		parse("hash_start", start, &l.Hash.Start, stream.ParseHash),
+		parse("hash_end", end, &l.Hash.End, stream.ParseHash),
+	); err != nil {
+		return lease.Lease{}, fmt.Errorf("lease %s: %w", l.Key, err)
+	}
+	return l, nil
+}
+
+// parse reads the text of a column.
+func parse[T any](column, text string, into *T, read func(string) (T, error)) (err error) {
+	if *into, err = read(text); err != nil {
+		return fmt.Errorf("column %s: %w", column, err)
+	}
+	return nil
+}
+
+// memberValues returns the arguments that joinMember and swapMember share.
+func (s *Store) memberValues(incarnation string, version int64, m lease.Member, wakes bool) []any {
+	return []any{
+		s.application, incarnation, version,
+		m.Worker, m.Beats, m.Revision, m.Fenced, m.Draining,
+		m.Load.BytesPerSecond, m.Load.RecordsPerSecond, m.MaxLeases, m.Code, m.Zone, m.Host, string(m.Streams),
+		s.channelFor(wakes),
+	}
+}
+
+// storableMember refuses a row with names that cannot be stored.
+func storableMember(m lease.Member) error {
+	return errors.Join(
+		storable("member", m.Incarnation), storable("worker", m.Worker),
+		storable("code, zone or host", m.Code, m.Zone, m.Host), storable("streams", string(m.Streams)),
+	)
+}
+
+// scanMember reads the columns of memberColumns.
+func scanMember(row pgx.CollectableRow) (m lease.Member, err error) {
+	err = row.Scan(
+		&m.Incarnation, &m.Worker, &m.Version, &m.Beats, &m.Revision, &m.Fenced, &m.Draining,
+		&m.Load.BytesPerSecond, &m.Load.RecordsPerSecond, &m.MaxLeases, &m.Code, &m.Zone, &m.Host, &m.Streams,
+	)
+	return m, err
+}

@@ -1,0 +1,134 @@
+package postgres
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/millrace/millrace/lease"
+)
+
+// Store is a [lease.Store] and a [lease.Notifier] in a PostgreSQL database.
+type Store struct {
+	pool        *pgxpool.Pool
+	application string
+	schema      string
+	channel     string // on which this application is notified; "" for not at all
+	sql         statements
+	swaps       gatherer[swap, swapped]
+}
+
+var (
+	_ lease.Store    = (*Store)(nil)
+	_ lease.Notifier = (*Store)(nil)
+)
+
+// New returns the store of one application on a pool, which stays the
+// caller's: close it when everything that uses the store has ended. New asks
+// the database nothing; [Store.Migrate] makes the tables.
+//
+// A store uses few connections at a time: four serve a worker well. Errors of
+// its methods wrap [ErrNoSchema], [ErrPermission], [ErrReadOnly],
+// [ErrTooManyConnections], [ErrDiskFull] or [ErrText] where one of them is the
+// reason.
+func New(pool *pgxpool.Pool, config Config) (*Store, error) {
+	config = config.withDefaults()
+	if err := config.validate(pool); err != nil {
+		return nil, err
+	}
+	s := &Store{
+		pool:        pool,
+		application: config.Application,
+		schema:      config.Schema,
+		sql:         statementsIn(config.Schema),
+	}
+	if !config.PollOnly {
+		s.channel = channelOf(config.Schema, config.Application)
+	}
+	s.swaps = gatherer[swap, swapped]{most: together, fly: s.swapTogether}
+	return s, nil
+}
+
+// Application returns whose rows these are: a worker of another one refuses them.
+func (s *Store) Application() string { return s.application }
+
+// channelOf returns the channel on which an application is notified. Names of
+// channels are short, and names of applications need not be.
+func channelOf(schema, application string) string {
+	sum := sha256.Sum256([]byte(schema + "\x00" + application))
+	return fmt.Sprintf("millrace_%x", sum[:8])
+}
+
+// channelFor returns where a write is told: nowhere if it wakes nobody.
+func (s *Store) channelFor(wakes bool) string {
+	if wakes {
+		return s.channel
+	}
+	return ""
+}
+
+// statements are the SQL of one schema.
+type statements struct {
+	createLeases, swapLeases, deleteLease            string
+	readLease, readLeases, pageOfLeases, ownedLeases string
+	joinMember, swapMember, endMember                string
+	readMember, allMembers                           string
+}
+
+func statementsIn(schema string) statements {
+	in := func(statement string) string { return qualified(statement, schema) }
+	return statements{
+		createLeases: in(createLeases), swapLeases: in(swapLeases), deleteLease: in(deleteLease),
+		readLease: in(readLease), readLeases: in(readLeases), pageOfLeases: in(pageOfLeases), ownedLeases: in(ownedLeases),
+		joinMember: in(joinMember), swapMember: in(swapMember), endMember: in(endMember),
+		readMember: in(readMember), allMembers: in(allMembers),
+	}
+}
+
+// qualified puts the schema before the names of the tables, so that nothing
+// depends on the search_path of a connection, which poolers may share.
+func qualified(statement, schema string) string {
+	return strings.ReplaceAll(statement, "millrace_", pgx.Identifier{schema}.Sanitize()+".millrace_")
+}
+
+// many returns all rows of a query.
+func many[T any](ctx context.Context, s *Store, scan pgx.RowToFunc[T], query string, args ...any) (all []T, err error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	err = patiently(ctx, readAgain, func() error {
+		rows, err := s.pool.Query(ctx, query, args...)
+		if err != nil {
+			return err
+		}
+		all, err = pgx.CollectRows(rows, scan)
+		return err
+	})
+	return all, err
+}
+
+// one returns the only row of a query, if there is one, else the zero value.
+func one[T any](ctx context.Context, s *Store, scan pgx.RowToFunc[T], query string, args ...any) (row T, err error) {
+	rows, err := many(ctx, s, scan, query, args...)
+	if err != nil || len(rows) == 0 {
+		return row, err
+	}
+	return rows[0], nil
+}
+
+// write runs a statement that changes rows, and says whether it changed any.
+func (s *Store) write(ctx context.Context, statement string, args ...any) (written bool, err error) {
+	if ctx.Err() != nil {
+		return false, context.Cause(ctx)
+	}
+	err = patiently(ctx, nothingWritten, func() error {
+		tag, err := s.pool.Exec(ctx, statement, args...)
+		written = tag.RowsAffected() > 0
+		return err
+	})
+	return written, err
+}
