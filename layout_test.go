@@ -35,20 +35,22 @@ var layout = map[string]room{
 	"lease":           {ours: "stream checkpoint", others: otel},
 	"lease/sqlite":    {ours: "stream checkpoint lease", others: "modernc.org/sqlite"},
 	"lease/postgres":  {ours: "stream lease", others: "github.com/jackc/pgx/v5"},
+	"lease/dynamodb":  {ours: "stream checkpoint lease", others: aws},
 	"lease/leasetest": {ours: "stream checkpoint lease", support: true},
 
 	"worker": {ours: "stream checkpoint lease processors", others: otel},
 
-	"internal/actor":    {support: true},
-	"internal/check":    {ours: "stream checkpoint lease", support: true},
-	"internal/proof":    {support: true},
-	"internal/testpg":   {others: "github.com/jackc/pgx/v5", support: true},
-	"internal/machine":  {others: "golang.org/x/sys", support: true},
-	"internal/prove":    {ours: "internal/proof internal/machine", program: true},
-	"internal/sim":      {ours: anything, support: true},
-	"internal/chaos":    {ours: anything, support: true},
-	"internal/powercut": {ours: anything, others: "golang.org/x/sys", support: true},
-	"internal/mutants":  {ours: "internal/proof", program: true},
+	"internal/actor":      {support: true},
+	"internal/check":      {ours: "stream checkpoint lease", support: true},
+	"internal/proof":      {support: true},
+	"internal/testpg":     {others: "github.com/jackc/pgx/v5", support: true},
+	"internal/machine":    {others: "golang.org/x/sys", support: true},
+	"internal/prove":      {ours: "internal/proof internal/machine", program: true},
+	"internal/sim":        {ours: anything, support: true},
+	"internal/chaos":      {ours: anything, support: true},
+	"internal/powercut":   {ours: anything, others: "golang.org/x/sys", support: true},
+	"internal/testdynamo": {others: aws, support: true},
+	"internal/mutants":    {ours: "internal/proof", program: true},
 
 	"examples/logaggregation": {ours: anything, others: anything, program: true},
 
@@ -62,6 +64,9 @@ var layout = map[string]room{
 // otel is the API of OpenTelemetry, which costs nothing while no provider is
 // set. Its SDK is for tests and programs.
 const otel = "go.opentelemetry.io/otel go.opentelemetry.io/otel/metric go.opentelemetry.io/otel/trace"
+
+// aws is the SDK, which stops at the packages that talk to Amazon's services.
+const aws = "github.com/aws/aws-sdk-go-v2 github.com/aws/smithy-go"
 
 // testOnly are the modules that only tests, and what supports them, may import.
 var testOnly = []string{"go.uber.org/goleak", "pgregory.net/rapid", "go.opentelemetry.io/otel/sdk"}

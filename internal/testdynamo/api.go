@@ -1,0 +1,133 @@
+package testdynamo
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"go.uber.org/goleak"
+)
+
+// API is a DynamoDB API for tests. Tables in it outlive a test, so that each
+// takes names of its own: see [TableName].
+type API struct {
+	// Name is "moto", "dynalite" or "given".
+	Name string
+	// URL is the endpoint.
+	URL string
+	// Settings says that tables know point-in-time recovery, deletion
+	// protection, encryption and tags at their creation. dynalite does not, and
+	// it never returns the item with a failed condition, either.
+	Settings bool
+}
+
+// Client returns a client that ends with the test. Its requests go through the
+// given transport, or a new one when that is nil.
+func (a API) Client(t testing.TB, transport http.RoundTripper) *dynamodb.Client {
+	t.Helper()
+	if transport == nil {
+		transport = Transport(t)
+	}
+	key, secret := os.Getenv("AWS_ACCESS_KEY_ID"), os.Getenv("AWS_SECRET_ACCESS_KEY")
+	return dynamodb.New(dynamodb.Options{
+		Region:       cmp.Or(os.Getenv("AWS_REGION"), "us-east-1"),
+		BaseEndpoint: &a.URL,
+		Credentials:  credentials.NewStaticCredentialsProvider(cmp.Or(key, "test"), cmp.Or(secret, "test"), os.Getenv("AWS_SESSION_TOKEN")),
+		HTTPClient:   &http.Client{Transport: transport},
+	})
+}
+
+// Transport returns a transport that ends with the test.
+func Transport(t testing.TB) *http.Transport {
+	transport := &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute}
+	t.Cleanup(transport.CloseIdleConnections)
+	return transport
+}
+
+var tables atomic.Int64
+
+// TableName returns a name that no other test has.
+func TableName() string {
+	return fmt.Sprintf("test-%d-%d-%d", os.Getpid(), time.Now().UnixMilli(), tables.Add(1))
+}
+
+// Main runs the tests of a package, ends what was started for them, and fails
+// the package when goroutines are left. It does not return.
+func Main(m *testing.M) { goleak.VerifyTestMain(ended{m}) }
+
+// ended is a testing.M after which no server runs any more.
+type ended struct{ m *testing.M }
+
+func (e ended) Run() int {
+	code := e.m.Run()
+	for _, s := range servers {
+		s.stop()
+	}
+	return code
+}
+
+// Each runs a test against each API that can be had.
+func Each(t *testing.T, test func(t *testing.T, api API)) {
+	t.Helper()
+	for _, api := range find(t) {
+		t.Run(api.Name, func(t *testing.T) { test(t, api) })
+	}
+}
+
+// Any returns the API that is likest to DynamoDB.
+func Any(t testing.TB) API {
+	t.Helper()
+	return find(t)[0]
+}
+
+var (
+	moto = &server{
+		api: API{Name: "moto", Settings: true}, install: installMoto,
+		command: func(dir string) []string { return []string{dir + "/venv/bin/python", "-c", motoScript} },
+	}
+	dynalite = &server{
+		api: API{Name: "dynalite"}, install: installDynalite,
+		command: func(string) []string { return []string{"node", "-e", dynaliteScript} },
+	}
+	servers = []*server{moto, dynalite}
+)
+
+// find returns at least one API, or ends the test.
+func find(t testing.TB) []API {
+	t.Helper()
+	if url := os.Getenv("MILLRACE_DYNAMODB"); url != "" {
+		return []API{{Name: "given", URL: url, Settings: true}}
+	}
+	var starting sync.WaitGroup
+	for _, s := range servers {
+		starting.Go(s.start)
+	}
+	starting.Wait()
+	var found []API
+	var reasons []string
+	for _, s := range servers {
+		if s.err != nil {
+			reasons = append(reasons, fmt.Sprintf("%s: %v", s.api.Name, s.err))
+		} else {
+			found = append(found, s.api)
+		}
+	}
+	needed := os.Getenv("MILLRACE_NEED_SERVICES") != "" || os.Getenv("CI") != ""
+	why := "no DynamoDB API to test with: set MILLRACE_DYNAMODB to the URL of one, or install python3 or node with access to their packages: " +
+		strings.Join(reasons, "; ")
+	switch {
+	case needed && len(reasons) > 0:
+		t.Fatal(why)
+	case len(found) == 0:
+		t.Skip(why)
+	}
+	return found
+}

@@ -1,0 +1,5 @@
+// Serves dynalite on a free port of the loopback, which it prints, until its
+// standard input is closed.
+const server = require('dynalite')({ createTableMs: 0, deleteTableMs: 0, updateTableMs: 0 })
+server.listen(0, '127.0.0.1', () => console.log(server.address().port))
+process.stdin.on('end', () => process.exit(0)).resume()

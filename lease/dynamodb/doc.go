@@ -1,0 +1,35 @@
+// Package dynamodb keeps leases in DynamoDB, in the lease table of Amazon's
+// Kinesis Client Library: the store of fleets on AWS, and the way from there to
+// here and back.
+//
+//	                    LeaseOwnerToLeaseKeyIndex, CheckpointOwnerToLeaseKeyIndex: Owned
+//	                                        ▲
+//	leader ── one Scan a pass ──► lease table (the KCL's) ◄── UpdateItem: take, checkpoint, release
+//	worker ── one UpdateItem a beat ──► members table (ours)
+//
+// # The lease table
+//
+// It is the table of the KCL 2.x and 3.x: the same key, attributes, types and
+// words, and no rows but leases. Where an application is pointed at the table of
+// a KCL application that has stopped ([Config.SingleStream] or
+// [Config.MultiStream] says which), it goes on from its checkpoints; when it
+// stops in turn, the KCL goes on from where it got. What the KCL has no
+// attributes for (terms, progress beyond the checkpoint, positions that are no
+// record's) is kept in two attributes beside, millraceShard and millrace, which
+// the KCL leaves alone; it holds for as long as nobody else has written the row.
+//
+// A KCL and Millrace must not run on one table at the same time: the KCL gives
+// leases away whose counter stands still, and Millrace does not move it. Every
+// write of either makes a swap of the other conflict all the same.
+//
+// # Writes
+//
+// Each write is one UpdateItem with a condition on the counter and the owner,
+// and carries a mark of its own. Throttled requests and lost answers are tried
+// again with jittered pauses; when a second attempt fails on its condition, the
+// mark tells whether the first one had gone through. Where even that cannot be
+// known the error is no conflict, and the caller reads back.
+//
+// The table must be in one region: the replicas of a global table accept writes
+// that conflict, so that two workers can hold one shard.
+package dynamodb

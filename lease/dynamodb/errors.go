@@ -1,0 +1,104 @@
+package dynamodb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+var (
+	// ErrNoTable says that a table does not exist in this account and region.
+	ErrNoTable = errors.New("the table does not exist: call Store.CreateTables, or give its name and region")
+	// ErrDenied says that the credentials do not allow an operation.
+	ErrDenied = errors.New("access is denied: allow the operation on the table, and on its indexes, in the IAM policy")
+	// ErrThrottled says that DynamoDB still refused a request when it had been
+	// tried again for a while. Nothing was written.
+	ErrThrottled = errors.New("throttled: raise the table's capacity, or let it be billed by request")
+	// ErrRefused says that DynamoDB took a request for wrong.
+	ErrRefused = errors.New("the request was refused: the table or its indexes may differ from what they should be, which Store.CreateTables checks and mends")
+	// ErrOtherTable says that a table of that name exists and is no lease table,
+	// or no members table.
+	ErrOtherTable = errors.New("a table of that name holds something else: give another name")
+)
+
+// errUnsure says that a condition failed after an attempt whose answer was
+// lost, and that what the row shows does not tell whether that attempt wrote.
+var errUnsure = errors.New("an answer was lost, and the row has changed since: whether the write took place cannot be known")
+
+// fate is what an error says about the request that ended with it.
+type fate int
+
+const (
+	unknown   fate = iota // it may have taken place
+	throttled             // it did not take place, and may when it is tried again
+	refused               // it did not take place, and never will
+)
+
+func fateOf(err error) fate {
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
+		switch api.ErrorCode() {
+		case "ThrottlingException", "Throttling", "ProvisionedThroughputExceededException", "RequestLimitExceeded",
+			"TransactionConflictException", "ReplicatedWriteConflictException":
+			return throttled
+		}
+		if status, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && status.HTTPStatusCode() < http.StatusInternalServerError {
+			return refused
+		}
+		return unknown
+	}
+	if lost(err) {
+		return unknown
+	}
+	return refused // nothing was sent: no credentials, no endpoint, a field that is missing
+}
+
+// lost reports whether a request failed on its way, or its answer did.
+func lost(err error) bool {
+	var (
+		sending  *smithyhttp.RequestSendError
+		reading  *smithy.DeserializationError
+		answer   *smithyhttp.ResponseError
+		timeout  net.Error
+		canceled *smithy.CanceledError
+	)
+	return errors.As(err, &sending) || errors.As(err, &reading) || errors.As(err, &answer) || errors.As(err, &timeout) || errors.As(err, &canceled)
+}
+
+// failed wraps an error with what was being done, and with one of the errors
+// above where it is one.
+func failed(ctx context.Context, err error, format string, args ...any) error {
+	what := "dynamodb: " + fmt.Sprintf(format, args...)
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", what, context.Cause(ctx))
+	}
+	if known := meaning(err); known != nil {
+		return fmt.Errorf("%s: %w (%w)", what, known, err)
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+func meaning(err error) error {
+	if errors.As(err, new(*types.ResourceNotFoundException)) {
+		return ErrNoTable
+	}
+	api, ok := errors.AsType[smithy.APIError](err)
+	switch {
+	case !ok:
+		return nil
+	case fateOf(err) == throttled:
+		return ErrThrottled
+	}
+	switch api.ErrorCode() {
+	case "AccessDeniedException", "UnrecognizedClientException", "InvalidSignatureException", "ExpiredTokenException", "MissingAuthenticationTokenException":
+		return ErrDenied
+	case "ValidationException":
+		return ErrRefused
+	}
+	return nil
+}

@@ -1,0 +1,328 @@
+package dynamodb
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/millrace/millrace/lease"
+)
+
+// batch is how many rows DynamoDB reads in one request at most.
+const batch = 100
+
+// mark returns what tells one write from all others.
+func mark() string { return strconv.FormatUint(rand.Uint64(), 36) }
+
+// Leases implements [lease.Store] by a consistent scan, page by page.
+func (s *Store) Leases(ctx context.Context) iter.Seq2[lease.Lease, error] {
+	return func(yield func(lease.Lease, error) bool) {
+		in := &sdk.ScanInput{TableName: &s.config.Table, ConsistentRead: aws.Bool(true), Limit: s.pageSize}
+		for {
+			page, _, err := request(ctx, s.api.Scan, in)
+			if err != nil {
+				yield(lease.Lease{}, failed(ctx, err, "list leases of table %s", s.config.Table))
+				return
+			}
+			for _, it := range page.Items {
+				if ctx.Err() != nil {
+					yield(lease.Lease{}, failed(ctx, ctx.Err(), "list leases of table %s", s.config.Table))
+					return
+				}
+				if l, ok := s.row(ctx, it); ok && !yield(l, nil) {
+					return
+				}
+			}
+			if in.ExclusiveStartKey = page.LastEvaluatedKey; len(in.ExclusiveStartKey) == 0 {
+				return
+			}
+		}
+	}
+}
+
+// Owned implements [lease.Store]: it asks the index of owners and that of
+// checkpoint owners, which is empty but for handoffs, and reads the rows that
+// they name. Both indexes lag, for less than a second as a rule.
+func (s *Store) Owned(ctx context.Context, incarnation string) ([]lease.Lease, error) {
+	if incarnation == "" {
+		return nil, nil
+	}
+	var keys [2][]string
+	err := parallel(ctx, len(keys), func(ctx context.Context, i int) (err error) {
+		keys[i], err = s.indexed(ctx, indexes[i], incarnation)
+		return err
+	})
+	if err != nil {
+		return nil, failed(ctx, err, "list leases of %s in table %s", incarnation, s.config.Table)
+	}
+	named := slices.Compact(slices.Sorted(slices.Values(slices.Concat(keys[:]...))))
+	rows, err := s.items(ctx, named, false)
+	if err != nil {
+		return nil, failed(ctx, err, "read leases of %s in table %s", incarnation, s.config.Table)
+	}
+	var owned []lease.Lease
+	for _, it := range rows {
+		if l, ok := s.row(ctx, it); ok && (l.Owner == incarnation || l.CheckpointOwner == incarnation) {
+			owned = append(owned, l)
+		}
+	}
+	return owned, nil
+}
+
+// indexed returns the keys that an index has for a name.
+func (s *Store) indexed(ctx context.Context, by index, name string) (keys []string, err error) {
+	in := &sdk.QueryInput{
+		TableName: &s.config.Table, IndexName: &by.name, Limit: s.pageSize,
+		KeyConditionExpression:    aws.String("#name = :name"),
+		ExpressionAttributeNames:  map[string]string{"#name": by.attribute},
+		ExpressionAttributeValues: item{":name": text(name)},
+	}
+	for {
+		page, _, err := request(ctx, s.api.Query, in)
+		if err != nil {
+			return nil, err
+		}
+		for _, it := range page.Items {
+			r := reader{item: it}
+			keys = append(keys, r.text(leaseKey))
+		}
+		if in.ExclusiveStartKey = page.LastEvaluatedKey; len(in.ExclusiveStartKey) == 0 {
+			return keys, nil
+		}
+	}
+}
+
+// Read implements [lease.Store] by consistent batch reads.
+func (s *Store) Read(ctx context.Context, keys ...string) ([]lease.Lease, error) {
+	asked := make(map[string]string, len(keys)) // by their keys in the table
+	for _, key := range keys {
+		if key != "" { // which DynamoDB takes for no key, and no row has
+			asked[s.layout.tableKey(key)] = key
+		}
+	}
+	rows, err := s.items(ctx, slices.Collect(maps.Keys(asked)), true)
+	if err != nil {
+		return nil, failed(ctx, err, "read %d leases of table %s", len(keys), s.config.Table)
+	}
+	var found []lease.Lease
+	for _, it := range rows {
+		l, err := s.layout.lease(it)
+		switch {
+		case errors.Is(err, errNoLease):
+		case err != nil:
+			return nil, failed(ctx, err, "read %d leases of table %s", len(keys), s.config.Table)
+		case asked[s.layout.tableKey(l.Key)] == l.Key:
+			found = append(found, l)
+		}
+	}
+	return found, nil
+}
+
+// items reads rows by their keys in the table, in parallel batches.
+func (s *Store) items(ctx context.Context, keys []string, consistent bool) (rows []item, err error) {
+	if len(keys) == 0 {
+		return nil, ctx.Err()
+	}
+	batches := slices.Collect(slices.Chunk(keys, batch))
+	var mu sync.Mutex
+	err = parallel(ctx, len(batches), func(ctx context.Context, i int) error {
+		found, err := s.batch(ctx, batches[i], consistent)
+		mu.Lock()
+		defer mu.Unlock()
+		rows = append(rows, found...)
+		return err
+	})
+	return rows, err
+}
+
+// batch reads up to a hundred rows, and asks again for those that DynamoDB left
+// out for want of capacity or of room in its answer.
+func (s *Store) batch(ctx context.Context, keys []string, consistent bool) (rows []item, err error) {
+	ask := types.KeysAndAttributes{ConsistentRead: &consistent}
+	for _, key := range keys {
+		ask.Keys = append(ask.Keys, item{leaseKey: text(key)})
+	}
+	for attempt := 1; ; attempt++ {
+		in := &sdk.BatchGetItemInput{RequestItems: map[string]types.KeysAndAttributes{s.config.Table: ask}}
+		out, _, err := request(ctx, s.api.BatchGetItem, in)
+		if err != nil {
+			return nil, err
+		}
+		found := out.Responses[s.config.Table]
+		rows = append(rows, found...)
+		left := out.UnprocessedKeys[s.config.Table].Keys
+		switch {
+		case len(left) == 0:
+			return rows, nil
+		case len(found) > 0:
+			attempt = 0 // it goes on
+		case attempt == attempts:
+			return nil, ErrThrottled
+		}
+		ask.Keys = left
+		if len(found) == 0 && !pause(ctx, attempt) {
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// Create implements [lease.Store], with one request for each row.
+func (s *Store) Create(ctx context.Context, leases ...lease.Lease) error {
+	seen := make(map[string]bool, len(leases))
+	var first []lease.Lease // of those with one key
+	for _, l := range leases {
+		if key := s.layout.tableKey(l.Key); !seen[key] {
+			seen[key] = true
+			first = append(first, l)
+		}
+	}
+	err := parallel(ctx, len(first), func(ctx context.Context, i int) error {
+		_, _, err := request(ctx, s.api.PutItem, &sdk.PutItemInput{
+			TableName:           &s.config.Table,
+			Item:                s.layout.newRow(first[i], mark()),
+			ConditionExpression: aws.String("attribute_not_exists(" + leaseKey + ")"),
+		})
+		if exists := new(*types.ConditionalCheckFailedException); errors.As(err, exists) {
+			return nil // perhaps since an attempt of ours whose answer was lost
+		}
+		return err
+	})
+	if err != nil {
+		return failed(ctx, err, "create %d leases in table %s", len(leases), s.config.Table)
+	}
+	return nil
+}
+
+// guard returns the condition that a row is as the caller believes.
+func guard(u *update, old lease.Lease) *string {
+	return aws.String(u.name(leaseCounter) + " = " + u.value(integer(old.Counter)) + " AND " + u.equals(leaseOwner, old.Owner))
+}
+
+// Swap implements [lease.Store].
+func (s *Store) Swap(ctx context.Context, old, next lease.Lease) (lease.Lease, error) {
+	u, mark := newUpdate(), mark()
+	u.put(s.layout.state(next, old.Counter+1, mark), changing...)
+	countSwitches(u, old, next)
+	if id, shard, err := s.layout.identify(s.layout.tableKey(old.Key)); err == nil {
+		// A row of the KCL belongs to this incarnation of its stream from now on.
+		u.sets = append(u.sets, u.name(shardOf)+" = if_not_exists("+u.name(shardOf)+", "+u.value(shardAttribute(id.Name, id.ID(), shard))+")")
+	}
+	in := &sdk.UpdateItemInput{
+		TableName: &s.config.Table, Key: s.key(old.Key),
+		ConditionExpression: guard(u, old), UpdateExpression: u.expression(),
+		ExpressionAttributeNames: u.names, ExpressionAttributeValues: u.values,
+		ReturnValues:                        types.ReturnValueAllNew,
+		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+	}
+	out, unsure, err := request(ctx, s.api.UpdateItem, in)
+	var written item
+	if err == nil {
+		written = out.Attributes
+	} else if written, err = s.conflict(ctx, err, old, unsure, mark); errors.Is(err, lease.ErrConflict) {
+		row, problem := s.current(written, old.Key)
+		if problem == nil {
+			return row, lease.ErrConflict
+		}
+		err = problem
+	}
+	if err == nil {
+		var row lease.Lease
+		if row, err = s.layout.lease(written); err == nil {
+			return row, nil
+		}
+	}
+	return lease.Lease{}, failed(ctx, err, "swap lease %s in table %s", old.Key, s.config.Table)
+}
+
+// countSwitches keeps the number of owners that have come since the last
+// checkpoint, without which the KCL cannot read a row.
+func countSwitches(u *update, old, next lease.Lease) {
+	name, zero := u.name(ownerSwitches), u.value(integer(0))
+	value := zero
+	if next.Checkpoint.Position == old.Checkpoint.Position {
+		if value = "if_not_exists(" + name + ", " + zero + ")"; next.Owner != old.Owner {
+			value += " + " + u.value(integer(1))
+		}
+	}
+	u.sets = append(u.sets, name+" = "+value)
+}
+
+func (s *Store) key(of string) item { return item{leaseKey: text(s.layout.tableKey(of))} }
+
+// conflict finds out what it means that the condition of a swap failed. It
+// returns the row as it is with [lease.ErrConflict]; or the row that this very
+// swap has written, in an earlier attempt, with no error.
+func (s *Store) conflict(ctx context.Context, err error, old lease.Lease, unsure bool, mark string) (item, error) {
+	row, err := s.refusedBy(ctx, err, s.config.Table, s.key(old.Key))
+	if err != nil {
+		return nil, err
+	}
+	wrote, at := writeOf(row)
+	counter := (&reader{item: row}).integer(leaseCounter)
+	switch {
+	case wrote == mark && at == counter:
+		return row, nil
+	case unsure && (row == nil || counter > old.Counter+1):
+		return nil, errUnsure
+	default:
+		return row, lease.ErrConflict
+	}
+}
+
+// refusedBy returns the row that a condition failed on, nil if there is none.
+// Any other error is returned as it is.
+func (s *Store) refusedBy(ctx context.Context, err error, table string, key item) (item, error) {
+	failure, ok := errors.AsType[*types.ConditionalCheckFailedException](err)
+	switch {
+	case !ok:
+		return nil, err
+	case len(failure.Item) > 0:
+		return failure.Item, nil
+	}
+	// There is no row, or the API does not return it.
+	out, _, err := request(ctx, s.api.GetItem, &sdk.GetItemInput{TableName: &table, Key: key, ConsistentRead: aws.Bool(true)})
+	if err != nil {
+		return nil, err
+	}
+	return out.Item, nil
+}
+
+// current reads the row of a conflict: the zero Lease when it is not that of key.
+func (s *Store) current(it item, key string) (lease.Lease, error) {
+	if it == nil {
+		return lease.Lease{}, nil
+	}
+	l, err := s.layout.lease(it)
+	if errors.Is(err, errNoLease) || err == nil && l.Key != key {
+		return lease.Lease{}, nil
+	}
+	return l, err
+}
+
+// Delete implements [lease.Store].
+func (s *Store) Delete(ctx context.Context, old lease.Lease) error {
+	u := newUpdate()
+	_, unsure, err := request(ctx, s.api.DeleteItem, &sdk.DeleteItemInput{
+		TableName: &s.config.Table, Key: s.key(old.Key),
+		ConditionExpression:      guard(u, old),
+		ExpressionAttributeNames: u.names, ExpressionAttributeValues: u.values,
+	})
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, new(*types.ConditionalCheckFailedException)) && !unsure:
+		return lease.ErrConflict
+	case errors.As(err, new(*types.ConditionalCheckFailedException)):
+		err = errUnsure
+	}
+	return failed(ctx, err, "delete lease %s of table %s", old.Key, s.config.Table)
+}

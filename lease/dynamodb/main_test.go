@@ -1,0 +1,9 @@
+package dynamodb
+
+import (
+	"testing"
+
+	"github.com/millrace/millrace/internal/testdynamo"
+)
+
+func TestMain(m *testing.M) { testdynamo.Main(m) }

@@ -1,0 +1,84 @@
+package dynamodb
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
+)
+
+const (
+	// attempts is how often a request is tried: for some seconds, which is more
+	// than a coordinator gives to a call.
+	attempts = 8
+	// The pauses between them grow from firstPause to longestPause, and are
+	// between half of that and all of it.
+	firstPause, longestPause = 25 * time.Millisecond, time.Second
+	// concurrency bounds the requests that one call of the store has under way.
+	concurrency = 16
+)
+
+// once makes the SDK try a request once: its own second attempt would turn a
+// write whose answer was lost into a conflict, and not say that there was a first.
+func once(o *sdk.Options) { o.Retryer = aws.NopRetryer{} }
+
+// request sends a request until it is answered, its attempts are over, or ctx
+// is. unsure says that an attempt before the last one may have taken place.
+func request[In, Out any](ctx context.Context, do func(context.Context, *In, ...func(*sdk.Options)) (*Out, error), in *In) (out *Out, unsure bool, err error) {
+	for attempt := 1; ; attempt++ {
+		if ctx.Err() != nil {
+			return nil, unsure, context.Cause(ctx)
+		}
+		out, err = do(ctx, in, once)
+		if err == nil {
+			return out, unsure, nil
+		}
+		kind := fateOf(err)
+		if kind == refused || attempt == attempts || !pause(ctx, attempt) {
+			return nil, unsure, err
+		}
+		unsure = unsure || kind == unknown
+	}
+}
+
+// pause waits before the next attempt, and reports whether there should be one.
+func pause(ctx context.Context, attempt int) bool {
+	longest := min(firstPause<<(attempt-1), longestPause)
+	timer := time.NewTimer(longest/2 + rand.N(longest/2))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// parallel calls f for 0 to n-1, some of them at the same time, and returns the
+// first error when all have returned. After an error no more are begun.
+func parallel(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
+	if n == 1 {
+		return f(ctx, 0)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	tokens := make(chan struct{}, concurrency)
+	var calls sync.WaitGroup
+	for i := range n {
+		tokens <- struct{}{}
+		if ctx.Err() != nil {
+			break
+		}
+		calls.Go(func() {
+			defer func() { <-tokens }()
+			if err := f(ctx, i); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	calls.Wait()
+	return context.Cause(ctx)
+}
