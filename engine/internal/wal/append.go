@@ -2,8 +2,10 @@ package wal
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/crc32"
+	"syscall"
 	"time"
 
 	"github.com/millrace/millrace/stream"
@@ -90,7 +92,7 @@ func (l *Log) Append(ctx context.Context, entries []stream.Entry, runs []Run) (C
 			err := l.nextErr
 			l.kickLocked()
 			l.mu.Unlock()
-			return Commit{}, fmt.Errorf("%w: %w: %w", stream.ErrReadOnly, ErrNoRoom, err)
+			return Commit{}, noSegment(err)
 		}
 		if l.waitRoom == nil {
 			l.waitRoom = make(chan struct{})
@@ -125,6 +127,14 @@ func (l *Log) Append(ctx context.Context, entries []stream.Entry, runs []Run) (C
 		l.kickLocked() // the caller waits for something else first, and may give up
 	}
 	return Commit{l.cur}, nil
+}
+
+// noSegment says that nothing can be stored before there is another segment.
+func noSegment(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%w: %w: %w", stream.ErrReadOnly, ErrNoRoom, err)
+	}
+	return fmt.Errorf("%w until another log segment can be made, which is tried all the time: %w", stream.ErrReadOnly, err)
 }
 
 func (l *Log) usableLocked() error {

@@ -3,18 +3,35 @@ package wal
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
+	"syscall"
 )
 
 // remains is what lies behind a place: valid headers, and the records of their
 // blocks.
 type remains struct{ blocks, records int }
 
+// unreadPlace is a place that the disk cannot read.
+type unreadPlace struct {
+	name string
+	off  int64
+	err  error
+}
+
 // durableLater reports whether anything says that a place was durable once: the
 // manifest, or a valid block behind it, in the same segment or a later one. If
-// not, it has looked at all that lies there, and tells what.
+// not, it has looked at all that lies there, and tells what. It is an error when
+// the disk could not read all of that: what it cannot read may be what says so.
 func (r *recovery) durableLater(seg *segment, off int64) (durable bool, here, later remains, err error) {
 	at := makePos(seg.gen, off)
+	defer func() {
+		if durable {
+			r.unread = nil
+		} else if err == nil && r.unread != nil {
+			err = r.refuse()
+		}
+	}()
 	if r.evident > at {
 		return true, here, later, nil
 	}
@@ -37,12 +54,16 @@ func (r *recovery) durableLater(seg *segment, off int64) (durable bool, here, la
 }
 
 func (r *recovery) gatherFile(gen uint64) (remains, error) {
-	f, err := r.l.opt.FS.Open(segmentName(gen))
+	f, err := r.l.openFile(segmentName(gen))
 	if err != nil {
 		return remains{}, err
 	}
 	defer f.Close()
 	h, err := r.readSegmentHeader(f, gen)
+	if unreadable(err) {
+		r.cannotRead(segmentName(gen), 0, err)
+		return remains{}, nil
+	}
 	if errors.Is(err, errSegmentHeader) {
 		return remains{}, nil // it says nothing
 	}
@@ -54,7 +75,7 @@ func (r *recovery) gatherFile(gen uint64) (remains, error) {
 
 // gather takes note of what the valid headers from a place on call durable.
 func (r *recovery) gather(seg *segment, off int64) (found remains, err error) {
-	w := window{seg: seg}
+	w := window{seg: seg, read: r.readEvidence}
 	for {
 		h, at, ok, err := w.search(off)
 		if err != nil || !ok {
@@ -67,6 +88,66 @@ func (r *recovery) gather(seg *segment, off int64) (found remains, err error) {
 	}
 }
 
+// readEvidence reads a part of a segment in which evidence may lie. It believes
+// nothing but valid headers, and so may read around what the disk cannot read.
+func (r *recovery) readEvidence(seg *segment, p []byte, off int64) error {
+	bad, err := readAround(seg, p, off)
+	if len(bad) > 0 {
+		r.cannotRead(seg.name, bad[0].from, syscall.EIO)
+	}
+	return err
+}
+
+// readDurable reads a part of a file. What the disk cannot read of it, and what was
+// durable once, is read as zeros: it is damage. Anything else must not pass for what
+// was never written, since the log would end there: it is refused.
+func (r *recovery) readDurable(seg *segment, p []byte, off int64) error {
+	bad, err := readAround(seg, p, off)
+	for _, part := range bad {
+		if r.whole(seg.gen) {
+			break
+		}
+		r.cannotRead(seg.name, part.from, syscall.EIO)
+		if _, _, _, err := r.durableLater(seg, part.to-8); err != nil { // a block ends there at the latest
+			return err
+		}
+	}
+	if len(bad) > 0 {
+		r.l.opt.Logger.Error("the disk cannot read a part of a log file", "file", r.l.opt.FS.Path(seg.name),
+			"offset", bad[0].from, "parts", len(bad), "err", syscall.EIO)
+	}
+	return err
+}
+
+// whole reports whether all of a file is known to have been durable once.
+func (r *recovery) whole(gen uint64) bool { return !r.inLog(gen) || gen < r.evident.gen() }
+
+// mustBeWhole refuses a file whose header the disk cannot read if the log may end
+// in it.
+func (r *recovery) mustBeWhole(gen uint64, name string) error {
+	if r.whole(gen) {
+		return nil
+	}
+	r.cannotRead(name, 0, syscall.EIO)
+	_, _, _, err := r.durableLater(&segment{gen: gen}, math.MaxUint32)
+	return err
+}
+
+// cannotRead takes note of the first place that cannot be read.
+func (r *recovery) cannotRead(name string, off int64, err error) {
+	if r.unread == nil {
+		r.unread = &unreadPlace{name, off, err}
+	}
+}
+
+// refuse says why the log is not opened.
+func (r *recovery) refuse() error {
+	u := r.unread
+	return fmt.Errorf("the disk cannot read %s at offset %d, and nothing says that the log does not end there: %w: "+
+		"open it again when the disk can; or give up what is there, and behind it, by a copy of the file with zeros in its place; "+
+		"or move the file away, which gives up all that is in it", r.l.opt.FS.Path(u.name), u.off, u.err)
+}
+
 // cut ends the log at a place, for good: what lies behind must not come back
 // when new blocks have been written up to it.
 func (r *recovery) cut(seg *segment, off int64, here, later remains) error {
@@ -76,7 +157,7 @@ func (r *recovery) cut(seg *segment, off int64, here, later remains) error {
 		for at := off; at < seg.size; {
 			n := min(int64(len(zeros)), seg.size-at)
 			if _, err := seg.file.WriteAt(zeros[:n], at); err != nil {
-				return err
+				return fmt.Errorf("cut off %s at %d: %w", seg.name, at, err)
 			}
 			at += n
 		}

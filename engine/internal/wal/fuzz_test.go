@@ -164,7 +164,7 @@ func FuzzScanSegment(f *testing.F) {
 		if len(b) > int(seg.size) {
 			return
 		}
-		w := window{seg: &segment{gen: seg.gen, size: seg.size, seed: seg.seed, name: seg.name, file: bytesFile{data: b}}}
+		w := window{seg: &segment{gen: seg.gen, size: seg.size, seed: seg.seed, name: seg.name, file: &file{File: bytesFile{data: b}}}}
 		for off := int64(from) % seg.size; ; {
 			_, at, found, err := w.search(off)
 			if err != nil {

@@ -59,7 +59,7 @@ func MaxRecord(segmentBytes int64) int {
 	return int(segmentBytes/2) - 2*headerSize - recordHead - hashSize - blocksStart/2
 }
 
-// ErrNoRoom says that nothing was stored because there is no room for another
+// ErrNoRoom says that nothing was stored because the disk has no room for another
 // segment. The log tries to make one again and again.
 var ErrNoRoom = errors.New("no room for another log segment: free some on its disk, or shorten a retention")
 

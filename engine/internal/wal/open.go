@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/millrace/millrace/stream"
 )
@@ -97,12 +95,16 @@ func (l *Log) listFiles() (gens []uint64, closed map[uint64]bool, err error) {
 		return nil, nil, err
 	}
 	for _, name := range names {
-		if number, ok := strings.CutPrefix(name, poolPrefix); ok && strings.Trim(number, "0123456789abcdef-") == "" {
+		prefix, number, ok := parseSpareName(name)
+		switch {
+		case !ok:
+			continue
+		case prefix == badPrefix:
+			l.segs.bad = append(l.segs.bad, name)
+		default:
 			l.segs.pool = append(l.segs.pool, name)
-			number, _, _ = strings.Cut(number, "-")
-			n, _ := strconv.ParseUint(number, 16, 64)
-			l.segs.pooled = max(l.segs.pooled, n)
 		}
+		l.segs.pooled = max(l.segs.pooled, number)
 	}
 	wanted := make(map[uint64]bool, len(l.segs.files.Closed))
 	for _, gen := range l.segs.files.Closed {
@@ -136,8 +138,11 @@ func (l *Log) moveToPool(name string) error {
 }
 
 // renameToPool takes a file's name away, for one of the pool.
-func (l *Log) renameToPool(name string) (to string, err error) {
-	to = l.segs.newPoolName()
+func (l *Log) renameToPool(name string) (to string, err error) { return l.renameTo(poolPrefix, name) }
+
+// renameTo takes a file's name away, for a new one with that prefix.
+func (l *Log) renameTo(prefix, name string) (to string, err error) {
+	to = l.segs.newName(prefix)
 	if err := l.opt.FS.Rename(name, to); err != nil {
 		return "", fmt.Errorf("take %s out of use: %w", name, err)
 	}

@@ -14,7 +14,7 @@ func TestAFileThatSomebodyReadsIsNotUsedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := segments{byGen: map[uint64]*segment{}}
-	s.add(&segment{gen: 1, name: segmentName(1), file: f})
+	s.add(&segment{gen: 1, name: segmentName(1), file: &file{File: f}})
 	seg := s.pin(1)
 	s.retire(seg, "pool-1")
 	if name := s.takePooled(0); name != "" {

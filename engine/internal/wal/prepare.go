@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -52,6 +53,7 @@ func (l *Log) runPreparer() {
 		case errors.Is(err, stream.ErrClosed):
 			return
 		case err != nil:
+			l.remove(l.segs.takeBad, l.segs.putBad)
 			retry.Reset(retryPrepare)
 			if !failing {
 				l.opt.Logger.Error("cannot prepare a log segment; trying again", "err", err)
@@ -70,7 +72,8 @@ func (l *Log) runPreparer() {
 			stay *= 4
 			retry.Reset(hurry)
 		}
-		l.shrinkPool(stay)
+		l.remove(l.segs.takeBad, l.segs.putBad)
+		l.remove(func() string { return l.segs.takePooled(stay) }, l.segs.putPooled)
 	}
 }
 
@@ -100,61 +103,99 @@ func (l *Log) prepareNext(prepared *time.Time) (fast bool, err error) {
 // prepare makes an empty segment of a pooled or a new file. The file gets its
 // name as the last step, so that a segment file without a header is always damage.
 func (l *Log) prepare(gen uint64, fast bool) (*segment, error) {
-	f, name, err := l.takeFile(0)
-	if err != nil {
+	for {
+		f, name, err := l.takeFile(0)
+		if err != nil {
+			return nil, fmt.Errorf("prepare log segment: %w", err)
+		}
+		seg, err := l.fillAndName(f, name, fast, gen)
+		if err == nil {
+			l.segs.add(seg)
+			return seg, nil
+		}
+		f.Close()
+		if f.failed.Load() && f.pooled {
+			l.opt.Logger.Warn("the disk fails to write a file of the pool; removing it", "file", l.opt.FS.Path(name), "err", err)
+			continue // the next one, or a new one, may be better
+		}
 		return nil, fmt.Errorf("prepare log segment: %w", err)
 	}
+}
+
+// fillAndName makes an empty segment of a file. If it cannot, the file stays for
+// another try, as long as it is, unless the disk has failed it.
+func (l *Log) fillAndName(f *file, name string, fast bool, gen uint64) (*segment, error) {
 	seg, err := l.fill(f, fast, gen)
-	if err != nil {
-		f.Close()
-		// The file stays for another try, as long as it is.
+	if err == nil {
+		err = l.opt.FS.Rename(name, seg.name)
+	}
+	switch {
+	case err == nil:
+		// When this fails, the next try replaces the file.
+		return seg, l.opt.FS.SyncDir()
+	case f.failed.Load():
+		l.setAside(name)
+	default:
 		l.segs.putPooled(name)
-		return nil, fmt.Errorf("prepare log segment: %w", err)
 	}
-	if err := rename(l.opt.FS, name, seg.name); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("prepare log segment: %w", err)
-	}
-	l.segs.add(seg)
-	return seg, nil
+	return nil, fmt.Errorf("%s: %w", l.opt.FS.Path(name), err)
 }
 
 // takeFile opens a file of the pool, when there are more than have to stay, or
 // else makes one.
-func (l *Log) takeFile(stay int) (f vfs.File, name string, err error) {
-	if name = l.segs.takePooled(stay); name != "" {
-		if f, err = l.opt.FS.Open(name); err != nil {
-			l.segs.putPooled(name)
+func (l *Log) takeFile(stay int) (f *file, name string, err error) {
+	for {
+		if name = l.segs.takePooled(stay); name == "" {
+			break
 		}
-	} else {
-		name = l.segs.newPoolName()
-		f, err = l.opt.FS.Create(name)
+		switch f, err := l.openFile(name); {
+		case err == nil:
+			f.pooled = true
+			return f, name, nil
+		case unreadable(err):
+			l.setAside(name)
+		case !errors.Is(err, fs.ErrNotExist):
+			l.segs.putPooled(name)
+			return nil, name, err
+		}
 	}
-	return f, name, err
+	name = l.segs.newName(poolPrefix)
+	made, err := l.opt.FS.Create(name)
+	if err != nil {
+		return nil, name, err
+	}
+	return &file{File: made}, name, nil
 }
 
 // giveBack closes a file of [Log.takeFile] that did not become a chunk. One that
 // was made for it goes, and its room on the disk, however often that is tried.
-func (l *Log) giveBack(f vfs.File, name string) {
+func (l *Log) giveBack(f *file, name string) {
 	size, err := f.Size()
 	f.Close()
+	if f.failed.Load() {
+		l.setAside(name)
+		return
+	}
 	if err == nil && size < l.opt.SegmentBytes && shrink(l.opt.FS, name) == nil {
 		return
 	}
 	l.segs.putPooled(name)
 }
 
-func rename(fs vfs.FS, from, to string) error {
-	if err := fs.Rename(from, to); err != nil {
-		return err
+// setAside takes a file out of use for good, which somebody removes at leisure.
+// Its name says so to those who open the directory before that.
+func (l *Log) setAside(name string) {
+	bad, err := l.renameTo(badPrefix, name)
+	if err != nil {
+		bad = name
 	}
-	return fs.SyncDir()
+	l.segs.putBad(bad)
 }
 
 // fillZeros writes zeros: to overwrite a block costs a sync half of what the
 // first write to an allocated one does. What the log would have to wait for is
 // allocated only. Close ends it; the file is filled to its end another time.
-func (l *Log) fillZeros(f vfs.File, from, to int64) error {
+func (l *Log) fillZeros(f *file, from, to int64) error {
 	zeros := make([]byte, fillStep)
 	for from < to {
 		if l.nearer(to - from) {
@@ -189,7 +230,7 @@ func (l *Log) nearer(left int64) bool {
 
 // fill brings a file to its size and writes the header. When it has to be
 // fast, what was never written is allocated only.
-func (l *Log) fill(f vfs.File, fast bool, gen uint64) (*segment, error) {
+func (l *Log) fill(f *file, fast bool, gen uint64) (*segment, error) {
 	size, err := f.Size()
 	if err != nil {
 		return nil, err
@@ -222,32 +263,42 @@ func newSalt() uint64 {
 	return binary.LittleEndian.Uint64(salt[:])
 }
 
-// shrinkPool removes the files of the pool that need not stay, in steps. A
-// segment that is wanted meanwhile comes first.
-func (l *Log) shrinkPool(stay int) {
+// remove removes the files that take gives, in steps, until it gives none. One
+// that cannot be removed goes back, for another time. A segment that is wanted
+// meanwhile comes first.
+func (l *Log) remove(take func() string, back func(name string)) {
 	for len(l.wantSegment) == 0 {
 		select {
 		case <-l.stopped:
 			return
 		default:
 		}
-		name := l.segs.takePooled(stay)
+		name := take()
 		if name == "" {
 			return
 		}
 		if err := shrink(l.opt.FS, name); err != nil {
+			back(name)
 			l.opt.Logger.Warn("cannot remove a log segment that is not needed", "file", name, "err", err)
 			return
 		}
 	}
 }
 
+// shrink removes a file in steps, or at once when the disk fails to take a step.
 func shrink(fs vfs.FS, name string) error {
 	f, err := fs.Open(name)
-	if err != nil {
+	if err == nil {
+		err = empty(f)
+		f.Close()
+	}
+	if err != nil && !unreadable(err) {
 		return err
 	}
-	defer f.Close()
+	return fs.Remove(name)
+}
+
+func empty(f vfs.File) error {
 	size, err := f.Size()
 	if err != nil {
 		return err
@@ -258,7 +309,7 @@ func shrink(fs vfs.FS, name string) error {
 			return err
 		}
 	}
-	return fs.Remove(name)
+	return nil
 }
 
 // Spare returns the files that have to stay: in all others nothing is left that
@@ -291,7 +342,8 @@ func (l *Log) Files() Files {
 	return l.segs.files.clone()
 }
 
-// Release gives all files but those another use. That they are not wanted must
+// Release gives all files but those another use, or removes them if the disk has
+// failed to read them. That they are not wanted must
 // be durable, where the next Open learns of it. One call at a time.
 func (l *Log) Release(stay Files) error {
 	closed := make(map[uint64]bool, len(stay.Closed))
@@ -309,7 +361,11 @@ func (l *Log) Release(stay Files) error {
 	l.segs.mu.Unlock()
 	slices.SortFunc(leave, func(a, b *segment) int { return cmp.Compare(a.gen, b.gen) })
 	for _, seg := range leave {
-		to, err := l.renameToPool(seg.name)
+		prefix := poolPrefix
+		if seg.file.failed.Load() {
+			prefix = badPrefix
+		}
+		to, err := l.renameTo(prefix, seg.name)
 		if err != nil {
 			return err
 		}

@@ -36,6 +36,9 @@ type recovery struct {
 	logDamage int
 	damageEnd Pos
 	evident   Pos // what later blocks and the manifest call durable
+	// unread is the first place that the disk could not read while it was looked
+	// for what would say that a place was durable.
+	unread *unreadPlace
 }
 
 // shardScan is what recovery knows of one shard on its way.
@@ -147,21 +150,23 @@ func (r *recovery) scanSegment(gen uint64) error {
 	return r.scanBlocks(seg)
 }
 
-// whole reports whether all of a file was durable once, so that what the disk
-// cannot read of it is lost. In any other file the log may end, and there what
-// cannot be read must not pass for what was never written: it is refused.
-func (r *recovery) whole(gen uint64) bool { return !r.inLog(gen) || gen < r.known.Durable.gen() }
-
 // openSegment opens a file and reads its header. A damaged header is reported:
 // there is no segment then, and no error.
 func (r *recovery) openSegment(gen uint64) (*segment, error) {
 	name := segmentName(gen)
-	f, err := r.l.opt.FS.Open(name)
+	f, err := r.l.openFile(name)
 	if err != nil {
 		return nil, err
 	}
 	h, err := r.readSegmentHeader(f, gen)
-	if errors.Is(err, errSegmentHeader) || unreadable(err) && r.whole(gen) {
+	lost := unreadable(err)
+	if lost {
+		if err := r.mustBeWhole(gen, name); err != nil {
+			f.Close()
+			return nil, err
+		}
+	}
+	if errors.Is(err, errSegmentHeader) || lost {
 		f.Close()
 		r.damaged(makePos(gen, math.MaxUint32), Damage{File: name, Detail: err.Error()})
 		return nil, nil
@@ -222,10 +227,7 @@ func readFull(f vfs.File, p []byte, off int64) error {
 }
 
 func (r *recovery) scanBlocks(seg *segment) error {
-	w := window{seg: seg}
-	if r.whole(seg.gen) {
-		w.around = r.l
-	}
+	w := window{seg: seg, read: r.readDurable}
 	r.more = false
 	for off := int64(blocksStart); ; {
 		r.end = makePos(seg.gen, off)
@@ -300,6 +302,7 @@ func (r *recovery) apply(seg *segment, x *listed) {
 	} else if !within(s.accepted, Range{x.first, s.last}) {
 		sh.index.stored.add(&x.entry)
 	} else {
+		seg.file.failed.Store(true) // the disk may be the reason, and nobody asks it again
 		return
 	}
 	sh.committed, sh.newest = s.last, x.newest()

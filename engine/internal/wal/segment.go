@@ -28,6 +28,7 @@ const (
 	logSuffix   = ".log"
 	chunkSuffix = ".chunk"
 	poolPrefix  = "pool-"
+	badPrefix   = "bad-"
 
 	// chunkBit is set in the generation of a chunk: a file in which the blocks
 	// of several segments lie shard by shard. Everything else about it is as in
@@ -132,12 +133,12 @@ type segment struct {
 	size int64
 	seed uint32
 	name string
-	file vfs.File
+	file *file
 	// live counts the blocks that somebody may still want to read.
 	live atomic.Int64
 
 	pins    int  // readers at work; guarded by segments.mu
-	retired bool // out of use: recycle when pins is 0; guarded by segments.mu
+	retired bool // out of use: its file is free when pins is 0; guarded by segments.mu
 }
 
 func (s *segment) seedAt(off int64) uint32 { return seedAt(s.seed, off) }
@@ -165,8 +166,14 @@ func (f Files) clone() Files {
 	return f
 }
 
-// segments are the files by generation, and the pool of files that wait for
-// another use.
+// segments are the files by generation, the pool of files that wait for another
+// use, and those that wait to be removed.
+//
+//	segment ──retire──► pool ──► segment, chunk
+//	   │                 │ │
+//	   └─ the disk fails ┘ └─ more than needed ──► removed
+//	             │                                    ▲
+//	             └──► bad ────────────────────────────┘
 type segments struct {
 	mu    sync.Mutex
 	byGen map[uint64]*segment
@@ -174,15 +181,29 @@ type segments struct {
 	// held keeps the log's segments from leaving, while they are rewritten.
 	held   bool
 	pool   []string // names of files without content; the last one is taken first
-	pooled uint64   // number of the last pool name
+	bad    []string // names of files that the disk has failed to read or write
+	pooled uint64   // number of the last name of one of these
 }
 
-// newPoolName returns a name that no file of the pool has.
-func (s *segments) newPoolName() string {
+// newName returns a name that no file has, for one out of use.
+func (s *segments) newName(prefix string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.pooled++
-	return fmt.Sprintf("%s%016x", poolPrefix, s.pooled)
+	return fmt.Sprintf("%s%016x", prefix, s.pooled)
+}
+
+// parseSpareName reads what [segments.newName] writes. Names of the pool may have
+// a second number.
+func parseSpareName(name string) (prefix string, number uint64, ok bool) {
+	for _, prefix := range []string{poolPrefix, badPrefix} {
+		if hex, ok := strings.CutPrefix(name, prefix); ok && strings.Trim(hex, "0123456789abcdef-") == "" {
+			hex, _, _ = strings.Cut(hex, "-")
+			number, _ := strconv.ParseUint(hex, 16, 64)
+			return prefix, number, true
+		}
+	}
+	return "", 0, false
 }
 
 // letGo ends what [Log.hold] has begun.
@@ -198,6 +219,20 @@ func (s *segments) putPooled(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.pool = slices.Insert(s.pool, 0, name)
+}
+
+// putBad adds a file that is to be removed. It is the last to be tried.
+func (s *segments) putBad(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bad = slices.Insert(s.bad, 0, name)
+}
+
+// takeBad returns a file to remove, or "" when there is none.
+func (s *segments) takeBad() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return takeLast(&s.bad)
 }
 
 func (s *segments) add(seg *segment) {
@@ -224,14 +259,11 @@ func (s *segments) pin(gen uint64) *segment {
 	return seg
 }
 
-// unpin gives the file to the pool when the last reader of a retired segment leaves.
+// unpin gives the file free when the last reader of a retired segment leaves.
 func (s *segments) unpin(seg *segment) {
 	s.mu.Lock()
 	seg.pins--
-	free := seg.retired && seg.pins == 0
-	if free {
-		s.pool = append(s.pool, seg.name)
-	}
+	free := s.freeLocked(seg)
 	s.mu.Unlock()
 	if free {
 		seg.file.Close()
@@ -239,18 +271,30 @@ func (s *segments) unpin(seg *segment) {
 }
 
 // retire takes a segment out of use. Its file must have its new name by now.
-func (s *segments) retire(seg *segment, poolName string) {
+func (s *segments) retire(seg *segment, newName string) {
 	s.mu.Lock()
 	delete(s.byGen, seg.gen)
-	seg.retired, seg.name = true, poolName
-	free := seg.pins == 0
-	if free {
-		s.pool = append(s.pool, poolName)
-	}
+	seg.retired, seg.name = true, newName
+	free := s.freeLocked(seg)
 	s.mu.Unlock()
 	if free {
 		seg.file.Close()
 	}
+}
+
+// freeLocked gives the file of a segment out of use to the pool when nobody
+// reads it, and reports whether it did. One that the disk has failed is to be
+// removed: whoever wrote to it again would fail, and the log with him.
+func (s *segments) freeLocked(seg *segment) bool {
+	if !seg.retired || seg.pins > 0 {
+		return false
+	}
+	if seg.file.failed.Load() {
+		s.bad = append(s.bad, seg.name)
+	} else {
+		s.pool = append(s.pool, seg.name)
+	}
+	return true
 }
 
 // takePooled returns a file to use again, or "" when there are no more of them
@@ -261,7 +305,15 @@ func (s *segments) takePooled(stay int) string {
 	if len(s.pool) <= stay {
 		return ""
 	}
-	name := s.pool[len(s.pool)-1]
-	s.pool = s.pool[:len(s.pool)-1]
+	return takeLast(&s.pool)
+}
+
+func takeLast(names *[]string) string {
+	n := len(*names)
+	if n == 0 {
+		return ""
+	}
+	name := (*names)[n-1]
+	*names = (*names)[:n-1]
 	return name
 }

@@ -17,34 +17,38 @@ const sector = 4 << 10
 func unreadable(err error) bool { return errors.Is(err, syscall.EIO) }
 
 // readAround reads p, and zeros where the disk cannot read, which no checksum
-// accepts: so that what is lost is told of, and what lies beside it is read. It is
-// for places that were written once, and for those alone: zeros elsewhere pass for
-// the end of the log.
-func (l *Log) readAround(seg *segment, p []byte, off int64) error {
-	err := readFull(seg.file, p, off)
+// accepts, and returns those places: so that what is lost is told of, and what lies
+// beside it is read. Zeros pass for the end of the log, too: the caller has to know
+// that it does not end there, or not to believe it.
+func readAround(seg *segment, p []byte, off int64) (bad []span, err error) {
+	err = readFull(seg.file, p, off)
 	if err == nil {
-		return nil
+		return nil, nil
 	}
 	if !unreadable(err) {
-		return fmt.Errorf("read %s at %d: %w", seg.name, off, err)
+		return nil, fmt.Errorf("read %s at %d: %w", seg.name, off, err)
 	}
-	lost := 0
 	for at := 0; at < len(p); {
 		from := off + int64(at)
 		part := p[at:min(len(p), at+sector-int(from%sector))]
 		switch err := readFull(seg.file, part, from); {
 		case unreadable(err):
 			clear(part)
-			lost += len(part)
+			if n := len(bad); n > 0 && bad[n-1].to == from {
+				bad[n-1].to += int64(len(part))
+			} else {
+				bad = append(bad, span{from, from + int64(len(part))})
+			}
 		case err != nil:
-			return fmt.Errorf("read %s at %d: %w", seg.name, from, err)
+			return nil, fmt.Errorf("read %s at %d: %w", seg.name, from, err)
 		}
 		at += len(part)
 	}
-	l.opt.Logger.Error("the disk cannot read a part of a log file", "file", l.opt.FS.Path(seg.name),
-		"offset", off, "bytes", len(p), "unreadable", lost, "err", err)
-	return nil
+	return bad, nil
 }
+
+// span is a part of a file.
+type span struct{ from, to int64 }
 
 // cannotRead takes note that the disk failed to read a block. That is no loss by
 // itself: cables and controllers fail, too, and the next try may succeed. Nobody

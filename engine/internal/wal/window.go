@@ -11,8 +11,8 @@ type window struct {
 	seg  *segment
 	buf  []byte
 	from int64 // offset of buf[0]
-	// around reads where the disk may fail, if it is not nil: [Log.readAround].
-	around *Log
+	// read reads the segment where the disk may fail; nil to fail with it.
+	read func(seg *segment, p []byte, off int64) error
 }
 
 const windowStep = 1 << 20
@@ -27,8 +27,9 @@ func (w *window) bytes(off int64, n int) ([]byte, error) {
 		w.buf = make([]byte, want)
 	}
 	w.buf, w.from = w.buf[:want], off
-	if w.around != nil {
-		if err := w.around.readAround(w.seg, w.buf, off); err != nil {
+	if w.read != nil {
+		if err := w.read(w.seg, w.buf, off); err != nil {
+			w.buf = w.buf[:0]
 			return nil, err
 		}
 	} else if err := readFull(w.seg.file, w.buf, off); err != nil {
