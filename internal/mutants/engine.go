@@ -51,13 +51,9 @@ var engineMutants = []Mutant{
 	{
 		Mechanism: "The directory is synced when a log file gets its name",
 		Promise:   "P7", Without: "the name is durable some day",
-		File: "engine/internal/wal/prepare.go",
-		Old: `		return err
-	}
-	return fs.SyncDir()`,
-		New: `		return err
-	}
-	return nil`,
+		File:    "engine/internal/wal/prepare.go",
+		Old:     `return seg, l.opt.FS.SyncDir()`,
+		New:     `return seg, nil`,
 		Package: "engine",
 		Test:    "TestAPowerCutAtAnyMomentLosesNothingAcknowledged", Args: []string{"-test.short"},
 	},
@@ -324,22 +320,92 @@ var engineMutants = []Mutant{
 		Test:    "TestWhatTheDiskCannotReadIsDamage",
 	},
 	{
-		Mechanism: "What the disk cannot read at the end of the log is not taken for unwritten",
-		Promise:   "P7", Without: "the log ends there, and what follows is cut off",
-		File:    "engine/internal/wal/recover.go",
-		Old:     `if r.whole(seg.gen) {`,
-		New:     `if true {`,
+		Mechanism: "What the disk cannot read at the end of the log is not taken for damage",
+		Promise:   "P7", Without: "the log goes on behind it, though the disk may read it tomorrow",
+		File: "engine/internal/wal/evidence.go",
+		Old: `		if r.whole(seg.gen) {
+			break
+		}`,
+		New: `		if true {
+			break
+		}`,
 		Package: "engine",
 		Test:    "TestWhatTheDiskCannotReadIsDamage",
 	},
 	{
 		Mechanism: "A file at the end of the log whose header the disk cannot read is not taken for damage",
 		Promise:   "P7", Without: "the log ends before it, though it may be whole",
-		File:    "engine/internal/wal/recover.go",
-		Old:     `unreadable(err) && r.whole(gen)`,
-		New:     `unreadable(err)`,
+		File: "engine/internal/wal/evidence.go",
+		Old: `	if r.whole(gen) {
+		return nil
+	}`,
+		New: `	if true {
+		return nil
+	}`,
 		Package: "engine",
 		Test:    "TestWhatTheDiskCannotReadIsDamage",
+	},
+	{
+		Mechanism: "The log is not cut while something behind the cut cannot be read",
+		Promise:   "P7", Without: "what says that the log goes on counts as missing",
+		File:    "engine/internal/wal/evidence.go",
+		Old:     `} else if err == nil && r.unread != nil {`,
+		New:     `} else if false {`,
+		Package: "engine",
+		Test:    "TestTheLogIsNotCutWhileWhatSpeaksAgainstItCannotBeRead",
+	},
+	{
+		Mechanism: "What the disk cannot read of the log is damage when later blocks say that it was durable",
+		Promise:   "P7", Without: "nothing is opened any more",
+		File:    "engine/internal/wal/evidence.go",
+		Old:     `if _, _, _, err := r.durableLater(seg, part.to-8); err != nil {`,
+		New:     `if err := r.refuse(); err != nil {`,
+		Package: "engine",
+		Test:    "TestADirectoryIsOpenedAsLongAsTheEndOfItsLogCanBeRead",
+	},
+	{
+		Mechanism: "A file that the disk has failed to read is not used again",
+		Promise:   "P7", Without: "the log goes on in it, and fails",
+		File:    "engine/internal/wal/segment.go",
+		Old:     `if seg.file.failed.Load() {`,
+		New:     `if false {`,
+		Package: "engine",
+		Test:    "TestAFileThatTheDiskCannotReadIsNotUsedAgain",
+	},
+	{
+		Mechanism: "A file in which a loss was given up is not used again",
+		Promise:   "P7", Without: "an opening forgets that the disk has failed it",
+		File:    "engine/internal/wal/recover.go",
+		Old:     `seg.file.failed.Store(true) //`,
+		New:     `//`,
+		Package: "engine",
+		Test:    "TestAFileThatTheDiskCannotReadIsNotUsedAgain",
+	},
+	{
+		Mechanism: "The name of a file that the disk has failed says so",
+		Promise:   "P7", Without: "the next opening takes it for one of the pool",
+		File: "engine/internal/wal/open.go",
+		Old:  `case prefix == badPrefix:`,
+		New:  `case prefix == "":`,
+		Test: "TestAFileThatFailedIsRemovedByTheNextOpening",
+	},
+	{
+		Mechanism: "A file of the pool that cannot be written is replaced",
+		Promise:   "P7", Without: "it is tried again and again, and puts are refused",
+		File:    "engine/internal/wal/prepare.go",
+		Old:     `if f.failed.Load() && f.pooled {`,
+		New:     `if false {`,
+		Package: "engine",
+		Test:    "TestAFileOfThePoolThatCannotBeWrittenIsReplaced",
+	},
+	{
+		Mechanism: "A file that cannot be removed is kept in mind",
+		Promise:   "P7", Without: "its room on the disk is lost",
+		File: "engine/internal/wal/prepare.go",
+		Old: `			back(name)
+`,
+		New:  ``,
+		Test: "TestAFileThatCannotBeRemovedIsRemovedLater",
 	},
 	{
 		Mechanism: "What can be read again is not given up",
@@ -422,8 +488,8 @@ var engineMutants = []Mutant{
 		Mechanism: "A file that somebody reads is not used again",
 		Promise:   "P7", Without: "it is at once",
 		File: "engine/internal/wal/segment.go",
-		Old:  `free := seg.pins == 0`,
-		New:  `free := true`,
+		Old:  `if !seg.retired || seg.pins > 0 {`,
+		New:  `if !seg.retired {`,
 		Test: "TestAFileThatSomebodyReadsIsNotUsedAgain",
 	},
 
