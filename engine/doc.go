@@ -24,8 +24,9 @@
 //   - What a crash left unfinished is cut off. What was durable and is damaged
 //     is reported ([*stream.CorruptError], [Engine.Damage]) and never served;
 //     all else goes on.
-//   - When a disk fails, the engine turns read-only ([stream.ErrReadOnly]); what
-//     was acknowledged can still be read.
+//   - When a disk fails to write the log, the engine turns read-only
+//     ([stream.ErrReadOnly]); what was acknowledged can still be read. A file
+//     that a disk has once failed to read or write is not written again.
 //   - A stream that is deleted and created again is another one, by its
 //     [stream.Identity] and by its sequence numbers.
 //
@@ -34,9 +35,9 @@
 // What it costs, in memory: 32 bytes for each block within retention (a block is
 // 64 KiB of one shard, or what the shard has in a file of less; before the log
 // is rewritten, it is what came for the shard during one sync) and up to twice
-// that while a shard's list of them is short, which makes 60 to 120 MB for a
-// billion records of 100 bytes, over one shard or thousands; [Config.ChunkBytes] and a third
-// while it is rewritten; 1 KiB for a shard, and for a reader at the end of its
+// that while a shard's list of them is short, 8 KiB more at most, which makes 60 to
+// 120 MB for a billion records of 100 bytes, over one shard or four thousand;
+// [Config.ChunkBytes] and a third while it is rewritten; 1 KiB for a shard, and for a reader at the end of its
 // shard. A reader on its way holds, beside its batch, what it
 // has read from the disk and not given yet, 1 MiB at most; a batch keeps alive
 // what its MaxFootprint allows, some MiB by default. The newest data takes

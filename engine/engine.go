@@ -50,8 +50,13 @@ type Engine struct {
 // when there is much to read.
 //
 // Damage to stored data does not hinder it: it is logged, listed by
-// [Engine.Damage], and met by those who read there. Only a directory that
-// cannot be understood at all is refused; then nothing is changed in it.
+// [Engine.Damage], and met by those who read there. Two kinds of directories are
+// refused: one that cannot be understood at all (its manifest is missing, or both
+// copies of it are damaged, or a newer version has written it), and one of which
+// the disk cannot read (EIO) what may be the end of the log: that error names the
+// place and says what can be done. All records stay as they are then; but the
+// manifest may count one more opening, one copy of a file's header may have been
+// mended by the other, and files without records may have other names.
 func Open(dir string, cfg Config) (*Engine, error) {
 	cfg = cfg.withDefaults(false)
 	if err := cfg.validate(); err != nil {
