@@ -161,7 +161,7 @@ func (f *scratchedFile) ReadAt(p []byte, off int64) (int, error) {
 		return f.File.ReadAt(p, off)
 	}
 	if delay > 0 {
-		time.Sleep(delay)
+		<-time.After(delay)
 	}
 	n := 0
 	if short && bad > off {
