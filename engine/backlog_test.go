@@ -137,9 +137,45 @@ func TestARewriterThatIsFarBehindCatchesUpBesidePuts(t *testing.T) {
 	})
 }
 
+// A disk may take minutes to fail. Puts wait a moment for it once, and the disk is
+// asked again ever more rarely.
+func TestPutsGoOnWhileADiskTakesItsTimeToFail(t *testing.T) {
+	for _, delay := range []time.Duration{2 * time.Second, 30 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			d := vfs.Scratch(vfs.Memory())
+			e := mustOpen(t, rewriting(d))
+			s := ensure(t, e, "orders", StreamConfig{})
+			putN(t, s, 30, 1000)
+			d.Delay(delay)
+			d.Spoil(firstLog, 5*vfs.PageSize, 6*vfs.PageSize)
+			var slowest, all time.Duration
+			for begun := time.Now(); time.Since(begun) < 5*time.Minute; time.Sleep(50 * time.Millisecond) {
+				at := time.Now()
+				putN(t, s, 1, 1000)
+				slowest, all = max(slowest, time.Since(at)), all+time.Since(at)
+			}
+			if slowest > time.Second || all > 2*time.Second {
+				t.Errorf("a disk that fails after %v: the slowest put took %v, %v in sum", delay, slowest, all)
+			}
+			if n := d.Failures(); n < 3 || n > 12 {
+				t.Errorf("in 5 minutes the disk was asked %d times for what it cannot read", n)
+			}
+			if blocks := len(s.Losses()); blocks < 4 {
+				t.Errorf("%d blocks in the page are told of", blocks)
+			}
+			d.Heal(true)
+			time.Sleep(6 * time.Minute)
+			if l := s.Losses(); len(l) > 0 || e.waiting() > 2 {
+				t.Errorf("the disk can read again; lost is %v, and %d segments wait", l, e.waiting())
+			}
+			e.Close()
+		})
+	}
+}
+
 func TestAPutThatWaitsForTheRewriterCanBeGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := mustOpen(t, rewriting(&slowReads{FS: vfs.Memory(), takes: time.Hour}))
+		e := mustOpen(t, rewriting(&slowReads{FS: vfs.Memory(), takes: 900 * time.Millisecond}))
 		s := ensure(t, e, "orders", StreamConfig{})
 		enough := errors.New("enough")
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, enough)

@@ -34,6 +34,22 @@ type Loss struct {
 	Detail        string
 }
 
+// withGaps adds gaps to what was accepted of a shard.
+func withGaps(accepted [][2]uint64, gaps []wal.Gap) [][2]uint64 {
+	var all []wal.Range
+	for _, a := range accepted {
+		all = append(all, wal.Range{First: a[0], Last: a[1]})
+	}
+	for _, g := range gaps {
+		all = append(all, g.Range)
+	}
+	var merged [][2]uint64
+	for _, r := range wal.Merge(all) {
+		merged = append(merged, [2]uint64{r.First, r.Last})
+	}
+	return merged
+}
+
 func (s *Stream) losses(sh *shard, gaps []wal.Gap) []Loss {
 	var all []Loss
 	for _, g := range gaps {
@@ -48,6 +64,7 @@ func (s *Stream) losses(sh *shard, gaps []wal.Gap) []Loss {
 // Losses lists what readers of the stream cannot pass: see [Stream.AcceptLoss].
 // What the disk failed to read (EIO) when it was last asked is listed, too: it
 // leaves the list when the disk can read it again, since its readers try on.
+// Damage that was found when the engine was opened stays on it.
 func (s *Stream) Losses() []Loss {
 	var all []Loss
 	for _, m := range s.topology.Load().all {
@@ -60,9 +77,15 @@ func (s *Stream) Losses() []Loss {
 // AcceptLoss gives up the damaged records of a shard, and those that the disk
 // fails to read: its readers, who got [*stream.CorruptError] or an I/O error until
 // now, go on behind them. Everything is read once more before, and what can be
-// read again is not lost. It returns what was given up. The decision is durable when the call returns. Until then, or until
-// retention is over, the damaged file is kept as it is: who can mend it, or has
-// a copy, may put it back while the engine is closed.
+// read again is not lost. When that is something which the disk could not read
+// when the engine was opened, nothing is given up, and the error says to close and
+// open it again: that brings those records back.
+//
+// It returns what was given up. The decision is durable when the call returns.
+// Until then, or until retention is over, the damaged file is kept as it is: who
+// can mend it, or has a copy, may put it back while the engine is closed. A disk
+// may take minutes to fail; ctx, or Close, ends the reading before anything is
+// given up.
 func (s *Stream) AcceptLoss(ctx context.Context, shardID string) ([]Loss, error) {
 	end, err := s.e.begin(ctx)
 	if err != nil {
@@ -73,7 +96,7 @@ func (s *Stream) AcceptLoss(ctx context.Context, shardID string) ([]Loss, error)
 	if err != nil {
 		return nil, fmt.Errorf("accept loss: %w", err)
 	}
-	gaps, err := s.e.log.LookAgain(m.log)
+	gaps, err := s.e.log.LookAgain(m.log, func() error { return s.usable(ctx) })
 	if err != nil {
 		return nil, fmt.Errorf("accept loss in %s of stream %s: %w", m.id, s.name, err)
 	}
@@ -84,10 +107,7 @@ func (s *Stream) AcceptLoss(ctx context.Context, shardID string) ([]Loss, error)
 	all := slices.Clone(t.all)
 	for i := range all {
 		if all[i].index == m.index {
-			all[i].accepted = slices.Clone(all[i].accepted)
-			for _, g := range gaps {
-				all[i].accepted = append(all[i].accepted, [2]uint64{g.First, g.Last})
-			}
+			all[i].accepted = withGaps(all[i].accepted, gaps)
 		}
 	}
 	next := newTopology(t.next, all)

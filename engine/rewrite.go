@@ -17,11 +17,12 @@ func (e *Engine) runRewriter(ctx context.Context) {
 	rewriter := e.log.NewRewriter()
 	retry := time.NewTimer(0)
 	retry.Stop()
-	failing := false
+	failing, waiting := false, false // for another try
 	for {
 		select {
 		case <-e.log.Filled():
 		case <-retry.C:
+			waiting = false
 		case <-ctx.Done():
 			return
 		}
@@ -42,8 +43,9 @@ func (e *Engine) runRewriter(ctx context.Context) {
 		case err == nil && failing:
 			e.logger.Info("the log can be rewritten by shards again")
 		}
-		if failing = err != nil; failing {
+		if failing = err != nil; failing && !waiting {
 			retry.Reset(retryRewrite)
+			waiting = true
 		}
 	}
 }

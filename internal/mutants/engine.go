@@ -419,6 +419,121 @@ var engineMutants = []Mutant{
 		Test:    "TestADiskThatCannotReadHoldsUpNobodyForEver",
 	},
 	{
+		Mechanism: "What can be read again since the opening is not given up",
+		Promise:   "P7", Without: "all of a file is lost for a header that a cable has failed to deliver once",
+		File: "engine/internal/wal/unreadable.go",
+		Old: `			if err == nil {
+				return fmt.Errorf("%s at %d: %w", l.opt.FS.Path(name), off, ErrReopen)`,
+		New: `			if false {
+				return fmt.Errorf("%s at %d: %w", l.opt.FS.Path(name), off, ErrReopen)`,
+		Package: "engine",
+		Test:    "TestWhatCanBeReadAgainSinceTheOpeningIsNotGivenUp",
+	},
+	{
+		Mechanism: "What is accepted as lost is cut, though somebody can read it by now",
+		Promise:   "P7", Without: "it is served until the next opening, and silently absent from then on",
+		File: "engine/internal/wal/shard.go",
+		Old: `	s.index.cut(lost, func(e *entry) {
+		delete(s.unread, *e)`,
+		New: `	n := len(s.unread)
+	s.index.cut(lost[:min(n, len(lost))], func(e *entry) {
+		delete(s.unread, *e)`,
+		Package: "engine",
+		Test:    "TestALossThatCanBeReadWhileItIsAcceptedIsGivenUpAllTheSame",
+	},
+	{
+		Mechanism: "A rewriting that has read what is accepted as lost comes to nothing",
+		Promise:   "P7", Without: "it brings back what was given up, until the next opening",
+		File:    "engine/internal/wal/chunk.go",
+		Old:     `if l.accepts.Load() != w.accepts {`,
+		New:     `if false {`,
+		Package: "engine/internal/wal",
+		Test:    "TestARunThatHasWhatWasGivenUpComesToNothing",
+	},
+	{
+		Mechanism: "The rewriter does not begin with what the disk cannot read",
+		Promise:   "P7", Without: "it fails again and again, and holds back puts each time",
+		File: "engine/internal/wal/shard.go",
+		Old: `		for e := range s.unread {
+			files[e.pos.gen()] = true
+		}
+`,
+		New:     ``,
+		Package: "engine",
+		Test:    "TestPutsGoOnWhileADiskTakesItsTimeToFail",
+	},
+	{
+		Mechanism: "Puts do not wait for a rewriter that does not get on",
+		Promise:   "P7", Without: "they wait as long as the disk takes to fail",
+		File:    "engine/internal/wal/append.go",
+		Old:     `late = time.After(paceWait)`,
+		New:     `_ = paceWait`,
+		Package: "engine",
+		Test:    "TestPutsGoOnWhileADiskTakesItsTimeToFail",
+	},
+	{
+		Mechanism: "The disk is asked ever more rarely for what it cannot read",
+		Promise:   "P7", Without: "it is kept busy with failing",
+		File:    "engine/internal/wal/unreadable.go",
+		Old:     `w.until = time.Now().Add(w.pause)`,
+		New:     ``,
+		Package: "engine",
+		Test:    "TestPutsGoOnWhileADiskTakesItsTimeToFail",
+	},
+	{
+		Mechanism: "The rewriter goes on when what it waits for can be read again",
+		Promise:   "P7", Without: "it waits until somebody reads there, or accepts a loss that is none",
+		File: "engine/internal/wal/unreadable.go",
+		Old: `			l.canRead(s, []entry{g.block})
+		}
+	}
+	return nil`,
+		New: `		}
+	}
+	return nil`,
+		Package: "engine",
+		Test:    "TestPutsGoOnWhileADiskTakesItsTimeToFail",
+	},
+	{
+		Mechanism: "No page that the disk cannot read is asked for twice in a row",
+		Promise:   "P7", Without: "each of its blocks costs as long as the disk takes to fail",
+		File: "engine/internal/wal/unreadable.go",
+		Old: `			b.failed[page] = err
+`,
+		New:     ``,
+		Package: "engine",
+		Test:    "TestAcceptingALossAsksForEachPageOnceAndEndsWhenItIsToldTo",
+	},
+	{
+		Mechanism: "Who accepts a loss can give up while the disk fails",
+		Promise:   "P7", Without: "Close, and all that changes streams, waits for hours",
+		File:    "engine/damage.go",
+		Old:     `func() error { return s.usable(ctx) }`,
+		New:     `func() error { return nil }`,
+		Package: "engine",
+		Test:    "TestAcceptingALossAsksForEachPageOnceAndEndsWhenItIsToldTo",
+	},
+	{
+		Mechanism: "Losses that follow each other are one in the manifest",
+		Promise:   "P7", Without: "it grows by each block of what a disk has lost",
+		File:    "engine/internal/wal/shard.go",
+		Old:     `r.First <= merged[n-1].Last+1 {`,
+		New:     `r.First <= merged[n-1].Last {`,
+		Package: "engine",
+		Test:    "TestAcceptingALossAsksForEachPageOnceAndEndsWhenItIsToldTo",
+	},
+	{
+		Mechanism: "A loss is cut out of an index without touching the rest",
+		Promise:   "P7", Without: "puts wait while all of it is looked through",
+		File: "engine/internal/wal/index.go",
+		Old: `page = page[skip:]
+`,
+		New: `page = slices.Clone(page[skip:])
+`,
+		Package: "engine/internal/wal",
+		Test:    "TestALossIsCutOutOfAnIndexWithoutTouchingTheRest",
+	},
+	{
 		Mechanism: "The rewriter goes on when a loss is accepted",
 		Promise:   "P7", Without: "the log grows until somebody fills another segment of it",
 		File:    "engine/internal/wal/shard.go",

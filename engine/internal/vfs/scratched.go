@@ -23,6 +23,7 @@ type Scratched struct {
 	// takes to fail; short, that it gives what lies before a bad page.
 	healed, short bool
 	delay         time.Duration
+	failures      int // of reads
 }
 
 // badPages are those of one file, by their number.
@@ -79,6 +80,14 @@ func (d *Scratched) Short(yes bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.short = yes
+}
+
+// Failures counts the reads that have failed, or will when they have taken their
+// time.
+func (d *Scratched) Failures() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.failures
 }
 
 // file returns the bad pages of a file. d.mu is held.
@@ -156,6 +165,9 @@ func (f *scratchedFile) ReadAt(p []byte, off int64) (int, error) {
 		}
 	}
 	delay, short := f.d.delay, f.d.short
+	if bad >= 0 {
+		f.d.failures++
+	}
 	f.d.mu.Unlock()
 	if bad < 0 {
 		return f.File.ReadAt(p, off)

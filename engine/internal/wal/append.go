@@ -61,7 +61,7 @@ func footprint(entries []stream.Entry, runs []Run) int64 {
 // Append adds the runs to the end of the log, in order, all or none (but for
 // runs that are held). All together must have a footprint of at most half a
 // segment. It waits while there is too much that is not committed, and while the
-// log is too far ahead of a rewriter at work.
+// log is too far ahead of a rewriter that gets on.
 // The records are durable, and seen, when [Log.Wait] has returned nil.
 func (l *Log) Append(ctx context.Context, entries []stream.Entry, runs []Run) (Commit, error) {
 	need := footprint(entries, runs)
@@ -98,10 +98,16 @@ func (l *Log) Append(ctx context.Context, entries []stream.Entry, runs []Run) (C
 			l.waitRoom = make(chan struct{})
 		}
 		wait := l.waitRoom
+		var late <-chan time.Time
+		if l.grownLocked() >= l.growTo {
+			late = time.After(paceWait)
+		}
 		l.kickLocked()
 		l.mu.Unlock()
 		select {
 		case <-wait:
+		case <-late:
+			l.growFreely()
 		case <-ctx.Done():
 			return Commit{}, context.Cause(ctx)
 		}

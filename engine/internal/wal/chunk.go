@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -30,6 +31,8 @@ type Rewriter struct {
 	buf    []byte
 	step   [collectStep]entry
 
+	waits waits
+
 	free bool // held back by nothing: for tests
 }
 
@@ -50,6 +53,7 @@ type Rewrite struct {
 	adopt       bool
 	parts       []part
 	pieces      []piece
+	accepts     int64 // of the log, when the parts were gathered
 	// Blocks and Written count what is in the closed files, and what was
 	// written for it.
 	Blocks  int
@@ -73,20 +77,21 @@ type part struct {
 //
 // Segments in which damage is not accepted yet stay in the log, with all behind
 // them; when it is found on the way, a [*Lost] is returned. What the disk fails to
-// read is another error: it may be able to the next time. Commit or Discard
-// must be called on what is returned, and then Next again, until it returns nil:
+// read is another error. Such a segment stays, too, until the disk can read it,
+// which Next asks it now and then. Commit or Discard must be called on what is returned, and then Next again, until it returns nil:
 // meanwhile appends may be held to its speed.
 func (r *Rewriter) Next(ctx context.Context, class func(handle uint64) uint64) (*Rewrite, error) {
 	l := r.l
-	first, n := l.hold()
+	first, n, stop := l.hold()
 	if n == 0 {
 		l.growFreely()
 		r.forget()
-		return nil, nil
+		return nil, r.readAgain(ctx, stop)
 	}
+	accepts := l.accepts.Load() // before any block is looked at
 	parts, segs := r.collect(first, n, class)
 	n, adopt := decide(segs, adoptPayload(l.opt.SegmentBytes))
-	w := &Rewrite{l: l, first: first, last: first + uint64(n) - 1, adopt: adopt}
+	w := &Rewrite{l: l, first: first, last: first + uint64(n) - 1, adopt: adopt, accepts: accepts}
 	// What lies in the segments behind stays in the log.
 	for _, p := range parts {
 		for p.to > p.from && r.blocks[p.to-1].pos.gen() > w.last {
@@ -117,8 +122,9 @@ func (r *Rewriter) Next(ctx context.Context, class func(handle uint64) uint64) (
 // forget lets go of the memory when there may be no next run for long.
 func (r *Rewriter) forget() { r.data, r.blocks, r.pieces, r.buf = nil, nil, nil, nil }
 
-// hold finds the segments that are due and keeps them in the log.
-func (l *Log) hold() (first uint64, n int) {
+// hold finds the segments that are due and keeps them in the log. If there are
+// none because of damage, stop is where it is.
+func (l *Log) hold() (first uint64, n int, stop uint64) {
 	want := l.opt.runSegments()
 	durable := l.Durable().gen() // what is before it, is full
 	damaged := l.damagedFiles()
@@ -126,17 +132,20 @@ func (l *Log) hold() (first uint64, n int) {
 	defer l.segs.mu.Unlock()
 	first = l.segs.files.First
 	var size int64 // some may be of a time when segments were larger
-	for n < want && size < l.opt.ChunkBytes && first+uint64(n) < durable && !damaged[first+uint64(n)] {
+	for n < want && size < l.opt.ChunkBytes && first+uint64(n) < durable {
+		if damaged[first+uint64(n)] {
+			return 0, 0, first + uint64(n)
+		}
 		if seg := l.segs.byGen[first+uint64(n)]; seg != nil {
 			size += seg.size
 		}
 		n++
 	}
 	if n == 0 || n < want && size < l.opt.ChunkBytes || l.segs.held {
-		return 0, 0
+		return 0, 0, 0
 	}
 	l.segs.held = true
-	return first, n
+	return first, n, 0
 }
 
 // collectStep is how many blocks are taken from an index with its lock held.
@@ -194,7 +203,10 @@ func (r *Rewriter) adopt(w *Rewrite) error {
 		for _, e := range r.blocks[p.from:p.to] {
 			seg := w.l.segs.get(e.pos.gen())
 			if err := readFull(seg.file, head[:], e.pos.off()); err != nil {
-				return w.cannotRead(p.sh, e, seg, err)
+				if unreadable(err) {
+					w.l.cannotRead(p.sh, e, err)
+				}
+				return fmt.Errorf("read %s at %d: %w", seg.name, e.pos.off(), err)
 			}
 			h, ok := decodeHeader(head[:], seg.seedAt(e.pos.off()))
 			if !ok || !h.tells(p.sh, &e) {
@@ -219,10 +231,15 @@ func (r *Rewriter) adopt(w *Rewrite) error {
 }
 
 // Commit takes the closed files into use. save must make durable that these
-// files count; when it fails, nothing has happened. Nobody may change the
-// log's files meanwhile.
+// files count; when it fails, nothing has happened. Nothing happens, and that is no
+// error, if a loss was accepted since the run began: the files may have what was
+// given up. Nobody may change the log's files meanwhile.
 func (w *Rewrite) Commit(save func(Files) error) error {
 	l := w.l
+	if l.accepts.Load() != w.accepts {
+		w.Discard()
+		return nil
+	}
 	files := l.Files()
 	files.First = w.last + 1
 	files.Closed = append(files.Closed, w.closed...)
@@ -255,7 +272,8 @@ func (w *Rewrite) install(p part) {
 	// a whole.
 	here := func(d Damage) bool { return d.gen >= w.first && d.gen <= w.last }
 	gone := func(g Gap) bool { return slices.ContainsFunc(g.damage, here) }
-	s.gaps, s.unread = slices.DeleteFunc(s.gaps, gone), slices.DeleteFunc(s.unread, gone)
+	s.gaps = slices.DeleteFunc(s.gaps, gone)
+	maps.DeleteFunc(s.unread, func(_ entry, g Gap) bool { return gone(g) })
 	for i := p.pieceFrom; i < p.pieceTo; i++ {
 		e := &w.pieces[i].entry
 		if s.gone || e.last() <= s.trimmed {
@@ -292,15 +310,6 @@ func (w *Rewrite) damaged(s *Shard, e entry, detail string) error {
 		return err
 	}
 	return errUnwanted
-}
-
-// cannotRead says why a block cannot be read now. The run has failed, and may
-// succeed another time.
-func (w *Rewrite) cannotRead(s *Shard, e entry, seg *segment, err error) error {
-	if unreadable(err) {
-		w.l.cannotRead(s, e, err)
-	}
-	return fmt.Errorf("read %s at %d: %w", seg.name, e.pos.off(), err)
 }
 
 // errUnwanted says that a block left the index while it was to be rewritten.

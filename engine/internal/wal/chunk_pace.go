@@ -17,6 +17,9 @@ const (
 	// its own speed: it gets as far behind again as it may be unhindered, so that
 	// a burst of seconds is not noticed, and the index of what waits stays small.
 	paceLimit = 8
+	// paceWait is how long appends wait for a step of the rewriter at most: a
+	// disk that fails may take minutes to.
+	paceWait = time.Second
 	// paceLook is how long it waits at most before it looks again.
 	paceLook = 100 * time.Millisecond
 )
@@ -44,7 +47,8 @@ func headroom(limit, ahead, through int64) int64 {
 // It spreads the run over the time that the log takes to grow by as much: that
 // leaves the disk and the processors to those who wait for an answer. And when
 // too much waits to be rewritten, appends wait for the rewriter; not while it
-// does nothing, for whatever reason ([Log.growFreely]).
+// does nothing, for whatever reason ([Log.growFreely]), and not when it does not
+// get on.
 type pacer struct {
 	l     *Log
 	begun time.Time

@@ -316,7 +316,7 @@ func TestLargerSegmentsOfEarlierOpeningsAreFewerInARun(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if first, n := l.hold(); n != want || n > 0 && first != 1 {
+		if first, n, _ := l.hold(); n != want || n > 0 && first != 1 {
 			t.Errorf("with chunks of %d bytes, %d segments are rewritten from %d on, want %d", chunk, n, first, want)
 		}
 		if err := l.Close(); err != nil {
@@ -548,6 +548,39 @@ func TestDamageIsNotRewritten(t *testing.T) {
 	}
 	if s := hurt.Status(); len(s.Gaps) > 0 || blocks == hurt.index.recent.len() {
 		t.Errorf("gaps %v, and %d blocks are in the log, %d before", s.Gaps, hurt.index.recent.len(), blocks)
+	}
+}
+
+// What a run has read, though it is given up meanwhile, does not come back with it.
+func TestARunThatHasWhatWasGivenUpComesToNothing(t *testing.T) {
+	l, _, err := Open(Options{FS: vfs.Memory(), SegmentBytes: 64 << 10, ChunkBytes: 64 << 10, CacheBytes: 1}, Known{OpenGen: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	fillLog(t, l, 3, 2*64<<10)
+	r := l.NewRewriter()
+	w, err := r.Next(t.Context(), func(uint64) uint64 { return 0 })
+	if w == nil || err != nil {
+		t.Fatal(w, err)
+	}
+	sh := l.Shard(1)
+	e := *sh.index.oldest()
+	l.cannotRead(sh, e, syscall.EIO) // a reader, once
+	lost := sh.Status().Unread
+	l.Accept(sh, lost)
+	if s := sh.Status(); len(lost) != 1 || len(s.Unread) > 0 || sh.index.has(e) {
+		t.Fatalf("%v is given up, and %v cannot be read", lost, s.Unread)
+	}
+	if err := w.Commit(func(Files) error { t.Error("saved"); return nil }); err != nil || l.Files().First != 1 {
+		t.Fatalf("%v, files %+v", err, l.Files())
+	}
+	w, err = r.Next(t.Context(), func(uint64) uint64 { return 0 })
+	if w == nil || err != nil {
+		t.Fatal(w, err)
+	}
+	if err := w.Commit(func(Files) error { return nil }); err != nil || l.Files().First != 2 || sh.index.oldest().first <= e.last() {
+		t.Fatalf("%v, files %+v, the oldest block begins at %d", err, l.Files(), sh.index.oldest().first)
 	}
 }
 

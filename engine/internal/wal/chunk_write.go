@@ -83,7 +83,7 @@ func (r *Rewriter) read(ctx context.Context, w *Rewrite, pace *pacer) error {
 			err := readFull(seg.file, part, off)
 			switch {
 			case unreadable(err):
-				err = r.readBlocks(w, seg, off, off+int64(len(part)))
+				err = r.readBlocks(ctx, w, seg, off, off+int64(len(part)))
 			case err != nil:
 				err = fmt.Errorf("read %s at %d: %w", seg.name, off, err)
 			}
@@ -100,16 +100,22 @@ func (r *Rewriter) read(ctx context.Context, w *Rewrite, pace *pacer) error {
 
 // readBlocks reads those blocks of a segment that lie between two offsets, or
 // across one. What the disk cannot read may be what nobody wants.
-func (r *Rewriter) readBlocks(w *Rewrite, seg *segment, from, to int64) (failed error) {
+func (r *Rewriter) readBlocks(ctx context.Context, w *Rewrite, seg *segment, from, to int64) (failed error) {
 	data := r.data[seg.gen-w.first]
+	pages := newBadPages(ask(ctx))
 	for _, p := range w.parts {
 		for _, e := range r.blocks[p.from:p.to] {
 			off, end := e.pos.off(), e.pos.off()+e.length()
 			if e.pos.gen() != seg.gen || off >= to || end <= from {
 				continue
 			}
-			if err := readFull(seg.file, data[off:end], off); err != nil {
-				failed = w.cannotRead(p.sh, e, seg, err) // of all, not of the first alone
+			err := pages.read(seg.file, seg.gen, data[off:end], off)
+			switch {
+			case unreadable(err):
+				failed = err // of all, not of the first alone
+				w.l.cannotRead(p.sh, e, err)
+			case err != nil:
+				return err
 			}
 		}
 	}

@@ -113,6 +113,7 @@ func (r *recovery) readDurable(seg *segment, p []byte, off int64) error {
 		}
 	}
 	if len(bad) > 0 {
+		r.l.missed(seg.gen, bad...)
 		r.l.opt.Logger.Error("the disk cannot read a part of a log file", "file", r.l.opt.FS.Path(seg.name),
 			"offset", bad[0].from, "parts", len(bad), "err", syscall.EIO)
 	}

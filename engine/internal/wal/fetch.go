@@ -190,9 +190,13 @@ func (f *filling) load() error {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read %s at %d: %w", segmentName(seg.gen), first.pos.off(), err)
 	}
-	f.c.sh.canRead(first.pos, first.pos+Pos(read))
 	m.bytes = m.bytes[:read]
 	f.c.stretch = stretch{m, first.pos, seg.seed}
+	n := 0
+	for n < len(f.entries) && f.c.stretch.holds(&f.entries[n]) {
+		n++
+	}
+	f.c.log.canRead(f.c.sh, f.entries[:n])
 	return nil
 }
 

@@ -1,6 +1,9 @@
 package wal
 
-import "sort"
+import (
+	"slices"
+	"sort"
+)
 
 // entry tells where a block of a shard lies. 32 bytes.
 type entry struct {
@@ -80,10 +83,11 @@ func (x *index) each(f func(*entry)) {
 	x.recent.each(f)
 }
 
-// cut removes the entries that hold a counter of the range, and calls f with each.
-func (x *index) cut(r Range, f func(*entry)) {
-	x.stored.cut(r, f)
-	x.recent.cut(r, f)
+// cut removes the entries that hold a counter of the ranges, which are in order,
+// and calls f with each.
+func (x *index) cut(lost []Range, f func(*entry)) {
+	x.stored.cut(lost, f)
+	x.recent.cut(lost, f)
 }
 
 // entries is a run of blocks in order. It is kept in pages, so that a long one
@@ -222,15 +226,29 @@ func (x *entries) each(f func(*entry)) {
 	}
 }
 
-// cut removes the entries that hold a counter of the range, and calls f with each.
-func (x *entries) cut(r Range, f func(*entry)) {
-	var rest entries
-	x.each(func(e *entry) {
-		if e.first <= r.Last && e.last() >= r.First {
-			f(e)
-		} else {
-			rest.add(e)
+// cut removes the entries that hold a counter of the ranges, which are in order,
+// and calls f with each. Pages without any stay as they are: appends wait for it.
+func (x *entries) cut(lost []Range, f func(*entry)) {
+	pages := x.pages[:0]
+	for i, page := range x.pages {
+		skip := 0
+		if i == 0 {
+			skip, x.dropped = x.dropped, 0
 		}
-	})
-	*x = rest
+		page = page[skip:]
+		if touches(lost, Range{page[0].first, page[len(page)-1].last()}) {
+			page = slices.DeleteFunc(page, func(e entry) bool {
+				gone := touches(lost, Range{e.first, e.last()})
+				if gone {
+					f(&e)
+				}
+				return gone
+			})
+		}
+		if len(page) > 0 {
+			pages = append(pages, page)
+		}
+	}
+	clear(x.pages[len(pages):])
+	x.pages = pages
 }

@@ -31,10 +31,23 @@ func TestAnIndexFindsWhatASliceFinds(t *testing.T) {
 				}
 			},
 			"cut": func(t *rapid.T) {
-				first := rapid.Uint64Range(0, counter).Draw(t, "first")
-				r := Range{first, first + 5}
-				x.cut(r, func(*entry) {})
-				all = slices.DeleteFunc(all, func(e entry) bool { return e.first <= r.Last && e.last() >= r.First })
+				var lost []Range
+				for range rapid.IntRange(1, 4).Draw(t, "n") {
+					first := rapid.Uint64Range(0, counter).Draw(t, "first")
+					lost = append(lost, Range{first, first + rapid.SampledFrom([]uint64{0, 5, 1000}).Draw(t, "length")})
+				}
+				gone := map[entry]bool{}
+				x.cut(Merge(slices.Clone(lost)), func(e *entry) { gone[*e] = true })
+				all = slices.DeleteFunc(all, func(e entry) bool {
+					hit := slices.ContainsFunc(lost, func(r Range) bool { return e.first <= r.Last && e.last() >= r.First })
+					if hit != gone[e] {
+						t.Fatalf("%+v is cut: %v, and is in %v: %v", e, gone[e], lost, hit)
+					}
+					return hit
+				})
+				if x.len() != len(all) {
+					t.Fatalf("%d entries, want %d", x.len(), len(all))
+				}
 			},
 			"": func(t *rapid.T) {
 				if x.empty() != (len(all) == 0) {
@@ -72,4 +85,41 @@ func TestAnIndexFindsWhatASliceFinds(t *testing.T) {
 			},
 		})
 	})
+}
+
+// An append waits while a loss is cut out of an index, which may be large.
+func TestALossIsCutOutOfAnIndexWithoutTouchingTheRest(t *testing.T) {
+	var x index
+	for i := range uint64(100 * indexPage) {
+		x.append(entry{first: i + 1, count: 1})
+	}
+	before := slices.Clone(x.recent.pages)
+	var lost []Range
+	for i := range uint64(indexPage) {
+		lost = append(lost, Range{10*indexPage + 1 + 2*i, 10*indexPage + 1 + 2*i}) // every other one of two pages
+	}
+	n := 0
+	x.cut(lost, func(*entry) { n++ })
+	for i, page := range x.recent.pages {
+		if i != 10 && i != 11 && (&page[0] != &before[i][0] || len(page) != indexPage) {
+			t.Errorf("page %d of the index was copied", i)
+		}
+	}
+	if n != indexPage || x.len() != 99*indexPage {
+		t.Errorf("%d blocks were cut, %d are left", n, x.len())
+	}
+}
+
+func TestRunsOfCountersAreMerged(t *testing.T) {
+	for _, test := range []struct{ all, want []Range }{
+		{nil, nil},
+		{[]Range{{5, 6}, {1, 2}}, []Range{{1, 2}, {5, 6}}},
+		{[]Range{{3, 4}, {1, 2}, {6, 7}}, []Range{{1, 4}, {6, 7}}},
+		{[]Range{{1, 9}, {2, 3}, {9, 10}}, []Range{{1, 10}}},
+		{[]Range{{1, 2}, {1, 2}}, []Range{{1, 2}}},
+	} {
+		if got := Merge(slices.Clone(test.all)); !slices.Equal(got, test.want) {
+			t.Errorf("%v become %v, want %v", test.all, got, test.want)
+		}
+	}
 }

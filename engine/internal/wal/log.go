@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/millrace/millrace/engine/internal/vfs"
@@ -98,6 +99,11 @@ type Log struct {
 	waitRoom chan struct{} // closed when room or a segment may have come; nil while nobody waits
 	growTo   int64         // how far the log may grow, in terms of grownLocked, before the rewriter gets on
 	turn     chan struct{} // held by who waits for growTo: the others come after him, in order
+
+	accepts atomic.Int64 // counts the calls of Accept
+	// atOpen are pages that the disk could not read when the log was opened, by
+	// file. It does not change afterwards.
+	atOpen map[uint64][]int64
 
 	wantSegment chan struct{}
 	filled      chan struct{} // signalled when the log has gone on in another segment

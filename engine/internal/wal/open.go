@@ -56,6 +56,7 @@ func Open(opt Options, known Known) (*Log, Report, error) {
 		cur:         &group{},
 		growTo:      math.MaxInt64,
 		turn:        make(chan struct{}, 1),
+		atOpen:      map[uint64][]int64{},
 		wantSegment: make(chan struct{}, 1),
 		filled:      make(chan struct{}, 1),
 		kickWriter:  make(chan struct{}, 1),

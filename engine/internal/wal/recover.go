@@ -168,6 +168,9 @@ func (r *recovery) openSegment(gen uint64) (*segment, error) {
 	}
 	if errors.Is(err, errSegmentHeader) || lost {
 		f.Close()
+		if lost {
+			r.l.missed(gen, span{0, blocksStart})
+		}
 		r.damaged(makePos(gen, math.MaxUint32), Damage{File: name, Detail: err.Error()})
 		return nil, nil
 	}

@@ -2,7 +2,9 @@ package wal
 
 import (
 	"cmp"
+	"maps"
 	"slices"
+	"sort"
 	"sync"
 
 	"github.com/millrace/millrace/stream"
@@ -35,7 +37,7 @@ type Shard struct {
 	gaps []Gap
 	// unread are the blocks that the disk could not read when it was last asked.
 	// Their readers try again and again: it may be able to some day.
-	unread []Gap
+	unread map[entry]Gap
 	// ended says that nothing will follow committed; gone, that the shard was
 	// deleted.
 	ended, gone bool
@@ -107,7 +109,12 @@ type Status struct {
 func (s *Shard) Status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Status{s.committed, s.trimmed, s.newest, s.index.len(), slices.Clone(s.gaps), slices.Clone(s.unread)}
+	return Status{s.committed, s.trimmed, s.newest, s.index.len(), slices.Clone(s.gaps), s.unreadLocked()}
+}
+
+// unreadLocked returns what could not be read, in order.
+func (s *Shard) unreadLocked() []Gap {
+	return slices.SortedFunc(maps.Values(s.unread), func(a, b Gap) int { return cmp.Compare(a.First, b.First) })
 }
 
 // Counters returns the counter of the last record that readers see, and of the
@@ -174,7 +181,7 @@ func (l *Log) expireLocked(s *Shard, cutoff int64) {
 		s.trimmed = max(s.trimmed, s.gaps[0].Last)
 		s.gaps = s.gaps[1:]
 	}
-	s.unread = slices.DeleteFunc(s.unread, func(g Gap) bool { return g.before < cutoff })
+	maps.DeleteFunc(s.unread, func(_ entry, g Gap) bool { return g.before < cutoff })
 }
 
 // release says that one block is no longer wanted.
@@ -194,27 +201,47 @@ func (l *Log) Drop(s *Shard) {
 	s.wakeLocked()
 }
 
-// Accept gives up what is damaged, as [Log.LookAgain] tells it: readers go on
-// behind those gaps.
+// Accept gives up what is damaged, as [Log.LookAgain] told it: readers go on
+// behind it. It is given up even if somebody could read it since: the next opening
+// knows no more than that it was accepted. A rewriting that is under way may have
+// read it, too, and comes to nothing. Nobody may change the log's files meanwhile.
 func (l *Log) Accept(s *Shard, gaps []Gap) {
+	var lost []Range
+	for _, g := range gaps {
+		lost = append(lost, g.Range)
+	}
+	lost = Merge(lost)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, g := range gaps {
-		if s.forgetLocked(g.Range) { // else it has left the log meanwhile
-			s.index.cut(g.Range, func(e *entry) { l.release(e.pos) })
-		}
-	}
+	s.gaps = slices.DeleteFunc(s.gaps, func(g Gap) bool { return touches(lost, g.Range) })
+	s.index.cut(lost, func(e *entry) {
+		delete(s.unread, *e)
+		l.release(e.pos)
+	})
+	l.accepts.Add(1)
 	s.wakeLocked()
 	signal(l.filled) // the rewriter may go on
 }
 
-// forgetLocked takes a run of counters off the lists of what cannot be read, and
-// reports whether it was there.
-func (s *Shard) forgetLocked(r Range) bool {
-	n := len(s.gaps) + len(s.unread)
-	same := func(g Gap) bool { return g.Range == r }
-	s.gaps, s.unread = slices.DeleteFunc(s.gaps, same), slices.DeleteFunc(s.unread, same)
-	return len(s.gaps)+len(s.unread) < n
+// Merge returns the same counters in as few runs as can be, in order. It uses the
+// memory of what it is given.
+func Merge(all []Range) []Range {
+	slices.SortFunc(all, func(a, b Range) int { return cmp.Compare(a.First, b.First) })
+	merged := all[:0]
+	for _, r := range all {
+		if n := len(merged); n > 0 && r.First <= merged[n-1].Last+1 {
+			merged[n-1].Last = max(merged[n-1].Last, r.Last)
+		} else {
+			merged = append(merged, r)
+		}
+	}
+	return merged
+}
+
+// touches reports whether a range has a counter of the others, which are in order.
+func touches(others []Range, r Range) bool {
+	i := sort.Search(len(others), func(i int) bool { return others[i].Last >= r.First })
+	return i < len(others) && others[i].First <= r.Last
 }
 
 // addGapLocked keeps the gaps in order and apart from one another. A gap begins
@@ -243,8 +270,8 @@ func (s *Shard) beginLocked(counter uint64) uint64 {
 	return min(counter, before+1)
 }
 
-// damagedFiles returns the generations of the files in which records are lost
-// that nobody has given up yet.
+// damagedFiles returns the generations of the files in which records are lost, or
+// could not be read, that nobody has given up yet.
 func (l *Log) damagedFiles() map[uint64]bool {
 	files := map[uint64]bool{}
 	for _, s := range l.allShards() {
@@ -253,6 +280,9 @@ func (l *Log) damagedFiles() map[uint64]bool {
 			for _, d := range g.damage {
 				files[d.gen] = true
 			}
+		}
+		for e := range s.unread {
+			files[e.pos.gen()] = true
 		}
 		s.mu.Unlock()
 	}
@@ -268,7 +298,7 @@ func (l *Log) damaged(s *Shard, e entry, detail string) error {
 	if !s.index.has(e) {
 		return nil
 	}
-	s.unread = slices.DeleteFunc(s.unread, func(g Gap) bool { return g.block == e })
+	delete(s.unread, e)
 	s.addGapLocked(g)
 	return &Lost{g}
 }
