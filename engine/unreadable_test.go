@@ -191,6 +191,9 @@ func failingReads(t *testing.T, size int, fate string) {
 	}
 	if fate == "it can again" {
 		time.Sleep(retryRewrite + time.Second)
+		if l := s.Losses(); len(l) > 0 {
+			t.Errorf("the rewriter has read what is told of: %v", l)
+		}
 	} else {
 		losses, err := s.AcceptLoss(t.Context(), shardID(0))
 		if err != nil {
