@@ -237,8 +237,8 @@ func (l *Log) LookAgain(s *Shard, goOn func() error) (lost []Gap, err error) {
 // stillUnread returns [ErrReopen] when the disk can read a page of the files in
 // which a gap is that it could not read when they were opened.
 func (l *Log) stillUnread(g *Gap, pages badPages) error {
-	for _, d := range g.damage {
-		if len(l.atOpen[d.gen]) == 0 {
+	for i, d := range g.damage {
+		if len(l.atOpen[d.gen]) == 0 || i > 0 && d.gen == g.damage[i-1].gen {
 			continue
 		}
 		name := segmentName(d.gen)
