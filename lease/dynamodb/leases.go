@@ -271,8 +271,8 @@ func (s *Store) conflict(ctx context.Context, err error, old lease.Lease, unsure
 	switch {
 	case wrote == mark && at == counter:
 		return row, nil
-	case unsure && (row == nil || counter > old.Counter+1):
-		return nil, errUnsure
+	case unsure && counter != old.Counter && counter != old.Counter+1:
+		return nil, errUnsure // it went on, or is gone, or is another row by now
 	default:
 		return row, lease.ErrConflict
 	}

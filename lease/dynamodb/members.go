@@ -150,7 +150,7 @@ func (s *Store) writeMember(ctx context.Context, next lease.Member, condition fu
 		return lease.Member{}, err
 	case (&reader{item: it}).text(memberWrite) == mark:
 		return row, nil
-	case unsure && (it == nil || row.Version > next.Version):
+	case unsure && row.Version != next.Version:
 		return lease.Member{}, errUnsure
 	}
 	return row, lease.ErrConflict
