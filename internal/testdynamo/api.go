@@ -23,10 +23,11 @@ type API struct {
 	Name string
 	// URL is the endpoint.
 	URL string
-	// Settings says that tables know point-in-time recovery, deletion
-	// protection, encryption and tags at their creation. dynalite does not, and
-	// it never returns the item with a failed condition, either.
-	Settings bool
+	// Complete says that the API knows point-in-time recovery, deletion
+	// protection, encryption and the tags of new tables, adds indexes to tables
+	// that exist, and returns the item with a failed condition. dynalite does
+	// none of it.
+	Complete bool
 }
 
 // Client returns a client that ends with the test. Its requests go through the
@@ -90,7 +91,7 @@ func Any(t testing.TB) API {
 
 var (
 	moto = &server{
-		api: API{Name: "moto", Settings: true}, install: installMoto,
+		api: API{Name: "moto", Complete: true}, install: installMoto,
 		command: func(dir string) []string { return []string{dir + "/venv/bin/python", "-c", motoScript} },
 	}
 	dynalite = &server{
@@ -104,7 +105,7 @@ var (
 func find(t testing.TB) []API {
 	t.Helper()
 	if url := os.Getenv("MILLRACE_DYNAMODB"); url != "" {
-		return []API{{Name: "given", URL: url, Settings: true}}
+		return []API{{Name: "given", URL: url, Complete: true}}
 	}
 	var starting sync.WaitGroup
 	for _, s := range servers {

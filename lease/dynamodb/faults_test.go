@@ -144,7 +144,7 @@ func TestAWriteThatCannotBeToldFromAnothersIsNoConflict(t *testing.T) {
 
 func TestAConflictIsOneRequestWhereTheRowComesWithIt(t *testing.T) {
 	api := testdynamo.Any(t)
-	if !api.Settings {
+	if !api.Complete {
 		t.Skip("this API never returns the row")
 	}
 	wire := testdynamo.NewWire(testdynamo.Transport(t))

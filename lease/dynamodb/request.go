@@ -46,7 +46,7 @@ func request[In, Out any](ctx context.Context, do func(context.Context, *In, ...
 
 // pause waits before the next attempt, and reports whether there should be one.
 func pause(ctx context.Context, attempt int) bool {
-	longest := min(firstPause<<(attempt-1), longestPause)
+	longest := min(firstPause<<min(attempt-1, 10), longestPause)
 	timer := time.NewTimer(longest/2 + rand.N(longest/2))
 	defer timer.Stop()
 	select {

@@ -203,9 +203,13 @@ func (s *Store) addIndex(ctx context.Context, t table, i index, is *types.TableD
 	if p := is.ProvisionedThroughput; p != nil && aws.ToInt64(p.ReadCapacityUnits) > 0 {
 		create.ProvisionedThroughput = &types.ProvisionedThroughput{ReadCapacityUnits: p.ReadCapacityUnits, WriteCapacityUnits: p.WriteCapacityUnits}
 	}
+	defined := is.AttributeDefinitions
+	if !slices.ContainsFunc(defined, func(d types.AttributeDefinition) bool { return aws.ToString(d.AttributeName) == i.attribute }) {
+		defined = append(slices.Clone(defined), stringAttributes(i.attribute)...)
+	}
 	_, _, err := request(ctx, s.api.UpdateTable, &sdk.UpdateTableInput{
 		TableName:                   &t.name,
-		AttributeDefinitions:        stringAttributes(i.attribute, leaseKey),
+		AttributeDefinitions:        defined,
 		GlobalSecondaryIndexUpdates: []types.GlobalSecondaryIndexUpdate{{Create: create}},
 	})
 	return err
