@@ -12,7 +12,8 @@ import (
 	"github.com/millrace/millrace/lease"
 )
 
-// Store is a [lease.Store] and a [lease.Notifier] in a PostgreSQL database.
+// Store is a [lease.Store], a [lease.Notifier] and [lease.Named] in a PostgreSQL
+// database.
 type Store struct {
 	pool        *pgxpool.Pool
 	application string
@@ -25,6 +26,7 @@ type Store struct {
 var (
 	_ lease.Store    = (*Store)(nil)
 	_ lease.Notifier = (*Store)(nil)
+	_ lease.Named    = (*Store)(nil)
 )
 
 // New returns the store of one application on a pool, which stays the
