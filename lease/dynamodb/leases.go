@@ -51,7 +51,8 @@ func (s *Store) Leases(ctx context.Context) iter.Seq2[lease.Lease, error] {
 
 // Owned implements [lease.Store]: it asks the index of owners and that of
 // checkpoint owners, which is empty but for handoffs, and reads the rows that
-// they name. Both indexes lag, for less than a second as a rule.
+// they name and that are not known. Both indexes lag, for less than a second as
+// a rule; a row that others than its owner wrote may be as old as trust.
 func (s *Store) Owned(ctx context.Context, incarnation string) ([]lease.Lease, error) {
 	if incarnation == "" {
 		return nil, nil
@@ -64,14 +65,14 @@ func (s *Store) Owned(ctx context.Context, incarnation string) ([]lease.Lease, e
 	if err != nil {
 		return nil, failed(ctx, err, "list leases of %s in table %s", incarnation, s.config.Table)
 	}
-	named := slices.Compact(slices.Sorted(slices.Values(slices.Concat(keys[:]...))))
-	rows, err := s.items(ctx, named, false)
+	owned, unknown := s.known.settled(incarnation, keys[0], keys[1])
+	rows, err := s.items(ctx, unknown, false)
 	if err != nil {
 		return nil, failed(ctx, err, "read leases of %s in table %s", incarnation, s.config.Table)
 	}
-	var owned []lease.Lease
 	for _, it := range rows {
 		if l, ok := s.row(ctx, it); ok && (l.Owner == incarnation || l.CheckpointOwner == incarnation) {
+			s.known.add(s.layout.tableKey(l.Key), l)
 			owned = append(owned, l)
 		}
 	}
@@ -121,6 +122,7 @@ func (s *Store) Read(ctx context.Context, keys ...string) ([]lease.Lease, error)
 		case err != nil:
 			return nil, failed(ctx, err, "read %d leases of table %s", len(keys), s.config.Table)
 		case asked[s.layout.tableKey(l.Key)] == l.Key:
+			s.known.learn(s.layout.tableKey(l.Key), l)
 			found = append(found, l)
 		}
 	}
@@ -209,6 +211,12 @@ func guard(u *update, old lease.Lease) *string {
 
 // Swap implements [lease.Store].
 func (s *Store) Swap(ctx context.Context, old, next lease.Lease) (lease.Lease, error) {
+	row, err := s.swap(ctx, old, next)
+	s.known.learn(s.layout.tableKey(old.Key), row) // nothing, after an error that leaves open what it is
+	return row, err
+}
+
+func (s *Store) swap(ctx context.Context, old, next lease.Lease) (lease.Lease, error) {
 	u, mark := newUpdate(), mark()
 	u.put(s.layout.state(next, old.Counter+1, mark), changing...)
 	countSwitches(u, old, next)
@@ -310,6 +318,7 @@ func (s *Store) current(it item, key string) (lease.Lease, error) {
 
 // Delete implements [lease.Store].
 func (s *Store) Delete(ctx context.Context, old lease.Lease) error {
+	defer s.known.learn(s.layout.tableKey(old.Key), lease.Lease{})
 	u := newUpdate()
 	_, unsure, err := request(ctx, s.api.DeleteItem, &sdk.DeleteItemInput{
 		TableName: &s.config.Table, Key: s.key(old.Key),

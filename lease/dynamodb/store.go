@@ -38,7 +38,8 @@ type Store struct {
 	layout   *layout
 	pageSize *int32 // of scans and queries; nil is DynamoDB's, 1 MB
 
-	told sync.Map // what the log was told about rows
+	told  sync.Map // what the log was told about rows
+	known known    // for Owned
 }
 
 var (
@@ -56,7 +57,7 @@ func New(api API, config Config) (*Store, error) {
 	if api == nil {
 		return nil, errors.New("dynamodb: the client is nil: give one that dynamodb.NewFromConfig returns")
 	}
-	return &Store{api: api, config: config, layout: newLayout(config)}, nil
+	return &Store{api: api, config: config, layout: newLayout(config), known: known{rows: map[string]knownRow{}}}, nil
 }
 
 // Application returns whose rows these are: a worker of another one refuses them.

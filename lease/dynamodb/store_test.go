@@ -48,6 +48,9 @@ func fewerWalks(t testing.TB) {
 
 func TestTheDynamoDBStoreKeepsTheContract(t *testing.T) {
 	testdynamo.Each(t, func(t *testing.T, api testdynamo.API) {
+		if testing.Short() && api.Name == "moto" {
+			t.Skip("one emulator is enough for a short run, and this one is slow")
+		}
 		client := api.Client(t, nil)
 		fewerWalks(t)
 		leasetest.Run(t,

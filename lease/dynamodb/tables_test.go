@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -156,6 +157,48 @@ func TestNewTablesHaveTheSettingsAskedFor(t *testing.T) {
 	byRequest := open(t, api.Client(t, nil), Config{})
 	if mode := describe(t, byRequest, byRequest.config.Table).BillingModeSummary; mode == nil || mode.BillingMode != types.BillingModePayPerRequest {
 		t.Errorf("a table without settings is billed as %+v, want by request", mode)
+	}
+}
+
+// building is an API on which tables and indexes take their time.
+type building struct {
+	*sdk.Client
+	looks, table, index int // so many looks at each table; those that show the table, and an index, unfinished
+}
+
+func (b *building) DescribeTable(ctx context.Context, in *sdk.DescribeTableInput, opts ...func(*sdk.Options)) (*sdk.DescribeTableOutput, error) {
+	out, err := b.Client.DescribeTable(ctx, in, opts...)
+	if err != nil {
+		return out, err
+	}
+	b.looks++
+	if b.looks <= b.table {
+		out.Table.TableStatus = types.TableStatusCreating
+	}
+	for i := range out.Table.GlobalSecondaryIndexes {
+		out.Table.GlobalSecondaryIndexes[i].IndexStatus = types.IndexStatusActive
+		if i == 1 && b.looks <= b.index {
+			out.Table.GlobalSecondaryIndexes[i].IndexStatus = types.IndexStatusCreating
+		}
+	}
+	return out, nil
+}
+
+func TestTablesAreWaitedForUntilTheyAndTheirIndexesCanBeUsed(t *testing.T) {
+	api := testdynamo.Any(t)
+	for _, b := range []*building{{table: 2}, {index: 3}, {table: 1, index: 2}} {
+		b.Client = api.Client(t, nil)
+		open(t, b, Config{})
+		// One more look at the lease table, and one at that of the members.
+		if want := max(b.table, b.index) + 2; b.looks != want {
+			t.Errorf("%d looks at tables that were unfinished for %d, want %d", b.looks, max(b.table, b.index), want)
+		}
+		never := &building{Client: b.Client, table: 1 << 30}
+		short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		if err := handle(t, never, Config{Application: testdynamo.TableName()}).CreateTables(short); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a table that is never finished: error %v, want %v", err, context.DeadlineExceeded)
+		}
+		cancel()
 	}
 }
 
