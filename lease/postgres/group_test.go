@@ -13,43 +13,56 @@ import (
 // airline is a gatherer whose flights take as long as is said, and that notes
 // who was on which.
 type airline struct {
-	gatherer[int, int]
+	gatherer[call]
 	takes time.Duration
 	fails func(all []int) error
 
 	mu      sync.Mutex
 	flights [][]int
-	ended   []error // causes of the flights that were ended
+	ended   int // flights
 }
+
+type call struct{ question, answer int }
 
 func newAirline(takes time.Duration, most int) *airline {
 	a := &airline{takes: takes}
-	a.gatherer = gatherer[int, int]{most: most, fly: a.flight}
+	a.gatherer = gatherer[call]{most: most, fly: a.flight}
 	return a
 }
 
-func (a *airline) flight(ctx context.Context, all []int) ([]int, error) {
+func (a *airline) ask(ctx context.Context, question int) (answer int, err error) {
+	c := &call{question: question}
+	if err := a.do(ctx, c); err != nil {
+		return 0, err
+	}
+	return c.answer, nil
+}
+
+func (a *airline) flight(ctx context.Context, calls []*call) error {
+	all := make([]int, len(calls))
+	for i, c := range calls {
+		all[i] = c.question
+	}
 	a.mu.Lock()
-	a.flights = append(a.flights, slices.Clone(all))
+	a.flights = append(a.flights, all)
 	a.mu.Unlock()
 	select {
 	case <-time.After(a.takes):
 	case <-ctx.Done():
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		a.ended = append(a.ended, ctx.Err())
-		return nil, ctx.Err()
+		a.ended++
+		return ctx.Err()
 	}
 	if a.fails != nil {
 		if err := a.fails(all); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	answers := make([]int, len(all))
-	for i, n := range all {
-		answers[i] = -n
+	for _, c := range calls {
+		c.answer = -c.question
 	}
-	return answers, nil
+	return nil
 }
 
 func TestALoneCallGoesAtOnceAndThoseThatWaitGoTogether(t *testing.T) {
@@ -60,7 +73,7 @@ func TestALoneCallGoesAtOnceAndThoseThatWaitGoTogether(t *testing.T) {
 		landed := make([]time.Duration, 8)
 		for n := 1; n < 8; n++ {
 			wg.Go(func() {
-				answer, err := a.do(t.Context(), n)
+				answer, err := a.ask(t.Context(), n)
 				if answer != -n || err != nil {
 					t.Errorf("%d was answered %d, error %v", n, answer, err)
 				}
@@ -79,7 +92,7 @@ func TestALoneCallGoesAtOnceAndThoseThatWaitGoTogether(t *testing.T) {
 			}
 		}
 		// And the next one is alone again.
-		if _, err := a.do(t.Context(), 9); err != nil || time.Since(began) != 4*time.Second {
+		if _, err := a.ask(t.Context(), 9); err != nil || time.Since(began) != 4*time.Second {
 			t.Errorf("a lone call landed after %v, error %v", time.Since(began), err)
 		}
 	})
@@ -91,7 +104,7 @@ func TestAFailedFlightIsUnknownToAllWhoWereAboardAndNobodyElse(t *testing.T) {
 		var wg sync.WaitGroup
 		call := func(n int, want error) {
 			wg.Go(func() {
-				if _, err := a.do(t.Context(), n); !errors.Is(err, want) {
+				if _, err := a.ask(t.Context(), n); !errors.Is(err, want) {
 					t.Errorf("%d: got error %v, want %v", n, err, want)
 				}
 			})
@@ -124,7 +137,7 @@ func TestWhoseContextEndsLeavesAtOnce(t *testing.T) {
 			ctx, cancel := context.WithTimeoutCause(t.Context(), patience, gone)
 			wg.Go(func() {
 				defer cancel()
-				_, err := a.do(ctx, n)
+				_, err := a.ask(ctx, n)
 				if left := time.Since(began); errors.Is(err, gone) != (left == patience) || err == nil && left < time.Hour {
 					t.Errorf("%d left after %v with error %v, its patience is %v", n, left, err, patience)
 				}
@@ -139,8 +152,8 @@ func TestWhoseContextEndsLeavesAtOnce(t *testing.T) {
 		if want := [][]int{{1}, {3, 4}}; !slices.EqualFunc(a.flights, want, slices.Equal) {
 			t.Errorf("flights %v, want %v", a.flights, want)
 		}
-		if len(a.ended) > 0 {
-			t.Errorf("%d flights were ended while somebody waited for them", len(a.ended))
+		if a.ended > 0 {
+			t.Errorf("%d flights were ended while somebody waited for them", a.ended)
 		}
 	})
 }
@@ -154,7 +167,7 @@ func TestAFlightThatNobodyWaitsForIsEnded(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			wg.Go(func() {
 				defer cancel()
-				if _, err := a.do(ctx, n); err == nil {
+				if _, err := a.ask(ctx, n); err == nil {
 					t.Errorf("%d was answered", n)
 				}
 			})
@@ -168,14 +181,14 @@ func TestAFlightThatNobodyWaitsForIsEnded(t *testing.T) {
 		call(4, 5*time.Minute) // takes off when 1 has left, and is ended, too
 		call(5, 10*time.Minute)
 		wg.Wait()
-		if want := [][]int{{1}, {4, 5}}; !slices.EqualFunc(a.flights, want, slices.Equal) || len(a.ended) != 2 {
-			t.Errorf("flights %v, of which %d were ended; want %v and both", a.flights, len(a.ended), want)
+		if want := [][]int{{1}, {4, 5}}; !slices.EqualFunc(a.flights, want, slices.Equal) || a.ended != 2 {
+			t.Errorf("flights %v, of which %d were ended; want %v and both", a.flights, a.ended, want)
 		}
 		if over := time.Since(began); over != 12*time.Minute {
 			t.Errorf("over after %v, want 12m0s: when the last one left", over)
 		}
 		// The airline goes on.
-		if answer, err := a.do(t.Context(), 6); answer != -6 || err != nil {
+		if answer, err := a.ask(t.Context(), 6); answer != -6 || err != nil {
 			t.Errorf("got %d, error %v", answer, err)
 		}
 	})
@@ -194,7 +207,7 @@ func TestManyCallsInAnyOrderGetTheirOwnAnswers(t *testing.T) {
 					ctx, cancel = context.WithTimeout(ctx, time.Duration(n*31%400)*time.Millisecond)
 					defer cancel()
 				}
-				if answer, err := a.do(ctx, n); err == nil && answer != -n || err != nil && n%3 != 0 {
+				if answer, err := a.ask(ctx, n); err == nil && answer != -n || err != nil && n%3 != 0 {
 					t.Errorf("%d was answered %d, error %v", n, answer, err)
 				}
 			})

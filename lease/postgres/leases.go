@@ -132,14 +132,16 @@ func (s *Store) Create(ctx context.Context, leases ...lease.Lease) error {
 // creation returns the arguments of createLeases.
 func (s *Store) creation(leases []lease.Lease) []any {
 	var (
-		key, streams, streamID, shard []string
-		counter                       []int64
-		state                         stateColumns
+		n               = len(leases)
+		key, streams    = make([]string, n), make([]string, n)
+		streamID, shard = make([]string, n), make([]string, n)
+		counter         = make([]int64, n)
+		state           = newStateColumns(n)
 	)
-	for _, l := range leases {
-		key, streams, streamID, shard = append(key, l.Key), append(streams, l.Stream), append(streamID, l.StreamID), append(shard, l.Shard)
-		counter = append(counter, l.Counter)
-		state.add(l)
+	for i := range leases {
+		l := &leases[i]
+		key[i], streams[i], streamID[i], shard[i], counter[i] = l.Key, l.Stream, l.StreamID, l.Shard, l.Counter
+		state.set(i, l)
 	}
 	return append([]any{s.application, s.channel, key, streams, streamID, shard, counter}, state.values()...)
 }

@@ -69,9 +69,9 @@ func TestEveryStatementGoesThroughAnIndexOfABigTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	rows := someLeases(100)
-	var swaps []swap
+	var swaps []*swap
 	for _, row := range rows {
-		swaps = append(swaps, swap{row, row})
+		swaps = append(swaps, &swap{old: row, next: row})
 	}
 	member := s.memberValues("w/1", 1, lease.Member{}, true)
 	guard := []any{s.application, rows[0].Key, rows[0].Counter, rows[0].Owner, ""}

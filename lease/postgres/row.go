@@ -24,16 +24,26 @@ type stateColumns struct {
 	bytes, records         []float64
 }
 
-func (c *stateColumns) add(l lease.Lease) {
-	c.owner, c.checkpointOwner = append(c.owner, l.Owner), append(c.checkpointOwner, l.CheckpointOwner)
-	c.term = append(c.term, l.Term)
-	c.checkpoint = append(c.checkpoint, l.Checkpoint.Position.String())
-	c.pending = append(c.pending, l.Checkpoint.Pending.Position.String())
-	c.pendingData = append(c.pendingData, blob(l.Checkpoint.Pending.Data))
-	c.progress = append(c.progress, blob(l.Checkpoint.Progress))
-	c.parents, c.children = append(c.parents, list(l.Parents)), append(c.children, list(l.Children))
-	c.hashStart, c.hashEnd = append(c.hashStart, l.Hash.Start.String()), append(c.hashEnd, l.Hash.End.String())
-	c.bytes, c.records = append(c.bytes, l.Load.BytesPerSecond), append(c.records, l.Load.RecordsPerSecond)
+func newStateColumns(rows int) *stateColumns {
+	texts := make([]string, 8*rows) // of one piece, cut into columns
+	column := func(i int) []string { return texts[i*rows : (i+1)*rows : (i+1)*rows] }
+	blobs := make([][]byte, 2*rows)
+	rates := make([]float64, 2*rows)
+	return &stateColumns{
+		owner: column(0), checkpointOwner: column(1), term: make([]int64, rows),
+		checkpoint: column(2), pending: column(3), pendingData: blobs[:rows], progress: blobs[rows:],
+		parents: column(4), children: column(5), hashStart: column(6), hashEnd: column(7),
+		bytes: rates[:rows], records: rates[rows:],
+	}
+}
+
+func (c *stateColumns) set(i int, l *lease.Lease) {
+	c.owner[i], c.checkpointOwner[i], c.term[i] = l.Owner, l.CheckpointOwner, l.Term
+	c.checkpoint[i], c.pending[i] = l.Checkpoint.Position.String(), l.Checkpoint.Pending.Position.String()
+	c.pendingData[i], c.progress[i] = blob(l.Checkpoint.Pending.Data), blob(l.Checkpoint.Progress)
+	c.parents[i], c.children[i] = list(l.Parents), list(l.Children)
+	c.hashStart[i], c.hashEnd[i] = l.Hash.Start.String(), l.Hash.End.String()
+	c.bytes[i], c.records[i] = l.Load.BytesPerSecond, l.Load.RecordsPerSecond
 }
 
 func (c *stateColumns) values() []any {

@@ -20,7 +20,7 @@ type Store struct {
 	schema      string
 	channel     string // on which this application is notified; "" for not at all
 	sql         statements
-	swaps       gatherer[swap, swapped]
+	swaps       gatherer[swap]
 }
 
 var (
@@ -51,7 +51,7 @@ func New(pool *pgxpool.Pool, config Config) (*Store, error) {
 	if !config.PollOnly {
 		s.channel = channelOf(config.Schema, config.Application)
 	}
-	s.swaps = gatherer[swap, swapped]{most: together, fly: s.swapTogether}
+	s.swaps = gatherer[swap]{most: together, fly: s.swapTogether}
 	return s, nil
 }
 

@@ -109,7 +109,7 @@ func TestSwapsThatWaitAtTheSameTimeAreOneStatement(t *testing.T) {
 			until(t, "all others wait", func() bool {
 				s.swaps.mu.Lock()
 				defer s.swaps.mu.Unlock()
-				return len(s.swaps.waiting) == 1 && len(s.swaps.waiting[0].passengers) == n-1
+				return len(s.swaps.waiting) == 1 && len(s.swaps.waiting[0].calls) == n-1
 			})
 			release()
 			wg.Wait()
@@ -178,21 +178,20 @@ func TestAGroupThatIsRefusedForOneIsTakenApart(t *testing.T) {
 	for i := range noise {
 		noise[i] = 'Ā' + rune(random.IntN(10000))
 	}
-	swaps := make([]swap, len(rows))
+	swaps := make([]*swap, len(rows))
 	for i, row := range rows {
-		swaps[i] = swap{row, row}
+		swaps[i] = &swap{old: row, next: row}
 	}
 	const bad = 3
 	swaps[bad].next.Owner = string(noise)
-	results, err := s.swapTogether(t.Context(), swaps)
-	if err != nil {
+	if err := s.swapTogether(t.Context(), swaps); err != nil {
 		t.Fatal(err)
 	}
-	for i, result := range results {
-		if !result.lone {
-			t.Errorf("swap %d: %+v of a statement that was rolled back", i, result)
+	for i, w := range swaps {
+		if !w.alone || w.won {
+			t.Errorf("swap %d: %+v of a statement that was rolled back", i, w)
 		}
-		row, err := s.Swap(t.Context(), swaps[i].old, swaps[i].next)
+		row, err := s.Swap(t.Context(), w.old, w.next)
 		if (err == nil) != (i != bad) || i != bad && row.Counter != rows[i].Counter+1 {
 			t.Errorf("swap %d: counter %d, error %v", i, row.Counter, err)
 		}
@@ -206,15 +205,14 @@ func TestOfTwoSwapsOfARowInOneStatementOneWins(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 20 {
-		a, b := row, row
-		a.Owner, b.Owner = "a", "b"
-		results, err := s.swapTogether(t.Context(), []swap{{row, a}, {row, b}})
-		if err != nil || results[0].won == results[1].won {
-			t.Fatalf("got %+v, error %v; want one winner", results, err)
+		a, b := &swap{old: row, next: row}, &swap{old: row, next: row}
+		a.next.Owner, b.next.Owner = "a", "b"
+		if err := s.swapTogether(t.Context(), []*swap{a, b}); err != nil || a.won == b.won {
+			t.Fatalf("got %+v and %+v, error %v; want one winner", a, b, err)
 		}
-		winner := results[0].row
-		if results[1].won {
-			winner = results[1].row
+		winner := a.next
+		if b.won {
+			winner = b.next
 		}
 		stored, err := s.Read(t.Context(), row.Key)
 		if err != nil || len(stored) != 1 || stored[0].Owner != winner.Owner || stored[0].Counter != row.Counter+1 {
