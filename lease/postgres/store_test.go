@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -73,4 +74,81 @@ func TestThePostgresStoreKeepsTheContract(t *testing.T) {
 				})
 		})
 	}
+}
+
+// Two fleets may well have the same shards, owners and counters.
+func TestApplicationsWithTheSameRowsDoNotTouchEachOther(t *testing.T) {
+	server := testpg.Shared(t)
+	mine := open(t, server, Config{Application: "mine"})
+	theirs := beside(t, server, Config{Application: "theirs", Schema: mine.schema})
+	ctx := t.Context()
+	row, member := someLeases(1)[0], lease.Member{Incarnation: "w/1"}
+	row.CheckpointOwner = "other"
+	for _, s := range []*Store{mine, theirs} {
+		if err := s.Create(ctx, row); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.SwapMember(ctx, lease.Member{}, member); err != nil {
+			t.Fatal(err)
+		}
+	}
+	member.Version = 1
+	untouched := func(after string) {
+		t.Helper()
+		for what, read := range map[string]func() ([]lease.Lease, error){
+			"read":      func() ([]lease.Lease, error) { return theirs.Read(ctx, row.Key) },
+			"owned":     func() ([]lease.Lease, error) { return theirs.Owned(ctx, row.Owner) },
+			"to finish": func() ([]lease.Lease, error) { return theirs.Owned(ctx, row.CheckpointOwner) },
+		} {
+			if rows, err := read(); err != nil || len(rows) != 1 || flat(rows[0]) != flat(row) {
+				t.Errorf("%s after %s: got %+v, error %v; want %+v", what, after, rows, err, row)
+			}
+		}
+		if members, err := theirs.Members(ctx); err != nil || len(members) != 1 || members[0] != member {
+			t.Errorf("members after %s: got %+v, error %v; want %+v", after, members, err, member)
+		}
+	}
+	untouched("a creation by others")
+
+	next := row
+	next.Load.BytesPerSecond = 7
+	swapped, err := mine.Swap(ctx, row, next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	beaten := member
+	beaten.Beats = 7
+	if beaten, err = mine.SwapMember(ctx, member, beaten); err != nil {
+		t.Fatal(err)
+	}
+	untouched("swaps by others")
+	if got, err := mine.Swap(ctx, row, next); !errors.Is(err, lease.ErrConflict) || flat(got) != flat(swapped) {
+		t.Errorf("conflict: got %+v, error %v; want %+v", got, err, swapped)
+	}
+	if got, err := mine.SwapMember(ctx, member, member); !errors.Is(err, lease.ErrConflict) || got != beaten {
+		t.Errorf("conflict: got %+v, error %v; want %+v", got, err, beaten)
+	}
+
+	// In the end theirs are as mine once were: no guard but the name tells them apart.
+	if err := mine.Delete(ctx, swapped); err != nil {
+		t.Fatal(err)
+	}
+	if err := mine.Delete(ctx, row); !errors.Is(err, lease.ErrConflict) {
+		t.Errorf("delete of a row that only others have: %v", err)
+	}
+	if _, err := mine.Swap(ctx, row, next); !errors.Is(err, lease.ErrConflict) {
+		t.Errorf("swap of a row that only others have: %v", err)
+	}
+	if _, err := mine.SwapMember(ctx, beaten, lease.Member{}); err != nil {
+		t.Fatal(err)
+	}
+	for what, next := range map[string]lease.Member{"end": {}, "beat": member} {
+		if _, err := mine.SwapMember(ctx, member, next); !errors.Is(err, lease.ErrConflict) {
+			t.Errorf("%s of a member that only others have: %v", what, err)
+		}
+	}
+	for l, err := range mine.Leases(ctx) {
+		t.Errorf("listed %+v, error %v; want nothing", l, err)
+	}
+	untouched("deletes by others")
 }
