@@ -18,6 +18,12 @@
 // record's) is kept in two attributes beside, millraceShard and millrace, which
 // the KCL leaves alone; it holds for as long as nobody else has written the row.
 //
+// Leases of shards that were pinned and never checkpointed, which the KCL has no
+// word for, say TRIM_HORIZON to it: it reads such a shard from its beginning,
+// and misses nothing. A row that the KCL has created counts from 0, and one of
+// ours from the Unix millisecond of its creation; so where somebody deletes rows
+// and lets the KCL make them anew, terms begin again below those of before.
+//
 // A KCL and Millrace must not run on one table at the same time: the KCL gives
 // leases away whose counter stands still, and Millrace does not move it. Every
 // write of either makes a swap of the other conflict all the same.
@@ -30,6 +36,20 @@
 // mark tells whether the first one had gone through. Where even that cannot be
 // known the error is no conflict, and the caller reads back.
 //
-// The table must be in one region: the replicas of a global table accept writes
+// A row has 400 KB at most, which bounds what is kept of progress beyond a
+// checkpoint. The table must be in one region: the replicas of a global table accept writes
 // that conflict, so that two workers can hold one shard.
+//
+// # What it needs
+//
+// The operations BatchGetItem, DeleteItem, GetItem, PutItem, Query, Scan and
+// UpdateItem on both tables and their indexes. [Store.CreateTables] needs
+// DescribeTable, and where something is missing CreateTable and UpdateTable, with
+// tags TagResource, with point-in-time recovery UpdateContinuousBackups.
+//
+// At rest and with the default settings a fleet of 10 workers with 1,000 leases
+// sends about 5 writes a second, most of them beats, and 7 reads of about 70
+// read units: one scan for each of the leader's passes, and a look at the indexes
+// for each worker every 5 s. Each checkpoint is one write unit for each KB of
+// its row.
 package dynamodb

@@ -3,11 +3,16 @@ package dynamodb_test
 import (
 	"context"
 	"log/slog"
+	"math/rand/v2"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/millrace/millrace/engine"
 	"github.com/millrace/millrace/internal/testdynamo"
@@ -22,10 +27,11 @@ type account struct {
 	mu      sync.Mutex
 	times   map[int]int
 	workers map[string]bool
+	last    map[string]stream.Sequence // by shard
 	changed chan struct{}
 }
 
-func (a *account) add(by string, records []stream.Record) error {
+func (a *account) add(by, shard string, records []stream.Record) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.workers[by] = true
@@ -35,6 +41,7 @@ func (a *account) add(by string, records []stream.Record) error {
 			return err
 		}
 		a.times[n]++
+		a.last[shard] = r.Sequence
 	}
 	close(a.changed)
 	a.changed = make(chan struct{})
@@ -109,7 +116,7 @@ func newFleet(t *testing.T, client dynamodb.API, shards int) *fleet {
 	return &fleet{
 		t: t, client: client, stream: s, losses: &losses{},
 		config:  dynamodb.Config{Application: testdynamo.TableName()},
-		account: &account{times: map[int]int{}, workers: map[string]bool{}, changed: make(chan struct{})},
+		account: &account{times: map[int]int{}, workers: map[string]bool{}, last: map[string]stream.Sequence{}, changed: make(chan struct{})},
 	}
 }
 
@@ -127,8 +134,8 @@ func (f *fleet) start(name string) (stop func()) {
 	w, err := worker.New(worker.Config{
 		Application: f.config.Application, Name: name, Streams: []stream.Stream{f.stream}, Leases: store,
 		FailoverTime: 5 * time.Second, Logger: slog.New(slog.NewTextHandler(f.losses, nil)),
-		Processor: func(processors.Shard) processors.RecordProcessor {
-			return processors.Func(func(_ context.Context, b *processors.Batch) error { return f.account.add(name, b.Records) })
+		Processor: func(shard processors.Shard) processors.RecordProcessor {
+			return processors.Func(func(_ context.Context, b *processors.Batch) error { return f.account.add(name, shard.ID, b.Records) })
 		},
 	})
 	if err != nil {
@@ -192,4 +199,106 @@ func TestAFleetProcessesEverythingAcrossAJoinAndAStop(t *testing.T) {
 		}
 		t.Logf("%d records, %d of them again after %d lost leases", f.put, repeats, f.losses.n)
 	})
+}
+
+// One request in eight goes wrong: half of these take place all the same.
+func TestAFleetLosesNothingOnABadWire(t *testing.T) {
+	wire := testdynamo.NewWire(testdynamo.Transport(t))
+	f := newFleet(t, testdynamo.Any(t).Client(t, wire), 4)
+	f.puts(100)
+	stopFirst := f.start("first")
+	stopSecond := f.start("second")
+	wire.SetFault(func(string, int) testdynamo.Fault {
+		return []testdynamo.Fault{testdynamo.Throttle, testdynamo.Break, testdynamo.LoseAnswer, testdynamo.FailAfter,
+			testdynamo.Pass}[min(rand.IntN(32), 4)]
+	})
+	f.account.wait(t, "both get a share", func() bool { return len(f.account.workers) == 2 }, func() { f.puts(4) })
+	stopSecond()
+	f.puts(100)
+	f.processed("the first worker has all shards again")
+	stopFirst()
+	repeats := 0
+	for n := 1; n <= f.put; n++ {
+		repeats += f.account.times[n] - 1
+	}
+	if repeats > 0 && f.losses.n == 0 {
+		t.Errorf("%d records were processed again, and no lease was lost", repeats)
+	}
+	t.Logf("%d records, %d of them again after %d lost leases; requests: %v", f.put, repeats, f.losses.n, wire.Counts())
+}
+
+// first returns the first n records of a shard.
+func (f *fleet) first(shard string, n int) (all []stream.Record) {
+	f.t.Helper()
+	r, err := f.stream.Open(f.t.Context(), shard, stream.TrimHorizon)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer r.Close()
+	for len(all) < n {
+		var b stream.Batch
+		if err := r.Next(f.t.Context(), &b); err != nil {
+			f.t.Fatal(err)
+		}
+		all = append(all, b.Records...)
+	}
+	return all[:n]
+}
+
+// The table of a KCL 2.x application that has stopped: one shard half done, the
+// other not begun.
+func TestAWorkerGoesOnWhereTheKCLStoppedAndTheKCLAfterIt(t *testing.T) {
+	client := testdynamo.Any(t).Client(t, nil)
+	f := newFleet(t, client, 2)
+	f.puts(200)
+	ctx := t.Context()
+	var err error
+	if f.config.SingleStream, err = f.stream.Identity(ctx); err != nil {
+		t.Fatal(err)
+	}
+	shards, err := f.stream.Shards(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := f.first(shards[0].ID, 60)
+	store, err := dynamodb.New(client, f.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.CreateTables(ctx); err != nil {
+		t.Fatal(err)
+	}
+	textOf := func(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
+	numberOf := func(n int) types.AttributeValue { return &types.AttributeValueMemberN{Value: strconv.Itoa(n)} }
+	for i, checkpoint := range []string{done[len(done)-1].Sequence.String(), "TRIM_HORIZON"} {
+		_, err := client.PutItem(ctx, &sdk.PutItemInput{TableName: &f.config.Application, Item: map[string]types.AttributeValue{
+			"leaseKey": textOf(shards[i].ID), "leaseOwner": textOf("ip-10-0-0-1:java"), "leaseCounter": numberOf(4711 * i),
+			"ownerSwitchesSinceCheckpoint": numberOf(0), "checkpoint": textOf(checkpoint), "checkpointSubSequenceNumber": numberOf(0),
+			"startingHashKey": textOf(shards[i].Hash.Start.String()), "endingHashKey": textOf(shards[i].Hash.End.String()),
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	stop := f.start("ours")
+	f.account.wait(t, "the rest is processed", func() bool { return len(f.account.times) == f.put-len(done) }, func() {})
+	stop()
+	for _, r := range done {
+		if n, _ := strconv.Atoi(string(r.Data)); f.account.times[n] != 0 {
+			t.Errorf("record %d was processed again", n)
+		}
+	}
+	for _, shard := range shards {
+		out, err := client.GetItem(ctx, &sdk.GetItemInput{TableName: &f.config.Application, Key: map[string]types.AttributeValue{"leaseKey": textOf(shard.ID)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := out.Item["checkpoint"], textOf(f.account.last[shard.ID].String()); !reflect.DeepEqual(got, want) {
+			t.Errorf("the checkpoint of %s is %+v, want %+v", shard.ID, got, want)
+		}
+		if owner, there := out.Item["leaseOwner"]; there {
+			t.Errorf("%s still has the owner %+v", shard.ID, owner)
+		}
+	}
 }
