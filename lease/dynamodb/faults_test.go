@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
@@ -238,6 +239,22 @@ func TestErrorsNameTheFix(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Nothing was sent, so there is nothing to try again.
+func TestWithoutCredentialsNothingIsTriedAgain(t *testing.T) {
+	api := testdynamo.Any(t)
+	tries, none := 0, errors.New("no credentials here")
+	client := sdk.New(api.Client(t, nil).Options(), func(o *sdk.Options) {
+		o.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			tries++
+			return aws.Credentials{}, none
+		})
+	})
+	s := handle(t, client, Config{Application: "app"})
+	if _, err := s.Members(t.Context()); !errors.Is(err, none) || tries != 1 {
+		t.Errorf("after %d tries: error %v, want %v after one", tries, err, none)
+	}
 }
 
 // stingy leaves out some of what it is asked for, as DynamoDB does when it runs

@@ -20,8 +20,8 @@ import (
 // batch is how many rows DynamoDB reads in one request at most.
 const batch = 100
 
-// mark returns what tells one write from all others.
-func mark() string { return strconv.FormatUint(rand.Uint64(), 36) }
+// newMark returns what tells one write from all others.
+func newMark() string { return strconv.FormatUint(rand.Uint64(), 36) }
 
 // Leases implements [lease.Store] by a consistent scan, page by page.
 func (s *Store) Leases(ctx context.Context) iter.Seq2[lease.Lease, error] {
@@ -190,7 +190,7 @@ func (s *Store) Create(ctx context.Context, leases ...lease.Lease) error {
 	err := parallel(ctx, len(first), func(ctx context.Context, i int) error {
 		_, _, err := request(ctx, s.api.PutItem, &sdk.PutItemInput{
 			TableName:           &s.config.Table,
-			Item:                s.layout.newRow(first[i], mark()),
+			Item:                s.layout.newRow(first[i], newMark()),
 			ConditionExpression: aws.String("attribute_not_exists(" + leaseKey + ")"),
 		})
 		if exists := new(*types.ConditionalCheckFailedException); errors.As(err, exists) {
@@ -217,7 +217,7 @@ func (s *Store) Swap(ctx context.Context, old, next lease.Lease) (lease.Lease, e
 }
 
 func (s *Store) swap(ctx context.Context, old, next lease.Lease) (lease.Lease, error) {
-	u, mark := newUpdate(), mark()
+	u, mark := newUpdate(), newMark()
 	u.put(s.layout.state(next, old.Counter+1, mark), changing...)
 	countSwitches(u, old, next)
 	if id, shard, err := s.layout.identify(s.layout.tableKey(old.Key)); err == nil {
@@ -231,22 +231,19 @@ func (s *Store) swap(ctx context.Context, old, next lease.Lease) (lease.Lease, e
 		ReturnValues:                        types.ReturnValueAllNew,
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	}
+	var it item
 	out, unsure, err := request(ctx, s.api.UpdateItem, in)
-	var written item
 	if err == nil {
-		written = out.Attributes
-	} else if written, err = s.conflict(ctx, err, old, unsure, mark); errors.Is(err, lease.ErrConflict) {
-		row, problem := s.current(written, old.Key)
-		if problem == nil {
-			return row, lease.ErrConflict
-		}
-		err = problem
+		it = out.Attributes
+	} else {
+		it, err = s.conflict(ctx, err, old, unsure, mark)
 	}
-	if err == nil {
-		var row lease.Lease
-		if row, err = s.layout.lease(written); err == nil {
-			return row, nil
+	if err == nil || errors.Is(err, lease.ErrConflict) {
+		row, unreadable := s.current(it, old.Key)
+		if unreadable == nil {
+			return row, err
 		}
+		err = unreadable
 	}
 	return lease.Lease{}, failed(ctx, err, "swap lease %s in table %s", old.Key, s.config.Table)
 }
@@ -304,7 +301,7 @@ func (s *Store) refusedBy(ctx context.Context, err error, table string, key item
 	return out.Item, nil
 }
 
-// current reads the row of a conflict: the zero Lease when it is not that of key.
+// current reads the row of a key: the zero Lease when there is none, or another's.
 func (s *Store) current(it item, key string) (lease.Lease, error) {
 	if it == nil {
 		return lease.Lease{}, nil

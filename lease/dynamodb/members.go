@@ -133,7 +133,7 @@ func (s *Store) memberKey(incarnation string) item {
 
 // writeMember writes a row whose version is already the new one.
 func (s *Store) writeMember(ctx context.Context, next lease.Member, condition func(*update) string) (lease.Member, error) {
-	u, mark, key := newUpdate(), mark(), s.memberKey(next.Incarnation)
+	u, mark, key := newUpdate(), newMark(), s.memberKey(next.Incarnation)
 	u.put(memberState(next, mark), beating...)
 	_, unsure, err := request(ctx, s.api.UpdateItem, &sdk.UpdateItemInput{
 		TableName: &s.config.MembersTable, Key: key,

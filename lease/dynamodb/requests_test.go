@@ -220,7 +220,7 @@ func TestEachCallCostsWhatThePriceListSays(t *testing.T) {
 		l.Parents, l.Load = []string{"shardId-000000000000"}, lease.Load{BytesPerSecond: 1.0 / 3, RecordsPerSecond: 1.0 / 7}
 		rows, keys = append(rows, l), append(keys, l.Key)
 	}
-	if size := sizeOf(s.layout.newRow(rows[0], mark())); size > rowBytes {
+	if size := sizeOf(s.layout.newRow(rows[0], newMark())); size > rowBytes {
 		t.Errorf("a row has %d bytes, the price list says %d", size, rowBytes)
 	}
 	var member lease.Member

@@ -15,27 +15,25 @@ import (
 
 // The attributes of the KCL's lease table.
 const (
-	leaseKey          = "leaseKey"
-	leaseOwner        = "leaseOwner"
-	leaseCounter      = "leaseCounter"
-	checkpointOwner   = "checkpointOwner"
-	checkpointNumber  = "checkpoint"
-	checkpointSub     = "checkpointSubSequenceNumber"
-	ownerSwitches     = "ownerSwitchesSinceCheckpoint"
-	pendingNumber     = "pendingCheckpoint"
-	pendingSub        = "pendingCheckpointSubSequenceNumber"
-	pendingState      = "pendingCheckpointState"
-	parentShards      = "parentShardId" // a set, despite its name
-	childShards       = "childShardIds"
-	startingHash      = "startingHashKey"
-	endingHash        = "endingHashKey"
-	throughput        = "throughputKBps"
-	entityType        = "entityType" // since 3.5; other kinds of rows have another one
-	leaseEntity       = "LEASE"
-	multiStreamName   = "streamName" // of multi-stream applications
-	multiStreamShard  = "shardId"
-	kilobyte          = 1024
-	largestThroughput = 1e30
+	leaseKey         = "leaseKey"
+	leaseOwner       = "leaseOwner"
+	leaseCounter     = "leaseCounter"
+	checkpointOwner  = "checkpointOwner"
+	checkpointNumber = "checkpoint"
+	checkpointSub    = "checkpointSubSequenceNumber"
+	ownerSwitches    = "ownerSwitchesSinceCheckpoint"
+	pendingNumber    = "pendingCheckpoint"
+	pendingSub       = "pendingCheckpointSubSequenceNumber"
+	pendingState     = "pendingCheckpointState"
+	parentShards     = "parentShardId" // a set, despite its name
+	childShards      = "childShardIds"
+	startingHash     = "startingHashKey"
+	endingHash       = "endingHashKey"
+	throughput       = "throughputKBps"
+	entityType       = "entityType" // since 3.5; other kinds of rows have another one
+	leaseEntity      = "LEASE"
+	multiStreamName  = "streamName" // of multi-stream applications
+	multiStreamShard = "shardId"
 )
 
 // Ours, which the KCL passes over and leaves alone.
@@ -113,12 +111,14 @@ func (f *layout) state(l lease.Lease, counter int64, mark string) item {
 	return it
 }
 
+// kilobyte is the KCL's.
+const kilobyte = 1024
+
+// rounded returns a throughput with the six digits that the KCL gives it, and
+// not more than DynamoDB's numbers have room for.
 func rounded(kbps float64) float64 {
-	const scale = 1e6 // as the KCL rounds it
-	if kbps > largestThroughput {
-		return largestThroughput // NaN and more digits than DynamoDB takes are nobody's traffic
-	}
-	return math.Round(kbps*scale) / scale
+	const digits, most = 1e6, 1e30
+	return min(math.Round(kbps*digits)/digits, most)
 }
 
 func setPosition(it item, numberName, subName, checkpoint string, sub uint64) {

@@ -67,45 +67,59 @@ func stringAttributes(names ...string) []types.AttributeDefinition {
 // another key.
 func (s *Store) CreateTables(ctx context.Context) error {
 	for _, t := range s.tables() {
-		if err := s.ensure(ctx, t); err != nil {
+		err := s.ensure(ctx, t)
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			return fmt.Errorf("dynamodb: create table %s: %w: %w", t.name, context.Cause(ctx), err)
+		default:
 			return failed(ctx, err, "create table %s", t.name)
 		}
 	}
 	return nil
 }
 
-// ensure looks at a table, does what is missing next, and looks again.
+// ensure takes one step after the other until a table is what it has to be.
 func (s *Store) ensure(ctx context.Context, t table) error {
 	for look := 1; ; look++ {
-		out, _, err := request(ctx, s.api.DescribeTable, &sdk.DescribeTableInput{TableName: &t.name})
-		missing := errors.As(err, new(*types.ResourceNotFoundException))
-		if err != nil && !missing {
+		if err := s.step(ctx, t); err == nil || !busy(err) || !pause(ctx, look) {
 			return err
-		}
-		ready := false
-		switch {
-		case missing:
-			err = s.create(ctx, t)
-		default:
-			ready, err = s.mend(ctx, t, out.Table)
-		}
-		if ready && s.config.Tables.PointInTimeRecovery {
-			ready, err = s.backUp(ctx, t)
-		}
-		if ready || err != nil && !busy(err) {
-			return err
-		}
-		if !pause(ctx, look) {
-			return context.Cause(ctx)
 		}
 	}
 }
 
+// step looks at a table and does what is missing next. Its error is a busy one
+// when there is something to wait for.
+func (s *Store) step(ctx context.Context, t table) error {
+	out, _, err := request(ctx, s.api.DescribeTable, &sdk.DescribeTableInput{TableName: &t.name})
+	switch {
+	case errors.As(err, new(*types.ResourceNotFoundException)):
+		if err := s.create(ctx, t); err != nil {
+			return err
+		}
+		return unfinished("it was just created")
+	case err != nil:
+		return err
+	}
+	if err := s.mend(ctx, t, out.Table); err != nil {
+		return err
+	}
+	if s.config.Tables.PointInTimeRecovery {
+		return s.backUp(ctx, t)
+	}
+	return nil
+}
+
+// unfinished says what a table is not yet.
+type unfinished string
+
+func (u unfinished) Error() string { return string(u) }
+
 // busy reports whether an error says that somebody else, or an earlier step of
 // ours, is at work on the table.
 func busy(err error) bool {
-	return errors.As(err, new(*types.ResourceInUseException)) || errors.As(err, new(*types.LimitExceededException)) ||
-		errors.As(err, new(*types.ContinuousBackupsUnavailableException))
+	return errors.As(err, new(unfinished)) || errors.As(err, new(*types.ResourceInUseException)) ||
+		errors.As(err, new(*types.LimitExceededException)) || errors.As(err, new(*types.ContinuousBackupsUnavailableException))
 }
 
 func (s *Store) create(ctx context.Context, t table) error {
@@ -152,28 +166,32 @@ func keysOnly() *types.Projection {
 }
 
 // mend checks a table that is there, and adds the next index that is missing. It
-// reports whether the table can be used as it is.
-func (s *Store) mend(ctx context.Context, t table, is *types.TableDescription) (ready bool, err error) {
+// returns nil when the table can be used as it is.
+func (s *Store) mend(ctx context.Context, t table, is *types.TableDescription) error {
 	if found := describeKey(is.KeySchema, is.AttributeDefinitions); found != wantedKey(t.key) {
-		return false, fmt.Errorf("%w (its key is %s, want %s)", ErrOtherTable, found, wantedKey(t.key))
+		return fmt.Errorf("%w (its key is %s, want %s)", ErrOtherTable, found, wantedKey(t.key))
 	}
-	ready = is.TableStatus == types.TableStatusActive
+	if is.TableStatus != types.TableStatusActive && is.TableStatus != types.TableStatusUpdating {
+		return unfinished(fmt.Sprintf("it is %s", is.TableStatus))
+	}
 	for _, i := range t.indexes {
 		at := slices.IndexFunc(is.GlobalSecondaryIndexes, func(g types.GlobalSecondaryIndexDescription) bool { return aws.ToString(g.IndexName) == i.name })
 		if at < 0 {
-			if !ready {
-				return false, nil // one at a time
+			if err := s.addIndex(ctx, t, i, is); err != nil {
+				return err // busy, while another index is being added: one comes at a time
 			}
-			return false, s.addIndex(ctx, t, i, is)
+			return unfinished("its index " + i.name + " was just added")
 		}
 		has := is.GlobalSecondaryIndexes[at]
-		if found := describeKey(has.KeySchema, is.AttributeDefinitions); found != wantedKey([]string{i.attribute, leaseKey}) {
-			return false, fmt.Errorf("%w (the key of its index %s is %s, want %s)", ErrOtherTable, i.name, found, wantedKey([]string{i.attribute, leaseKey}))
+		if found, want := describeKey(has.KeySchema, is.AttributeDefinitions), wantedKey([]string{i.attribute, leaseKey}); found != want {
+			return fmt.Errorf("%w (the key of its index %s is %s, want %s)", ErrOtherTable, i.name, found, want)
 		}
 		// Some emulators leave the status out.
-		ready = ready && (has.IndexStatus == types.IndexStatusActive || has.IndexStatus == "")
+		if has.IndexStatus != types.IndexStatusActive && has.IndexStatus != types.IndexStatusUpdating && has.IndexStatus != "" {
+			return unfinished(fmt.Sprintf("its index %s is %s", i.name, has.IndexStatus))
+		}
 	}
-	return ready, nil
+	return nil
 }
 
 // describeKey tells a key as a person reads it: "application (S), incarnation (S)".
@@ -215,10 +233,10 @@ func (s *Store) addIndex(ctx context.Context, t table, i index, is *types.TableD
 	return err
 }
 
-func (s *Store) backUp(ctx context.Context, t table) (done bool, err error) {
-	_, _, err = request(ctx, s.api.UpdateContinuousBackups, &sdk.UpdateContinuousBackupsInput{
+func (s *Store) backUp(ctx context.Context, t table) error {
+	_, _, err := request(ctx, s.api.UpdateContinuousBackups, &sdk.UpdateContinuousBackupsInput{
 		TableName:                        &t.name,
 		PointInTimeRecoverySpecification: &types.PointInTimeRecoverySpecification{PointInTimeRecoveryEnabled: aws.Bool(true)},
 	})
-	return err == nil, err
+	return err
 }
