@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -42,7 +43,8 @@ func newCluster(settings []string) (_ *cluster, err error) {
 	if c.user, err = unprivileged(); err != nil {
 		return nil, err
 	}
-	if c.dir, err = os.MkdirTemp("", "millrace-postgres-"); err != nil {
+	sweep()
+	if c.dir, err = os.MkdirTemp("", fmt.Sprintf("%s%d-", folders, os.Getpid())); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -69,6 +71,27 @@ func newCluster(settings []string) (_ *cluster, err error) {
 		}
 	}
 	return c, err
+}
+
+// folders is how the folders begin; the process that made one comes next.
+const folders = "millrace-postgres-"
+
+// sweep deletes the folders that processes left which were killed.
+func sweep() {
+	left, err := filepath.Glob(filepath.Join(os.TempDir(), folders+"*-*"))
+	if err != nil {
+		return
+	}
+	for _, dir := range left {
+		id, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), folders), "-")
+		pid, err := strconv.Atoi(id)
+		if err != nil {
+			continue
+		}
+		if p, err := os.FindProcess(pid); err == nil && errors.Is(p.Signal(syscall.Signal(0)), os.ErrProcessDone) {
+			_ = os.RemoveAll(dir) // or the next one does
+		}
+	}
 }
 
 func (c *cluster) data() string { return filepath.Join(c.dir, "data") }

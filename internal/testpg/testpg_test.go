@@ -1,7 +1,10 @@
 package testpg
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -83,6 +86,29 @@ func TestARemovedServerLeavesNothing(t *testing.T) {
 	}
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {
 		t.Errorf("%s is still there: %v", dir, err)
+	}
+}
+
+func TestWhatAKilledProcessLeftIsSweptAway(t *testing.T) {
+	gone := exec.Command(os.Args[0], "-test.run=^$")
+	if err := gone.Run(); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("TMPDIR", t.TempDir())
+	folder := func(pid int) string {
+		dir := filepath.Join(os.TempDir(), fmt.Sprintf("%s%d-1", folders, pid))
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		return dir
+	}
+	left, used := folder(gone.Process.Pid), folder(os.Getpid())
+	sweep()
+	if _, err := os.Stat(left); !os.IsNotExist(err) {
+		t.Errorf("the folder of a process that is gone is still there: %v", err)
+	}
+	if _, err := os.Stat(used); err != nil {
+		t.Errorf("the folder of a process that lives: %v", err)
 	}
 }
 

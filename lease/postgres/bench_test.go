@@ -71,6 +71,48 @@ func BenchmarkCheckpoint(b *testing.B) {
 	}
 }
 
+// BenchmarkTogether carries out statements of so many checkpoints.
+func BenchmarkTogether(b *testing.B) {
+	server := testpg.Start(b, "fsync=on")
+	for _, n := range []int{1, 16, 100, together} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			s := open(b, server, Config{Application: "app"})
+			rows := someLeases(10_000)
+			if err := s.Create(b.Context(), rows...); err != nil {
+				b.Fatal(err)
+			}
+			if _, err := s.pool.Exec(b.Context(), qualified("ANALYZE millrace_lease", s.schema)); err != nil {
+				b.Fatal(err)
+			}
+			swaps := make([]*swap, n)
+			serverBefore, _ := server.CPU()
+			ownBefore := ownCPU()
+			b.ReportAllocs()
+			b.ResetTimer()
+			for done := 0; done < b.N; done += n {
+				for i := range swaps {
+					old := rows[(done+i)%len(rows)]
+					swaps[i] = &swap{old: old, next: old}
+				}
+				if err := s.swapTogether(b.Context(), swaps); err != nil {
+					b.Fatal(err)
+				}
+				for i, w := range swaps {
+					if !w.won {
+						b.Fatal("a swap was refused")
+					}
+					rows[(done+i)%len(rows)] = w.next
+				}
+			}
+			b.StopTimer()
+			serverAfter, _ := server.CPU()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "rows/s")
+			b.ReportMetric(float64((ownCPU()-ownBefore).Nanoseconds())/1e3/float64(b.N), "client-µs/row")
+			b.ReportMetric(float64((serverAfter-serverBefore).Nanoseconds())/1e3/float64(b.N), "server-µs/row")
+		})
+	}
+}
+
 func BenchmarkLeases10000(b *testing.B) {
 	s := open(b, testpg.Start(b), Config{Application: "app"})
 	if err := s.Create(b.Context(), someLeases(10_000)...); err != nil {

@@ -181,7 +181,7 @@ func TestAcknowledgedSwapsOutliveACrashOfTheServer(t *testing.T) {
 // that died in the pool.
 func TestReadsGoOnOverConnectionsThatDied(t *testing.T) {
 	server := testpg.Shared(t)
-	s := open(t, server, Config{Application: "app"})
+	s := open(t, server, Config{Application: "app"}, atMost(attempts-1))
 	if err := s.Create(t.Context(), someLeases(1)...); err != nil {
 		t.Fatal(err)
 	}
