@@ -20,6 +20,13 @@ type Checkpointer interface {
 	// done. [ErrOutOfRange] when it lies before the stored checkpoint or was
 	// not delivered yet.
 	CheckpointAt(ctx context.Context, s stream.Sequence) error
+	// CheckpointIn is CheckpointAt as a part of tx, a transaction of the caller's in
+	// the database in which the leases are kept: what the caller writes there and
+	// the checkpoint are committed together, or neither. Stores give it a face with
+	// the type of their transactions, as CheckpointTx of lease/postgres, which tells
+	// more. [ErrStored] when the checkpoint is there already, and
+	// [ErrNoTransactions] when the store has none to take part in.
+	CheckpointIn(ctx context.Context, tx any, s stream.Sequence) error
 	// Prepare stores the first phase of a checkpoint at that record, with a note
 	// for whoever goes on if the second does not come. A new one replaces it;
 	// any checkpoint at or beyond it removes it, an automatic one, too. So what

@@ -58,6 +58,35 @@ func (k *Keeper) CheckpointAt(ctx context.Context, s stream.Sequence) error {
 	return k.advance(ctx, stream.After(s))
 }
 
+// CheckpointIn implements [Checkpointer]. Whether tx will commit is not known
+// here, so nothing is taken for stored: the next write finds out.
+func (k *Keeper) CheckpointIn(ctx context.Context, tx any, s stream.Sequence) error {
+	err := k.delivered(s)
+	joiner, ok := k.saver.(Joiner)
+	if err == nil && !ok {
+		err = ErrNoTransactions
+	}
+	if err == nil {
+		err = k.takeTurn(ctx, func() error {
+			k.mu.Lock()
+			stored, next := k.stored.Position, k.want
+			k.mu.Unlock()
+			if stream.After(s).Compare(stored) <= 0 {
+				return ErrStored
+			}
+			next.Position = stream.After(s)
+			if next.Pending.Position.Compare(next.Position) <= 0 {
+				next.Pending = Pending{}
+			}
+			return joiner.SaveIn(ctx, tx, next)
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("checkpoint at %v in a transaction: %w", s, err)
+	}
+	return nil
+}
+
 // Prepare implements [Checkpointer].
 func (k *Keeper) Prepare(ctx context.Context, s stream.Sequence, note []byte) (Prepared, error) {
 	pending := Pending{Position: stream.After(s), Data: bytes.Clone(note)}
@@ -153,23 +182,30 @@ func (s *State) reaches(p stream.Position) bool {
 // write waits for its turn and stores what is wanted by then, unless the write
 // of somebody else has done it meanwhile. satisfied is called under mu.
 func (k *Keeper) write(ctx context.Context, satisfied func() bool, save func(context.Context, State) error) error {
+	return k.takeTurn(ctx, func() error {
+		k.mu.Lock()
+		done, next := satisfied(), k.want
+		k.mu.Unlock()
+		if done {
+			return nil
+		}
+		if err := save(ctx, next); err != nil {
+			return err
+		}
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.stored = next
+		return nil
+	})
+}
+
+// takeTurn calls f when no other write is under way.
+func (k *Keeper) takeTurn(ctx context.Context, f func() error) error {
 	select {
 	case k.turn <- struct{}{}:
 		defer func() { <-k.turn }()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	k.mu.Lock()
-	done, next := satisfied(), k.want
-	k.mu.Unlock()
-	if done {
-		return nil
-	}
-	if err := save(ctx, next); err != nil {
-		return err
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.stored = next
-	return nil
+	return f()
 }

@@ -36,11 +36,28 @@ type Saver interface {
 	Save(ctx context.Context, s State) error
 }
 
+// Joiner is a [Saver] that can also store as part of a transaction of the
+// caller's, in the database in which the states are kept.
+type Joiner interface {
+	// SaveIn is Save within tx, whose type the store names: the state is stored if
+	// and when that commits. It returns [ErrStored] when a state at or beyond that
+	// position is stored already, as tx sees it. After any error tx is to be rolled
+	// back.
+	SaveIn(ctx context.Context, tx any, s State) error
+}
+
 var (
 	// ErrLeaseLost says that the shard now belongs, or may belong, to another
 	// worker. Nothing was stored, and nothing will be: stop. The context of the
 	// callback is already cancelled, or about to be.
 	ErrLeaseLost = errors.New("lease lost")
+	// ErrStored says that a checkpoint at or beyond that place is stored already,
+	// so that what was to be committed with it was committed with that one: the
+	// answer of that commit was lost, or the callback failed after it. Roll back,
+	// and take the records for done.
+	ErrStored = errors.New("a checkpoint there or beyond is stored already: what belongs to it was committed before, so roll back and return nil for these records")
+	// ErrNoTransactions says that the lease store takes no part in transactions.
+	ErrNoTransactions = errors.New("the lease store takes no part in transactions: keep the leases in the database of your writes, for example with lease/postgres")
 	// ErrOutOfRange says that a checkpoint was asked for before the last one or
 	// beyond what has been delivered.
 	ErrOutOfRange = errors.New("checkpoint out of range")

@@ -35,6 +35,7 @@ type held struct {
 	children []stream.Shard   // what End was told
 	since    time.Time        // of the beginning of the term
 	load     Load
+	joined   stream.Position // the furthest that a transaction may have stored
 }
 
 var _ Hold = (*held)(nil)
@@ -56,8 +57,79 @@ func (h *held) SetLoad(load Load) {
 
 func (h *held) Save(ctx context.Context, state checkpoint.State) error {
 	return h.write(ctx, "checkpoint", false, func(l Lease) (Lease, error) {
-		return Checkpointed(l, state)
+		return Checkpointed(l, h.orJoined(l, state))
 	})
+}
+
+// orJoined returns what is to be stored when that state is asked for: what a
+// transaction of this hold has stored beyond it stays.
+func (h *held) orJoined(l Lease, state checkpoint.State) checkpoint.State {
+	h.s.mu.Lock()
+	defer h.s.mu.Unlock()
+	if at := l.Checkpoint.Position; at.Compare(state.Position) > 0 && at.Compare(h.joined) <= 0 {
+		return l.Checkpoint
+	}
+	return state
+}
+
+// SaveIn implements [checkpoint.Joiner]. What the transaction writes is not known
+// to be so before it commits, and who commits it does not say: so nothing is
+// taken note of but how far it may have got, and the next write of the row, or
+// whoever reads it, finds out.
+func (h *held) SaveIn(ctx context.Context, tx any, state checkpoint.State) error {
+	store, ok := h.s.store.(Transactional)
+	if !ok {
+		return checkpoint.ErrNoTransactions
+	}
+	select {
+	case h.writing <- struct{}{}:
+		defer func() { <-h.writing }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(h.ctx, func() { cancel(context.Cause(h.ctx)) })()
+	row, err := h.base()
+	for err == nil {
+		switch {
+		case StandingOf(row, h.s.me, h.term) == Lost:
+			return fmt.Errorf("checkpoint of lease %s: %w", h.key, ErrLost)
+		case row.Checkpoint.Position.Compare(state.Position) >= 0:
+			return checkpoint.ErrStored
+		}
+		next := row
+		next.Checkpoint = state
+		h.join(state.Position)
+		var now Lease
+		if now, err = h.swapIn(ctx, store, tx, row, next); !errors.Is(err, ErrConflict) {
+			break
+		}
+		if now.Counter <= row.Counter && now.Key != "" {
+			break // the transaction does not see what it is in conflict with
+		}
+		row, err = now, nil // as the transaction sees it, and others may never do
+		row.Load = next.Load
+	}
+	if err != nil {
+		return fmt.Errorf("checkpoint of lease %s: %w", h.key, err)
+	}
+	return nil
+}
+
+func (h *held) swapIn(ctx context.Context, store Transactional, tx any, old, next Lease) (Lease, error) {
+	ctx, cancel := h.s.call(ctx)
+	defer cancel()
+	return store.SwapIn(ctx, tx, old, next)
+}
+
+// join takes note that a transaction may store a checkpoint there.
+func (h *held) join(at stream.Position) {
+	h.s.mu.Lock()
+	defer h.s.mu.Unlock()
+	if at.Compare(h.joined) > 0 {
+		h.joined = at
+	}
 }
 
 func (h *held) End(ctx context.Context, children []stream.Shard) error {
@@ -75,7 +147,7 @@ func (h *held) End(ctx context.Context, children []stream.Shard) error {
 
 func (h *held) Release(ctx context.Context, state checkpoint.State) error {
 	return h.write(ctx, "release", true, func(l Lease) (Lease, error) {
-		l, err := Checkpointed(l, state)
+		l, err := Checkpointed(l, h.orJoined(l, state))
 		return Released(l, h.s.me), err
 	})
 }

@@ -15,6 +15,9 @@ import (
 // same time; they store one after the other.
 type Hold interface {
 	checkpoint.Saver
+	// SaveIn returns [checkpoint.ErrNoTransactions] unless the store is
+	// [Transactional].
+	checkpoint.Joiner
 
 	// Lease returns the row as the holder last knew it.
 	Lease() Lease

@@ -156,6 +156,15 @@ type Named interface {
 	Application() string
 }
 
+// Transactional is a store whose swaps can be part of a transaction of the
+// caller's. Optional, found by type assertion.
+type Transactional interface {
+	// SwapIn is Swap within tx, whose type the store names: it takes place if and
+	// when that commits, and until then whoever else writes the row waits. The row
+	// that comes with [ErrConflict] is that which tx sees.
+	SwapIn(ctx context.Context, tx any, old, next Lease) (Lease, error)
+}
+
 // ErrConflict says that a row is not as the caller believed, so that nothing
 // was written.
 var ErrConflict = errors.New("lease store: the row has changed")

@@ -199,6 +199,14 @@ func (m measured) Save(ctx context.Context, s checkpoint.State) error {
 	return m.tel.checkpoint(ctx, func(ctx context.Context) error { return m.next.Save(ctx, s) })
 }
 
+func (m measured) SaveIn(ctx context.Context, tx any, s checkpoint.State) error {
+	joiner, ok := m.next.(checkpoint.Joiner)
+	if !ok {
+		return checkpoint.ErrNoTransactions
+	}
+	return m.tel.checkpoint(ctx, func(ctx context.Context) error { return joiner.SaveIn(ctx, tx, s) })
+}
+
 // What these count has no request of its own to take a context from.
 
 func (t *shardTelemetry) gap() { t.trimmed.Add(context.Background(), 1, t.shard.add...) }

@@ -65,13 +65,13 @@ func (s *Store) Swap(ctx context.Context, old, next lease.Lease) (lease.Lease, e
 }
 
 func (s *Store) swap(ctx context.Context, old, next lease.Lease) (row lease.Lease, err error) {
-	if err := errors.Join(storable("lease", old.Key), storable("owner", old.Owner), storableLease(next)); err != nil {
+	w := &swap{old: old, next: next}
+	if err := w.storable(); err != nil {
 		return row, err
 	}
 	if ctx.Err() != nil {
 		return row, context.Cause(ctx)
 	}
-	w := &swap{old: old, next: next}
 	err = s.swaps.do(ctx, w)
 	if err == nil && w.alone {
 		err = s.run(ctx, 0, []*swap{w}) // and wait for the row as long as it takes
@@ -89,6 +89,10 @@ func (s *Store) swap(ctx context.Context, old, next lease.Lease) (row lease.Leas
 		err = lease.ErrConflict
 	}
 	return row, err
+}
+
+func (w *swap) storable() error {
+	return errors.Join(storable("lease", w.old.Key), storable("owner", w.old.Owner), storableLease(w.next))
 }
 
 // swapTogether carries out swaps in one statement. Where one of them may have
@@ -117,21 +121,26 @@ func (s *Store) run(ctx context.Context, patience time.Duration, swaps []*swap) 
 		if err != nil {
 			return err
 		}
-		var (
-			place                    int64
-			streams, streamID, shard string
-		)
-		// A row that is returned is swapped when the statement has committed,
-		// which its last word tells: an error after all rows is one of all rows.
-		_, err = pgx.ForEachRow(rows, []any{&place, &streams, &streamID, &shard, nil}, func() error {
-			w := swaps[place-1]
-			w.next.Key, w.next.Stream, w.next.StreamID, w.next.Shard = w.old.Key, streams, streamID, shard
-			w.next.Counter = w.old.Counter + 1
-			w.won = true
-			return nil
-		})
-		return err
+		return believe(rows, swaps)
 	})
+}
+
+// believe tells swaps what swapLeases returns. A row that is returned is swapped
+// when the statement has committed, which its last word tells: an error after all
+// rows is one of all rows.
+func believe(rows pgx.Rows, swaps []*swap) error {
+	var (
+		place                    int64
+		streams, streamID, shard string
+	)
+	_, err := pgx.ForEachRow(rows, []any{&place, &streams, &streamID, &shard, nil}, func() error {
+		w := swaps[place-1]
+		w.next.Key, w.next.Stream, w.next.StreamID, w.next.Shard = w.old.Key, streams, streamID, shard
+		w.next.Counter = w.old.Counter + 1
+		w.won = true
+		return nil
+	})
+	return err
 }
 
 // replacement returns the arguments of swapLeases.
