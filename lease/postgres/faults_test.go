@@ -65,9 +65,7 @@ func (h *holder) turn(ctx context.Context) error {
 func keepSwapping(t *testing.T, stores []*Store, stop <-chan struct{}) (wins, unanswered int) {
 	t.Helper()
 	rows := someLeases(24)
-	if err := stores[0].Create(t.Context(), rows...); err != nil {
-		t.Fatal(err)
-	}
+	until(t, "the rows are there", func() bool { return stores[0].Create(t.Context(), rows...) == nil })
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	holders := make([]*holder, len(rows))
