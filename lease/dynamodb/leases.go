@@ -217,20 +217,7 @@ func (s *Store) Swap(ctx context.Context, old, next lease.Lease) (lease.Lease, e
 }
 
 func (s *Store) swap(ctx context.Context, old, next lease.Lease) (lease.Lease, error) {
-	u, mark := newUpdate(), newMark()
-	u.put(s.layout.state(next, old.Counter+1, mark), changing...)
-	countSwitches(u, old, next)
-	if id, shard, err := s.layout.identify(s.layout.tableKey(old.Key)); err == nil {
-		// A row of the KCL belongs to this incarnation of its stream from now on.
-		u.sets = append(u.sets, u.name(shardOf)+" = if_not_exists("+u.name(shardOf)+", "+u.value(shardAttribute(id.Name, id.ID(), shard))+")")
-	}
-	in := &sdk.UpdateItemInput{
-		TableName: &s.config.Table, Key: s.key(old.Key),
-		ConditionExpression: guard(u, old), UpdateExpression: u.expression(),
-		ExpressionAttributeNames: u.names, ExpressionAttributeValues: u.values,
-		ReturnValues:                        types.ReturnValueAllNew,
-		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
-	}
+	in, mark := s.update(old, next)
 	var it item
 	out, unsure, err := request(ctx, s.api.UpdateItem, in)
 	if err == nil {
@@ -246,6 +233,24 @@ func (s *Store) swap(ctx context.Context, old, next lease.Lease) (lease.Lease, e
 		err = unreadable
 	}
 	return lease.Lease{}, failed(ctx, err, "swap lease %s in table %s", old.Key, s.config.Table)
+}
+
+// update returns the request of a swap, and the mark of what it writes.
+func (s *Store) update(old, next lease.Lease) (in *sdk.UpdateItemInput, write string) {
+	u, mark := newUpdate(), newMark()
+	u.put(s.layout.state(next, old.Counter+1, mark), changing...)
+	countSwitches(u, old, next)
+	if id, shard, err := s.layout.identify(s.layout.tableKey(old.Key)); err == nil {
+		// A row of the KCL belongs to this incarnation of its stream from now on.
+		u.sets = append(u.sets, u.name(shardOf)+" = if_not_exists("+u.name(shardOf)+", "+u.value(shardAttribute(id.Name, id.ID(), shard))+")")
+	}
+	return &sdk.UpdateItemInput{
+		TableName: &s.config.Table, Key: s.key(old.Key),
+		ConditionExpression: guard(u, old), UpdateExpression: u.expression(),
+		ExpressionAttributeNames: u.names, ExpressionAttributeValues: u.values,
+		ReturnValues:                        types.ReturnValueAllNew,
+		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+	}, mark
 }
 
 // countSwitches keeps the number of owners that have come since the last
