@@ -2,6 +2,7 @@ package dynamodb_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"reflect"
@@ -92,6 +93,7 @@ type fleet struct {
 	t       *testing.T
 	client  dynamodb.API
 	config  dynamodb.Config
+	engine  *engine.Engine
 	stream  *engine.Stream
 	account *account
 	losses  *losses
@@ -114,10 +116,14 @@ func newFleet(t *testing.T, client dynamodb.API, shards int) *fleet {
 		t.Fatal(err)
 	}
 	return &fleet{
-		t: t, client: client, stream: s, losses: &losses{},
+		t: t, client: client, engine: e, stream: s, losses: &losses{},
 		config:  dynamodb.Config{Application: testdynamo.TableName()},
-		account: &account{times: map[int]int{}, workers: map[string]bool{}, last: map[string]stream.Sequence{}, changed: make(chan struct{})},
+		account: newAccount(),
 	}
+}
+
+func newAccount() *account {
+	return &account{times: map[int]int{}, workers: map[string]bool{}, last: map[string]stream.Sequence{}, changed: make(chan struct{})}
 }
 
 // start starts a worker as a process of its own would, with a store of its own,
@@ -170,8 +176,27 @@ func (f *fleet) processed(what string) {
 	f.account.wait(f.t, what, func() bool { return len(f.account.times) == f.put }, func() {})
 }
 
+// settle checks, when all workers have stopped, that every record was processed,
+// and again only where a lost lease explains it.
+func (f *fleet) settle() {
+	f.t.Helper()
+	repeats := 0
+	for n := 1; n <= f.put; n++ {
+		if f.account.times[n] == 0 {
+			f.t.Errorf("record %d was lost", n)
+		}
+		repeats += max(0, f.account.times[n]-1)
+	}
+	if repeats > 0 && f.losses.n == 0 {
+		f.t.Errorf("%d records were processed again, and no lease was lost", repeats)
+	}
+	f.t.Logf("%d records, %d of them again after %d lost leases", f.put, repeats, f.losses.n)
+}
+
 func TestAFleetProcessesEverythingAcrossAJoinAndAStop(t *testing.T) {
+	t.Parallel()
 	testdynamo.Each(t, func(t *testing.T, api testdynamo.API) {
+		t.Parallel()
 		if testing.Short() && api.Name == "moto" {
 			t.Skip("one emulator is enough for a short run")
 		}
@@ -190,19 +215,13 @@ func TestAFleetProcessesEverythingAcrossAJoinAndAStop(t *testing.T) {
 		stopSecond()
 		stopThird()
 
-		repeats := 0
-		for n := 1; n <= f.put; n++ {
-			repeats += f.account.times[n] - 1
-		}
-		if repeats > 0 && f.losses.n == 0 {
-			t.Errorf("%d records were processed again, and no lease was lost", repeats)
-		}
-		t.Logf("%d records, %d of them again after %d lost leases", f.put, repeats, f.losses.n)
+		f.settle()
 	})
 }
 
 // One request in eight goes wrong: half of these take place all the same.
 func TestAFleetLosesNothingOnABadWire(t *testing.T) {
+	t.Parallel()
 	wire := testdynamo.NewWire(testdynamo.Transport(t))
 	f := newFleet(t, testdynamo.Any(t).Client(t, wire), 4)
 	f.puts(100)
@@ -217,14 +236,8 @@ func TestAFleetLosesNothingOnABadWire(t *testing.T) {
 	f.puts(100)
 	f.processed("the first worker has all shards again")
 	stopFirst()
-	repeats := 0
-	for n := 1; n <= f.put; n++ {
-		repeats += f.account.times[n] - 1
-	}
-	if repeats > 0 && f.losses.n == 0 {
-		t.Errorf("%d records were processed again, and no lease was lost", repeats)
-	}
-	t.Logf("%d records, %d of them again after %d lost leases; requests: %v", f.put, repeats, f.losses.n, wire.Counts())
+	f.settle()
+	t.Logf("requests: %v", wire.Counts())
 }
 
 // first returns the first n records of a shard.
@@ -248,6 +261,7 @@ func (f *fleet) first(shard string, n int) (all []stream.Record) {
 // The table of a KCL 2.x application that has stopped: one shard half done, the
 // other not begun.
 func TestAWorkerGoesOnWhereTheKCLStoppedAndTheKCLAfterIt(t *testing.T) {
+	t.Parallel()
 	client := testdynamo.Any(t).Client(t, nil)
 	f := newFleet(t, client, 2)
 	f.puts(200)
@@ -299,6 +313,34 @@ func TestAWorkerGoesOnWhereTheKCLStoppedAndTheKCLAfterIt(t *testing.T) {
 		}
 		if owner, there := out.Item["leaseOwner"]; there {
 			t.Errorf("%s still has the owner %+v", shard.ID, owner)
+		}
+	}
+}
+
+// In a single-stream table a shard of the new stream has the key of a shard of
+// the old one, whose row has to go first.
+func TestAStreamThatWasCreatedAgainIsBegunAnewInASingleStreamTable(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, testdynamo.Any(t).Client(t, nil), 2)
+	ctx := t.Context()
+	for life := range 2 {
+		var err error
+		if f.config.SingleStream, err = f.stream.Identity(ctx); err != nil {
+			t.Fatal(err)
+		}
+		f.puts(50)
+		stop := f.start("w")
+		f.processed(fmt.Sprintf("life %d of the stream", life+1))
+		stop()
+		f.settle()
+		if life == 0 {
+			if err := f.engine.DeleteStream(ctx, "orders"); err != nil {
+				t.Fatal(err)
+			}
+			if f.stream, err = f.engine.CreateStream(ctx, "orders", engine.StreamConfig{Shards: 2}); err != nil {
+				t.Fatal(err)
+			}
+			f.account, f.put = newAccount(), 0
 		}
 	}
 }
