@@ -34,7 +34,7 @@ var layout = map[string]room{
 
 	"lease":           {ours: "stream checkpoint", others: otel},
 	"lease/sqlite":    {ours: "stream checkpoint lease", others: "modernc.org/sqlite"},
-	"lease/postgres":  {ours: "stream lease", others: "github.com/jackc/pgx/v5"},
+	"lease/postgres":  {ours: "stream checkpoint lease", others: "github.com/jackc/pgx/v5"},
 	"lease/dynamodb":  {ours: "stream checkpoint lease", others: aws},
 	"lease/leasetest": {ours: "stream checkpoint lease", support: true},
 
