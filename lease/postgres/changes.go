@@ -47,7 +47,12 @@ func (s *Store) listen(ctx context.Context, wake func()) error {
 		return err
 	}
 
-	// wake may block, and notifications that come meanwhile shall be one.
+	return relay(ctx, func(ctx context.Context) error { return nextNotification(ctx, conn) }, wake)
+}
+
+// relay calls wake at once and then whenever next has returned, until next
+// fails or ctx is done. wake may block: what comes meanwhile is one call.
+func relay(ctx context.Context, next func(context.Context) error, wake func()) error {
 	heard := make(chan struct{}, 1)
 	heard <- struct{}{}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -55,7 +60,7 @@ func (s *Store) listen(ctx context.Context, wake func()) error {
 	defer wg.Wait()
 	wg.Go(func() {
 		for {
-			if err := nextNotification(ctx, conn); err != nil {
+			if err := next(ctx); err != nil {
 				cancel(err)
 				return
 			}

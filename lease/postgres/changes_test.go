@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/millrace/millrace/checkpoint"
@@ -149,46 +150,30 @@ func TestOtherApplicationsAndSchemasHearNothing(t *testing.T) {
 }
 
 func TestNotificationsThatComeWhileSomebodyIsBeingWokenAreOne(t *testing.T) {
-	server := testpg.Shared(t)
-	s := open(t, server, Config{Application: "app"})
-	ctx, cancel := context.WithCancel(t.Context())
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer cancel()
-	woken, goOn := make(chan struct{}), make(chan struct{})
-	wg.Go(func() {
-		_ = s.Changes(ctx, func() {
-			select {
-			case woken <- struct{}{}:
-				<-goOn
-			case <-ctx.Done():
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		told, broken := 0, errors.New("the connection broke")
+		next := func(context.Context) error { // ten a second, for two seconds
+			if told++; told > 20 {
+				time.Sleep(time.Hour)
+				return broken
 			}
+			time.Sleep(100 * time.Millisecond)
+			return nil
+		}
+		var woken []time.Duration
+		err := relay(t.Context(), next, func() {
+			woken = append(woken, time.Since(began).Round(100*time.Millisecond))
+			time.Sleep(950 * time.Millisecond)
 		})
+		if !errors.Is(err, broken) {
+			t.Errorf("ended with %v, want %v", err, broken)
+		}
+		// At the beginning, and then for all that came during the last call.
+		if len(woken) != 4 || woken[0] != 0 || woken[3] < 2*time.Second {
+			t.Errorf("woken at %v, want four times, and once after the last notification", woken)
+		}
 	})
-	<-woken // by the beginning, and busy since
-	other := beside(t, server, Config{Application: "app", Schema: s.schema})
-	late := listen(t, other)
-	for _, row := range someLeases(20) {
-		if err := other.Create(ctx, row); err != nil {
-			t.Fatal(err)
-		}
-		late.hears("a creation")
-	}
-	goOn <- struct{}{}
-	wakes := 0
-	for quiet := false; !quiet; {
-		select {
-		case <-woken:
-			wakes++
-			goOn <- struct{}{}
-		case <-time.After(50 * time.Millisecond):
-			quiet = true
-		}
-	}
-	// One, and a few more where some were still under way.
-	if wakes == 0 || wakes > 10 {
-		t.Errorf("twenty notifications woke %d times", wakes)
-	}
 }
 
 func TestAListenerWhoseConnectionIsCutSaysSo(t *testing.T) {
