@@ -67,19 +67,19 @@ func (k *Keeper) CheckpointIn(ctx context.Context, tx any, s stream.Sequence) er
 		err = ErrNoTransactions
 	}
 	if err == nil {
-		err = k.takeTurn(ctx, func() error {
-			k.mu.Lock()
-			stored, next := k.stored.Position, k.want
-			k.mu.Unlock()
-			if stream.After(s).Compare(stored) <= 0 {
-				return ErrStored
-			}
-			next.Position = stream.After(s)
-			if next.Pending.Position.Compare(next.Position) <= 0 {
-				next.Pending = Pending{}
-			}
-			return joiner.SaveIn(ctx, tx, next)
-		})
+		// It takes no turn: a write under way may wait for what tx has.
+		k.mu.Lock()
+		stored, next := k.stored, k.want
+		k.mu.Unlock()
+		next.Position = stream.After(s)
+		if next.Pending.Position.Compare(next.Position) <= 0 {
+			next.Pending = Pending{}
+		}
+		if next.Position.Compare(stored.Position) <= 0 {
+			err = ErrStored
+		} else {
+			err = joiner.SaveIn(ctx, tx, next)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("checkpoint at %v in a transaction: %w", s, err)
@@ -182,30 +182,23 @@ func (s *State) reaches(p stream.Position) bool {
 // write waits for its turn and stores what is wanted by then, unless the write
 // of somebody else has done it meanwhile. satisfied is called under mu.
 func (k *Keeper) write(ctx context.Context, satisfied func() bool, save func(context.Context, State) error) error {
-	return k.takeTurn(ctx, func() error {
-		k.mu.Lock()
-		done, next := satisfied(), k.want
-		k.mu.Unlock()
-		if done {
-			return nil
-		}
-		if err := save(ctx, next); err != nil {
-			return err
-		}
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		k.stored = next
-		return nil
-	})
-}
-
-// takeTurn calls f when no other write is under way.
-func (k *Keeper) takeTurn(ctx context.Context, f func() error) error {
 	select {
 	case k.turn <- struct{}{}:
 		defer func() { <-k.turn }()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	return f()
+	k.mu.Lock()
+	done, next := satisfied(), k.want
+	k.mu.Unlock()
+	if done {
+		return nil
+	}
+	if err := save(ctx, next); err != nil {
+		return err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.stored = next
+	return nil
 }

@@ -67,7 +67,10 @@ func (h *held) orJoined(l Lease, state checkpoint.State) checkpoint.State {
 	h.s.mu.Lock()
 	defer h.s.mu.Unlock()
 	if at := l.Checkpoint.Position; at.Compare(state.Position) > 0 && at.Compare(h.joined) <= 0 {
-		return l.Checkpoint
+		state.Position, state.Progress = at, l.Checkpoint.Progress
+		if state.Pending.Position.Compare(at) <= 0 {
+			state.Pending = checkpoint.Pending{}
+		}
 	}
 	return state
 }
@@ -76,26 +79,26 @@ func (h *held) orJoined(l Lease, state checkpoint.State) checkpoint.State {
 // to be so before it commits, and who commits it does not say: so nothing is
 // taken note of but how far it may have got, and the next write of the row, or
 // whoever reads it, finds out.
+//
+// It does not wait for other writes of the row to end: those may wait for the
+// transaction, or for the connection that it has. The guard of each settles it.
 func (h *held) SaveIn(ctx context.Context, tx any, state checkpoint.State) error {
 	store, ok := h.s.store.(Transactional)
 	if !ok {
 		return checkpoint.ErrNoTransactions
 	}
-	select {
-	case h.writing <- struct{}{}:
-		defer func() { <-h.writing }()
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(h.ctx, func() { cancel(context.Cause(h.ctx)) })()
 	row, err := h.base()
-	for err == nil {
+	for inside := false; err == nil; inside = true {
 		switch {
 		case StandingOf(row, h.s.me, h.term) == Lost:
 			return fmt.Errorf("checkpoint of lease %s: %w", h.key, ErrLost)
 		case row.Checkpoint.Position.Compare(state.Position) >= 0:
+			if inside {
+				return h.storedOutside(ctx, state.Position)
+			}
 			return checkpoint.ErrStored
 		}
 		next := row
@@ -113,6 +116,22 @@ func (h *held) SaveIn(ctx context.Context, tx any, state checkpoint.State) error
 	}
 	if err != nil {
 		return fmt.Errorf("checkpoint of lease %s: %w", h.key, err)
+	}
+	return nil
+}
+
+// storedOutside tells a checkpoint that was committed before, which is
+// [checkpoint.ErrStored], from one that the transaction has written itself, which
+// needs no other.
+func (h *held) storedOutside(ctx context.Context, at stream.Position) error {
+	ctx, cancel := h.s.call(ctx)
+	defer cancel()
+	rows, err := h.s.store.Read(ctx, h.key)
+	switch {
+	case err != nil:
+		return fmt.Errorf("checkpoint of lease %s: %w", h.key, err)
+	case len(rows) > 0 && rows[0].Checkpoint.Position.Compare(at) >= 0:
+		return checkpoint.ErrStored
 	}
 	return nil
 }

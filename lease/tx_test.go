@@ -93,6 +93,11 @@ func TestACheckpointInATransactionIsThereWhenThatCommits(t *testing.T) {
 		if err := h.Save(t.Context(), saved(5)); err != nil || at() != after(5) {
 			t.Errorf("after a roll-back: %v, the row says %v", err, at())
 		}
+		// In one transaction, the second time for no more than the first.
+		tx = begin()
+		if err := errors.Join(h.SaveIn(t.Context(), tx, saved(7)), h.SaveIn(t.Context(), tx, saved(7)), h.SaveIn(t.Context(), tx, saved(6))); err != nil {
+			t.Errorf("again in one transaction: %v", err)
+		}
 		// Twice in one.
 		tx = begin()
 		if err := errors.Join(h.SaveIn(t.Context(), tx, saved(8)), h.SaveIn(t.Context(), tx, saved(9)), tx.commit(t)); err != nil || at() != after(9) {
@@ -122,6 +127,15 @@ func TestAnOlderCheckpointDoesNotUndoTheOneOfATransaction(t *testing.T) {
 			tx := &transaction{store: p.Store}
 			if err := errors.Join(h.SaveIn(t.Context(), tx, saved(6)), tx.commit(t)); err != nil {
 				t.Fatal(err)
+			}
+			if name == "save" { // a first phase beyond it is not lost either
+				late := checkpoint.State{Position: after(2), Pending: checkpoint.Pending{Position: after(9), Data: []byte("note")}}
+				if err := h.Save(t.Context(), late); err != nil {
+					t.Error(err)
+				}
+				if l := row(t, p.Store, key); l.Checkpoint.Position != after(6) || string(l.Checkpoint.Pending.Data) != "note" {
+					t.Errorf("%+v", l)
+				}
 			}
 			if err := write(t.Context(), h); err != nil {
 				t.Error(err)

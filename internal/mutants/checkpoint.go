@@ -55,11 +55,11 @@ var checkpointMutants = []Mutant{
 		Mechanism: "A write that failed is not taken for stored",
 		Promise:   "P1", Without: "it is, and never written again",
 		File: "checkpoint/keeper.go",
-		Old: `		if err := save(ctx, next); err != nil {
-			return err`,
-		New: `		if err := save(ctx, next); err != nil {
-			k.stored = next
-			return err`,
+		Old: `	if err := save(ctx, next); err != nil {
+		return err`,
+		New: `	if err := save(ctx, next); err != nil {
+		k.stored = next
+		return err`,
 		Test: "TestAFailedWriteIsWrittenAgain",
 	},
 	{

@@ -528,6 +528,14 @@ var leaseMutants = []Mutant{
 		Test: "TestACheckpointInATransactionIsThereWhenThatCommits",
 	},
 	{
+		Mechanism: "What a transaction has written itself is not taken for committed before",
+		Promise:   "P6", Without: "a second checkpoint in one transaction drops its effects",
+		File: "lease/held.go",
+		Old:  `			if inside {`,
+		New:  `			if inside && false {`,
+		Test: "TestACheckpointInATransactionIsThereWhenThatCommits",
+	},
+	{
 		Mechanism: "A transaction sees who has the shard",
 		Promise:   "P6", Without: "a former holder commits effects beside the new one",
 		File: "lease/held.go",

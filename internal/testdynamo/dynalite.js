@@ -3,3 +3,10 @@
 const server = require('dynalite')({ createTableMs: 0, deleteTableMs: 0, updateTableMs: 0 })
 server.listen(0, '127.0.0.1', () => console.log(server.address().port))
 process.stdin.on('end', () => process.exit(0)).resume()
+// It throws when a client goes away in the middle of a request, which is no
+// reason to go away from all the others.
+process.on('uncaughtException', err => {
+  if (err.code === 'ECONNRESET') return
+  console.error(err)
+  process.exit(1)
+})

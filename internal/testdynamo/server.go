@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -87,8 +86,8 @@ func (s *server) stop() {
 	_ = s.stdin.Close()
 	late := time.AfterFunc(10*time.Second, func() { _ = s.cmd.Process.Kill() })
 	defer late.Stop()
-	if err := s.cmd.Wait(); err != nil && !errors.As(err, new(*exec.ExitError)) {
-		fmt.Fprintf(os.Stderr, "%s: %v\n", s.api.Name, err)
+	if err := s.cmd.Wait(); err != nil { // it did not end when it was told to, but before
+		fmt.Fprintf(os.Stderr, "%s: %v\n%s", s.api.Name, err, &s.stderr)
 	}
 	s.cmd = nil
 }

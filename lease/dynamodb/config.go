@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"time"
 
@@ -89,13 +90,18 @@ func (c Config) validate() error {
 	if c.SingleStream != (stream.Identity{}) && len(c.MultiStream) > 0 {
 		bad("SingleStream and MultiStream are both set: a KCL application is one or the other, so leave one of them out")
 	}
+	if id := c.SingleStream; id != (stream.Identity{}) && (id.Name == "" || id.Created.IsZero()) {
+		bad("SingleStream is %+v: give what the Identity method of the stream returns, with its name and the time of its creation: rows of another incarnation are not gone on from", id)
+	}
 	for name, id := range c.MultiStream {
 		parts := strings.Split(name, ":")
 		if len(parts) != 3 || parts[0] == "" || parts[1] == "" || !digits(parts[2]) {
 			bad("MultiStream has the name %q: want account:stream:epoch, for example \"123456789012:orders:1700000000\"", name)
 		}
-		if id.Name == "" {
-			bad("MultiStream[%q] has no name: give the Identity of the stream", name)
+		if id.Name == "" || id.Created.IsZero() {
+			bad("MultiStream[%q] is %+v: give what the Identity method of the stream returns, with its name and the time of its creation", name, id)
+		} else if len(parts) == 3 && digits(parts[2]) && parts[2] != strconv.FormatInt(id.Created.Unix(), 10) {
+			bad("MultiStream[%q] is the stream that was created at %v, which is %d: it is another incarnation", name, id.Created, id.Created.Unix())
 		}
 	}
 	if t := c.Tables; (t.ReadCapacity > 0) != (t.WriteCapacity > 0) || t.ReadCapacity < 0 || t.WriteCapacity < 0 {

@@ -75,8 +75,9 @@ func (a *account) wait(t *testing.T, what string, enough func() bool, meanwhile 
 
 // losses counts the log lines that explain a repeated record.
 type losses struct {
-	mu sync.Mutex
-	n  int
+	mu  sync.Mutex
+	n   int
+	log strings.Builder // of all workers, for when something goes wrong
 }
 
 func (l *losses) Write(line []byte) (int, error) {
@@ -85,6 +86,7 @@ func (l *losses) Write(line []byte) (int, error) {
 	if strings.Contains(string(line), "lease lost") {
 		l.n++
 	}
+	l.log.Write(line)
 	return len(line), nil
 }
 
@@ -115,11 +117,28 @@ func newFleet(t *testing.T, client dynamodb.API, shards int) *fleet {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &fleet{
+	f := &fleet{
 		t: t, client: client, engine: e, stream: s, losses: &losses{},
 		config:  dynamodb.Config{Application: testdynamo.TableName()},
 		account: newAccount(),
 	}
+	t.Cleanup(func() {
+		if !t.Failed() {
+			return
+		}
+		f.losses.mu.Lock()
+		defer f.losses.mu.Unlock()
+		t.Logf("what the workers told:\n%s", f.losses.log.String())
+		store, err := dynamodb.New(client, f.config)
+		if err != nil {
+			return
+		}
+		for l, err := range store.Leases(context.WithoutCancel(t.Context())) {
+			t.Logf("%+v %v", l, err)
+		}
+	})
+	return f
+
 }
 
 func newAccount() *account {

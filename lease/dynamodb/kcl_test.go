@@ -302,6 +302,34 @@ func TestRowsOfTheKCLAreRead(t *testing.T) {
 }
 
 // A term of ours on a row of Java's leaves a row from which Java goes on.
+// Whoever took such rows for none would begin their shards anew.
+func TestATableOfAnotherConfigurationIsRefused(t *testing.T) {
+	testdynamo.Each(t, func(t *testing.T, api testdynamo.API) {
+		refused := func(s *Store, what string) {
+			t.Helper()
+			for _, err := range s.Leases(t.Context()) {
+				if err != nil && strings.Contains(err.Error(), "Config.SingleStream") {
+					return
+				}
+			}
+			t.Errorf("%s: the listing has no error that names the configuration", what)
+		}
+		var log bytes.Buffer
+		s := kcl(t, api, Config{Application: "app"}, &log)
+		put(t, s, kclRows()[0].row)
+		refused(s, "rows of the KCL, and neither SingleStream nor MultiStream")
+
+		s = kcl(t, api, Config{Application: "app"}, &log)
+		l := lease.NewLease(orders.Name, orders.ID(), stream.Shard{ID: "shardId-000000000000", Hash: stream.FullRange}, stream.TrimHorizon)
+		if err := s.Create(t.Context(), l); err != nil {
+			t.Fatal(err)
+		}
+		config := s.config
+		config.SingleStream = orders
+		refused(handle(t, s.api, config), "our rows from before SingleStream was set")
+	})
+}
+
 func TestAfterATermOfOursTheKCLGoesOn(t *testing.T) {
 	testdynamo.Each(t, func(t *testing.T, api testdynamo.API) {
 		for _, f := range kclRows() {

@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/millrace/millrace/lease"
 	"github.com/millrace/millrace/stream"
 )
 
@@ -79,13 +78,8 @@ func (f *layout) identify(tableKey string) (id stream.Identity, shard string, er
 	return stream.Identity{}, "", errStranger
 }
 
-// keyOf returns the key of the lease in a row that says itself what it is of.
-func (f *layout) keyOf(tableKey, streamID, shard string) string {
-	if key := lease.Key(streamID, shard); f.tableKey(key) == tableKey {
-		return key
-	}
-	return tableKey
-}
+// errMoved says that a row lies under another key than it would be looked for.
+var errMoved = errors.New("Config.SingleStream or Config.MultiStream is not what it was when the row was made: set it as it was then, in all workers")
 
 // multiName returns the KCL's name of the stream in a key of its multi-stream
 // form.

@@ -38,7 +38,12 @@ func (s *Store) Leases(ctx context.Context) iter.Seq2[lease.Lease, error] {
 					yield(lease.Lease{}, failed(ctx, ctx.Err(), "list leases of table %s", s.config.Table))
 					return
 				}
-				if l, ok := s.row(ctx, it); ok && !yield(l, nil) {
+				l, ok, err := s.row(ctx, it)
+				if err != nil {
+					yield(lease.Lease{}, failed(ctx, err, "list leases of table %s", s.config.Table))
+					return
+				}
+				if ok && !yield(l, nil) {
 					return
 				}
 			}
@@ -71,7 +76,7 @@ func (s *Store) Owned(ctx context.Context, incarnation string) ([]lease.Lease, e
 		return nil, failed(ctx, err, "read leases of %s in table %s", incarnation, s.config.Table)
 	}
 	for _, it := range rows {
-		if l, ok := s.row(ctx, it); ok && (l.Owner == incarnation || l.CheckpointOwner == incarnation) {
+		if l, ok, _ := s.row(ctx, it); ok && (l.Owner == incarnation || l.CheckpointOwner == incarnation) {
 			s.known.add(s.layout.tableKey(l.Key), l)
 			owned = append(owned, l)
 		}

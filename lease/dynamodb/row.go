@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
@@ -221,8 +222,14 @@ func (f *layout) lease(it item) (lease.Lease, error) {
 func (f *layout) readShard(r *reader, key string, l *lease.Lease) {
 	if of, there := r.inside(shardOf); there {
 		l.Stream, l.StreamID, l.Shard = of.text(shardStream), of.text(shardStreamID), of.text(shardID)
-		l.Key = f.keyOf(key, l.StreamID, l.Shard)
 		r.errs = append(r.errs, of.errs...)
+		switch l.Key = lease.Key(l.StreamID, l.Shard); {
+		case f.tableKey(l.Key) == key:
+		case key == l.Key || key == l.Shard || strings.HasSuffix(key, ":"+l.Shard):
+			r.errs = append(r.errs, errMoved)
+		default: // it was created under another name
+			l.Key = key
+		}
 		return
 	}
 	id, shard, err := f.identify(key)

@@ -72,11 +72,19 @@ func (s *Store) tell(ctx context.Context, err error) {
 }
 
 // row is the one way in which rows come out of a listing: it passes over what is
-// no lease, and tells of what cannot be understood.
-func (s *Store) row(ctx context.Context, it map[string]types.AttributeValue) (l lease.Lease, ok bool) {
-	l, err := s.layout.lease(it)
-	if err != nil && !errors.Is(err, errNoLease) {
+// no lease, and tells of what cannot be understood. A KCL application's row in a
+// table that was not said to be one, and a row under a key of another
+// configuration, are errors: to begin its shard anew beside it would skip, or
+// repeat, what was processed.
+func (s *Store) row(ctx context.Context, it map[string]types.AttributeValue) (l lease.Lease, ok bool, err error) {
+	l, err = s.layout.lease(it)
+	switch {
+	case err == nil:
+		return l, true, nil
+	case errors.Is(err, errMoved), errors.Is(err, errStranger) && s.config.SingleStream.Name == "" && len(s.config.MultiStream) == 0:
+		return l, false, err
+	case !errors.Is(err, errNoLease):
 		s.tell(ctx, err)
 	}
-	return l, err == nil
+	return l, false, nil
 }

@@ -87,7 +87,7 @@ func nextNotification(ctx context.Context, conn *pgx.Conn) error {
 		_, err := conn.WaitForNotification(waiting)
 		quiet := waiting.Err() != nil && ctx.Err() == nil
 		cancel()
-		if !quiet {
+		if err == nil || !quiet {
 			return err
 		}
 		asking, cancel := context.WithTimeout(ctx, answerWithin)

@@ -77,7 +77,9 @@ func (s *Store) migrate(ctx context.Context, steps []migration) error {
 		if err != nil || len(missing) == 0 {
 			return err // without having waited for anybody
 		}
-		return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return s.apply(ctx, tx, steps) })
+		// Whatever the pool's default is: each statement has to see what others
+		// did while this one waited for its turn.
+		return pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error { return s.apply(ctx, tx, steps) })
 	})
 }
 

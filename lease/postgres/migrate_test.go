@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/millrace/millrace/internal/testpg"
 	"github.com/millrace/millrace/lease"
@@ -33,13 +34,19 @@ func applied(t *testing.T, s *Store) (n int) {
 
 func TestManyWorkersMayMigrateAtOnceAndAgain(t *testing.T) {
 	server := testpg.Shared(t)
+	pools := map[string]func(*pgxpool.Config){"Serializable": func(c *pgxpool.Config) {
+		c.ConnConfig.RuntimeParams["default_transaction_isolation"] = "serializable"
+	}}
 	for name, mode := range modes {
+		pools[name] = in(mode)
+	}
+	for name, pool := range pools {
 		t.Run(name, func(t *testing.T) {
 			schema := server.Schema(t)
 			errs := make([]error, 10)
 			var wg sync.WaitGroup
 			for i := range errs {
-				s := beside(t, server, Config{Application: "app", Schema: schema}, in(mode))
+				s := beside(t, server, Config{Application: "app", Schema: schema}, pool)
 				wg.Go(func() {
 					for range 2 {
 						errs[i] = errors.Join(errs[i], s.Migrate(t.Context()))
@@ -51,7 +58,7 @@ func TestManyWorkersMayMigrateAtOnceAndAgain(t *testing.T) {
 			if err := errors.Join(errs...); err != nil {
 				t.Fatal(err)
 			}
-			s := beside(t, server, Config{Application: "app", Schema: schema}, in(mode))
+			s := beside(t, server, Config{Application: "app", Schema: schema}, pool)
 			rows, err := s.Read(t.Context(), "0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
 			if err != nil || len(rows) != len(errs) {
 				t.Errorf("%d rows, error %v; want one of each", len(rows), err)

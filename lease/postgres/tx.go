@@ -34,7 +34,9 @@ import (
 // a serialization failure (SQLSTATE 40001) when the row was written since it began,
 // which is an error as any other: the batch comes again.
 //
-// Until tx ends, others wait who want to write that shard's row: the automatic
+// tx may come from another pool than that of the store, and better does: a store
+// whose beats wait for connections that long transactions hold lapses. Until tx
+// ends, others wait who want to write that shard's row: the automatic
 // checkpoint, and a leader that moves the shard. So that a worker which is stopped
 // in between does not hold them up for ever, the server is told to end a
 // transaction that idles for ten seconds, unless it has been given a time
