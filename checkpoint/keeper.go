@@ -69,15 +69,13 @@ func (k *Keeper) CheckpointIn(ctx context.Context, tx any, s stream.Sequence) er
 	if err == nil {
 		// It takes no turn: a write under way may wait for what tx has.
 		k.mu.Lock()
-		stored, next := k.stored, k.want
+		stored, next := k.stored.Position, k.want
 		k.mu.Unlock()
-		next.Position = stream.After(s)
-		if next.Pending.Position.Compare(next.Position) <= 0 {
-			next.Pending = Pending{}
-		}
-		if next.Position.Compare(stored.Position) <= 0 {
+		if stream.After(s).Compare(stored) <= 0 {
 			err = ErrStored
 		} else {
+			next.Position = stored // and not what others have asked for beyond
+			next.moveTo(stream.After(s))
 			err = joiner.SaveIn(ctx, tx, next)
 		}
 	}

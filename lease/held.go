@@ -87,9 +87,8 @@ func (h *held) SaveIn(ctx context.Context, tx any, state checkpoint.State) error
 	if !ok {
 		return checkpoint.ErrNoTransactions
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(h.ctx, func() { cancel(context.Cause(h.ctx)) })()
+	ctx, done := h.during(ctx)
+	defer done()
 	row, err := h.base()
 	for inside := false; err == nil; inside = true {
 		switch {
@@ -186,9 +185,8 @@ func (h *held) write(ctx context.Context, what string, last bool, change func(Le
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(h.ctx, func() { cancel(context.Cause(h.ctx)) })()
+	ctx, done := h.during(ctx)
+	defer done()
 	sent := false
 	for pause := h.s.retry(h.dice); ; {
 		base, err := h.base()
@@ -224,6 +222,17 @@ func (h *held) write(ctx context.Context, what string, last bool, change func(Le
 		if !wait(ctx, pause.delay(), nil) {
 			return h.unless(last, context.Cause(ctx))
 		}
+	}
+}
+
+// during returns a context that ends with the hold, too, and with its cause. done
+// lets go of it.
+func (h *held) during(ctx context.Context) (_ context.Context, done func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(h.ctx, func() { cancel(context.Cause(h.ctx)) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
 	}
 }
 
