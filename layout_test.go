@@ -33,10 +33,12 @@ var layout = map[string]room{
 	"engine/internal/wal":      {ours: "stream engine/internal/vfs"},
 
 	"lease":           {ours: "stream checkpoint", others: otel},
-	"lease/sqlite":    {ours: "stream checkpoint lease", others: "modernc.org/sqlite"},
-	"lease/postgres":  {ours: "stream checkpoint lease", others: "github.com/jackc/pgx/v5"},
+	"lease/sqlite":    {ours: "stream checkpoint lease lease/internal/sqlstore", others: "modernc.org/sqlite"},
+	"lease/postgres":  {ours: "stream checkpoint lease lease/internal/sqlstore", others: "github.com/jackc/pgx/v5"},
 	"lease/dynamodb":  {ours: "stream checkpoint lease", others: aws},
 	"lease/leasetest": {ours: "stream checkpoint lease", support: true},
+
+	"lease/internal/sqlstore": {},
 
 	"worker": {ours: "stream checkpoint lease processors", others: otel},
 

@@ -12,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/millrace/millrace/lease/internal/sqlstore"
 )
 
 var (
@@ -19,7 +21,7 @@ var (
 	ErrNoSchema = errors.New("the tables are missing or too old: call Migrate when a worker starts, or run what SQL returns, and check Config.Schema and the database of the pool")
 	// ErrNewerSchema says that a newer version of the program has changed the
 	// tables, so that this one cannot know what they mean.
-	ErrNewerSchema = errors.New("the tables were made by a newer version of this program: use that one")
+	ErrNewerSchema = sqlstore.ErrNewerSchema
 	// ErrPermission says that the pool's user may not do this.
 	ErrPermission = errors.New("permission denied: grant the pool's user USAGE on the schema and SELECT, INSERT, UPDATE, DELETE on its tables; to migrate, it must own them")
 	// ErrReadOnly says that the server takes no writes.

@@ -6,39 +6,17 @@ import (
 	"embed"
 	"encoding/binary"
 	"fmt"
-	"io/fs"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/millrace/millrace/lease/internal/sqlstore"
 )
 
 //go:embed migrations/*.sql
-var migrationFiles embed.FS
+var files embed.FS
 
-// migration is one step of the tables from what they were to what they are.
-type migration struct {
-	version int
-	name    string
-	sql     string
-}
-
-// migrations returns all steps in order. Files are numbered from 1 without a
-// gap, and never change once they were released.
-func migrations() []migration {
-	names, err := fs.Glob(migrationFiles, "migrations/*.sql")
-	if err != nil {
-		panic(err) // the pattern is a constant
-	}
-	all := make([]migration, len(names))
-	for i, name := range names {
-		text, err := migrationFiles.ReadFile(name)
-		if err != nil {
-			panic(err) // the file is part of the program
-		}
-		all[i] = migration{version: i + 1, name: strings.TrimPrefix(name, "migrations/"), sql: string(text)}
-	}
-	return all
-}
+var migrations = sqlstore.Migrations(files)
 
 const (
 	createMigrations = `CREATE TABLE IF NOT EXISTS millrace_migration (
@@ -62,13 +40,13 @@ const (
 // Errors wrap [ErrNewerSchema], [ErrPermission] or [ErrReadOnly] where one of
 // them is the reason.
 func (s *Store) Migrate(ctx context.Context) error {
-	if err := s.migrate(ctx, migrations()); err != nil {
+	if err := s.migrate(ctx, migrations); err != nil {
 		return failed(ctx, err, "migrate schema %s", s.schema)
 	}
 	return nil
 }
 
-func (s *Store) migrate(ctx context.Context, steps []migration) error {
+func (s *Store) migrate(ctx context.Context, steps []sqlstore.Migration) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -84,7 +62,7 @@ func (s *Store) migrate(ctx context.Context, steps []migration) error {
 }
 
 // apply carries out the missing steps in a transaction.
-func (s *Store) apply(ctx context.Context, tx pgx.Tx, steps []migration) error {
+func (s *Store) apply(ctx context.Context, tx pgx.Tx, steps []sqlstore.Migration) error {
 	if _, err := tx.Exec(ctx, lockMigrations, migrationLock(s.schema)); err != nil {
 		return err
 	}
@@ -111,11 +89,11 @@ func (s *Store) apply(ctx context.Context, tx pgx.Tx, steps []migration) error {
 	}
 	for _, step := range missing {
 		// A file holds many statements, which only the simple protocol takes.
-		if _, err := tx.Exec(ctx, step.sql, pgx.QueryExecModeSimpleProtocol); err != nil {
-			return fmt.Errorf("%s: %w", step.name, err)
+		if _, err := tx.Exec(ctx, step.SQL, pgx.QueryExecModeSimpleProtocol); err != nil {
+			return fmt.Errorf("%s: %w", step.Name, err)
 		}
-		if _, err := tx.Exec(ctx, recordMigration, step.version, step.name); err != nil {
-			return fmt.Errorf("%s: %w", step.name, err)
+		if _, err := tx.Exec(ctx, recordMigration, step.Version, step.Name); err != nil {
+			return fmt.Errorf("%s: %w", step.Name, err)
 		}
 	}
 	return nil
@@ -128,7 +106,7 @@ type querier interface {
 
 // missingOf returns the steps that have not taken place yet, and refuses
 // tables that this program does not know.
-func (s *Store) missingOf(ctx context.Context, db querier, steps []migration) ([]migration, error) {
+func (s *Store) missingOf(ctx context.Context, db querier, steps []sqlstore.Migration) ([]sqlstore.Migration, error) {
 	var there bool
 	if err := db.QueryRow(ctx, hasMigrations, s.schema).Scan(&there); err != nil || !there {
 		return steps, err
@@ -137,10 +115,7 @@ func (s *Store) missingOf(ctx context.Context, db querier, steps []migration) ([
 	if err := db.QueryRow(ctx, qualified(lastMigration, s.schema)).Scan(&version); err != nil {
 		return nil, err
 	}
-	if version > len(steps) {
-		return nil, fmt.Errorf("schema version %d, this program knows %d: %w", version, len(steps), ErrNewerSchema)
-	}
-	return steps[version:], nil
+	return sqlstore.Missing(steps, version)
 }
 
 // migrationLock is the advisory lock of a schema.
@@ -158,15 +133,14 @@ func SQL(schema string, from int) (string, error) {
 	if err := validateSchema(schema); err != nil {
 		return "", err
 	}
-	steps := migrations()
-	if from < 0 || from > len(steps) {
-		return "", fmt.Errorf("postgres: SQL from version %d: want 0 to %d", from, len(steps))
+	if from < 0 || from > len(migrations) {
+		return "", fmt.Errorf("postgres: SQL from version %d: want 0 to %d", from, len(migrations))
 	}
 	name := pgx.Identifier{schema}.Sanitize()
 	var b strings.Builder
 	fmt.Fprintf(&b, "BEGIN;\nCREATE SCHEMA IF NOT EXISTS %s;\nSET LOCAL search_path = %s;\n\n%s;\n", name, name, createMigrations)
-	for _, step := range steps[from:] {
-		fmt.Fprintf(&b, "\n-- %s\n\n%s\nINSERT INTO millrace_migration (version, name) VALUES (%d, '%s');\n", step.name, step.sql, step.version, step.name)
+	for _, step := range migrations[from:] {
+		fmt.Fprintf(&b, "\n-- %s\n\n%s\nINSERT INTO millrace_migration (version, name) VALUES (%d, '%s');\n", step.Name, step.SQL, step.Version, step.Name)
 	}
 	b.WriteString("\nCOMMIT;\n")
 	return b.String(), nil

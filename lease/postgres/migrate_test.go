@@ -13,15 +13,8 @@ import (
 
 	"github.com/millrace/millrace/internal/testpg"
 	"github.com/millrace/millrace/lease"
+	"github.com/millrace/millrace/lease/internal/sqlstore"
 )
-
-func TestMigrationsAreNumberedWithoutAGap(t *testing.T) {
-	for i, m := range migrations() {
-		if prefix := fmt.Sprintf("%04d_", i+1); !strings.HasPrefix(m.name, prefix) || m.version != i+1 {
-			t.Errorf("migration %d is called %s, want %s…", i+1, m.name, prefix)
-		}
-	}
-}
 
 // applied returns how many migrations the schema says it has.
 func applied(t *testing.T, s *Store) (n int) {
@@ -63,8 +56,8 @@ func TestManyWorkersMayMigrateAtOnceAndAgain(t *testing.T) {
 			if err != nil || len(rows) != len(errs) {
 				t.Errorf("%d rows, error %v; want one of each", len(rows), err)
 			}
-			if n := applied(t, s); n != len(migrations()) {
-				t.Errorf("%d migrations were recorded, want %d", n, len(migrations()))
+			if n := applied(t, s); n != len(migrations) {
+				t.Errorf("%d migrations were recorded, want %d", n, len(migrations))
 			}
 		})
 	}
@@ -76,19 +69,19 @@ func TestAMigrationTakesPlaceOnceAndWholly(t *testing.T) {
 	if err := s.Create(ctx, lease.Lease{Key: "a"}); err != nil {
 		t.Fatal(err)
 	}
-	next := migration{len(migrations()) + 1, "next", "CREATE TABLE next (n integer); INSERT INTO next VALUES (1);"}
-	broken := migration{next.version + 1, "broken", "INSERT INTO next VALUES (2); CREATE NONSENSE;"}
+	next := sqlstore.Migration{Version: len(migrations) + 1, Name: "next", SQL: "CREATE TABLE next (n integer); INSERT INTO next VALUES (1);"}
+	broken := sqlstore.Migration{Version: next.Version + 1, Name: "broken", SQL: "INSERT INTO next VALUES (2); CREATE NONSENSE;"}
 
 	// The last step fails, so none of the missing ones takes place.
-	if err := s.migrate(ctx, append(migrations(), next, broken)); err == nil || !strings.Contains(err.Error(), "broken") {
+	if err := s.migrate(ctx, append(migrations, next, broken)); err == nil || !strings.Contains(err.Error(), "broken") {
 		t.Fatalf("got error %v, want one that names the step", err)
 	}
-	if n := applied(t, s); n != len(migrations()) {
-		t.Fatalf("%d migrations were recorded, want %d", n, len(migrations()))
+	if n := applied(t, s); n != len(migrations) {
+		t.Fatalf("%d migrations were recorded, want %d", n, len(migrations))
 	}
 
 	for range 3 {
-		if err := s.migrate(ctx, append(migrations(), next)); err != nil {
+		if err := s.migrate(ctx, append(migrations, next)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -117,10 +110,10 @@ func TestFromEachEarlierVersionTheTablesBecomeTheSame(t *testing.T) {
 		return all
 	}
 	want := columns(open(t, server, Config{Application: "app"}))
-	for from := range len(migrations()) + 1 {
+	for from := range len(migrations) + 1 {
 		schema := server.Schema(t)
 		s := beside(t, server, Config{Application: "app", Schema: schema})
-		if err := s.migrate(ctx, migrations()[:from]); err != nil {
+		if err := s.migrate(ctx, migrations[:from]); err != nil {
 			t.Fatalf("to version %d: %v", from, err)
 		}
 		if err := s.Migrate(ctx); err != nil {
@@ -132,7 +125,7 @@ func TestFromEachEarlierVersionTheTablesBecomeTheSame(t *testing.T) {
 
 		// And what is printed does the same.
 		printed := beside(t, server, Config{Application: "app", Schema: server.Schema(t)})
-		if err := printed.migrate(ctx, migrations()[:from]); err != nil {
+		if err := printed.migrate(ctx, migrations[:from]); err != nil {
 			t.Fatal(err)
 		}
 		text, err := SQL(printed.schema, from)
@@ -149,7 +142,7 @@ func TestFromEachEarlierVersionTheTablesBecomeTheSame(t *testing.T) {
 			t.Errorf("Migrate after what was printed: %v", err)
 		}
 	}
-	for _, from := range []int{-1, len(migrations()) + 1} {
+	for _, from := range []int{-1, len(migrations) + 1} {
 		if _, err := SQL("", from); err == nil {
 			t.Errorf("SQL from version %d is no error", from)
 		}

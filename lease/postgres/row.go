@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/millrace/millrace/lease"
+	"github.com/millrace/millrace/lease/internal/sqlstore"
 	"github.com/millrace/millrace/stream"
 )
 
@@ -40,7 +41,7 @@ func newStateColumns(rows int) *stateColumns {
 func (c *stateColumns) set(i int, l *lease.Lease) {
 	c.owner[i], c.checkpointOwner[i], c.term[i] = l.Owner, l.CheckpointOwner, l.Term
 	c.checkpoint[i], c.pending[i] = l.Checkpoint.Position.String(), l.Checkpoint.Pending.Position.String()
-	c.pendingData[i], c.progress[i] = blob(l.Checkpoint.Pending.Data), blob(l.Checkpoint.Progress)
+	c.pendingData[i], c.progress[i] = sqlstore.Blob(l.Checkpoint.Pending.Data), sqlstore.Blob(l.Checkpoint.Progress)
 	c.parents[i], c.children[i] = list(l.Parents), list(l.Children)
 	c.hashStart[i], c.hashEnd[i] = l.Hash.Start.String(), l.Hash.End.String()
 	c.bytes[i], c.records[i] = l.Load.BytesPerSecond, l.Load.RecordsPerSecond
@@ -59,14 +60,6 @@ func storableLease(l lease.Lease) error {
 		storable("lease", l.Key), storable("stream", l.Stream, l.StreamID), storable("shard", l.Shard),
 		storable("owner", l.Owner, l.CheckpointOwner), storable("parent", l.Parents...), storable("child", l.Children...),
 	)
-}
-
-// blob returns data as it is stored: nothing is an empty blob, and not NULL.
-func blob(data []byte) []byte {
-	if data == nil {
-		return []byte{}
-	}
-	return data
 }
 
 var types = pgtype.NewMap()
@@ -95,22 +88,14 @@ func scanLease(row pgx.CollectableRow) (l lease.Lease, err error) {
 		return lease.Lease{}, err
 	}
 	if err := errors.Join(
-		parse("checkpoint", position, &l.Checkpoint.Position, stream.ParsePosition),
-		parse("pending", pending, &l.Checkpoint.Pending.Position, stream.ParsePosition),
-		parse("hash_start", start, &l.Hash.Start, stream.ParseHash),
-		parse("hash_end", end, &l.Hash.End, stream.ParseHash),
+		sqlstore.Parse("checkpoint", position, &l.Checkpoint.Position, stream.ParsePosition),
+		sqlstore.Parse("pending", pending, &l.Checkpoint.Pending.Position, stream.ParsePosition),
+		sqlstore.Parse("hash_start", start, &l.Hash.Start, stream.ParseHash),
+		sqlstore.Parse("hash_end", end, &l.Hash.End, stream.ParseHash),
 	); err != nil {
 		return lease.Lease{}, fmt.Errorf("lease %s: %w", l.Key, err)
 	}
 	return l, nil
-}
-
-// parse reads the text of a column.
-func parse[T any](column, text string, into *T, read func(string) (T, error)) (err error) {
-	if *into, err = read(text); err != nil {
-		return fmt.Errorf("column %s: %w", column, err)
-	}
-	return nil
 }
 
 // memberValues returns the arguments that joinMember and swapMember share.

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/millrace/millrace/lease"
+	"github.com/millrace/millrace/lease/internal/sqlstore"
 )
 
 // Store is a [lease.Store], a [lease.Notifier] and [lease.Named] in a PostgreSQL
@@ -20,7 +21,7 @@ type Store struct {
 	schema      string
 	channel     string // on which this application is notified; "" for not at all
 	sql         statements
-	swaps       gatherer[swap]
+	swaps       sqlstore.Gatherer[swap]
 }
 
 var (
@@ -51,7 +52,7 @@ func New(pool *pgxpool.Pool, config Config) (*Store, error) {
 	if !config.PollOnly {
 		s.channel = channelOf(config.Schema, config.Application)
 	}
-	s.swaps = gatherer[swap]{most: together, fly: s.swapTogether}
+	s.swaps = sqlstore.Gatherer[swap]{Most: together, Fly: s.swapTogether}
 	return s, nil
 }
 

@@ -72,7 +72,7 @@ func (s *Store) swap(ctx context.Context, old, next lease.Lease) (row lease.Leas
 	if ctx.Err() != nil {
 		return row, context.Cause(ctx)
 	}
-	err = s.swaps.do(ctx, w)
+	err = s.swaps.Do(ctx, w)
 	if err == nil && w.alone {
 		err = s.run(ctx, 0, []*swap{w}) // and wait for the row as long as it takes
 	}

@@ -9,6 +9,8 @@ import (
 
 	driver "modernc.org/sqlite"
 	codes "modernc.org/sqlite/lib"
+
+	"github.com/millrace/millrace/lease/internal/sqlstore"
 )
 
 var (
@@ -24,7 +26,7 @@ var (
 	ErrDiskFull = errors.New("no space left for the database file and its write-ahead log: free some")
 	// ErrNewerSchema says that a newer version of the program has changed the
 	// tables, so that this one cannot know what they mean.
-	ErrNewerSchema = errors.New("the tables were made by a newer version of this program: use that one")
+	ErrNewerSchema = sqlstore.ErrNewerSchema
 )
 
 // code returns SQLite's primary result code, 0 when err is not SQLite's.

@@ -5,36 +5,14 @@ import (
 	"database/sql"
 	"embed"
 	"fmt"
-	"io/fs"
+
+	"github.com/millrace/millrace/lease/internal/sqlstore"
 )
 
 //go:embed migrations/*.sql
-var migrationFiles embed.FS
+var files embed.FS
 
-// migration is one step of the tables from what they were to what they are.
-type migration struct {
-	version int
-	name    string
-	sql     string
-}
-
-// migrations returns all steps in order. Files are numbered from 1 without a
-// gap, and never change once they were released.
-func migrations() []migration {
-	names, err := fs.Glob(migrationFiles, "migrations/*.sql")
-	if err != nil {
-		panic(err) // the pattern is a constant
-	}
-	all := make([]migration, len(names))
-	for i, name := range names {
-		text, err := migrationFiles.ReadFile(name)
-		if err != nil {
-			panic(err) // the file is part of the program
-		}
-		all[i] = migration{version: i + 1, name: name, sql: string(text)}
-	}
-	return all
-}
+var migrations = sqlstore.Migrations(files)
 
 const (
 	createMigrations = `CREATE TABLE IF NOT EXISTS millrace_migration (
@@ -54,7 +32,7 @@ type querier interface {
 
 // migrate brings the tables up to the last step, all missing ones in one
 // transaction. Many processes may do so at once: one of them does it.
-func migrate(ctx context.Context, db *sql.DB, steps []migration) error {
+func migrate(ctx context.Context, db *sql.DB, steps []sqlstore.Migration) error {
 	missing, err := missingOf(ctx, db, steps)
 	if err != nil || len(missing) == 0 {
 		return err // without having asked for the write lock
@@ -71,11 +49,11 @@ func migrate(ctx context.Context, db *sql.DB, steps []migration) error {
 		return err
 	}
 	for _, step := range missing {
-		if _, err := tx.ExecContext(ctx, step.sql); err != nil {
-			return fmt.Errorf("%s: %w", step.name, err)
+		if _, err := tx.ExecContext(ctx, step.SQL); err != nil {
+			return fmt.Errorf("%s: %w", step.Name, err)
 		}
-		if _, err := tx.ExecContext(ctx, recordMigration, step.version, step.name); err != nil {
-			return fmt.Errorf("%s: %w", step.name, err)
+		if _, err := tx.ExecContext(ctx, recordMigration, step.Version, step.Name); err != nil {
+			return fmt.Errorf("%s: %w", step.Name, err)
 		}
 	}
 	return tx.Commit()
@@ -83,7 +61,7 @@ func migrate(ctx context.Context, db *sql.DB, steps []migration) error {
 
 // missingOf returns the steps that have not taken place yet, and refuses
 // tables that this program does not know.
-func missingOf(ctx context.Context, db querier, steps []migration) ([]migration, error) {
+func missingOf(ctx context.Context, db querier, steps []sqlstore.Migration) ([]sqlstore.Migration, error) {
 	var tables, version int
 	if err := db.QueryRowContext(ctx, hasMigrations).Scan(&tables); err != nil || tables == 0 {
 		return steps, err
@@ -91,8 +69,5 @@ func missingOf(ctx context.Context, db querier, steps []migration) ([]migration,
 	if err := db.QueryRowContext(ctx, lastMigration).Scan(&version); err != nil {
 		return nil, err
 	}
-	if version > len(steps) {
-		return nil, fmt.Errorf("schema version %d, this program knows %d: %w", version, len(steps), ErrNewerSchema)
-	}
-	return steps[version:], nil
+	return sqlstore.Missing(steps, version)
 }

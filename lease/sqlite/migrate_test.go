@@ -9,15 +9,8 @@ import (
 	"testing"
 
 	"github.com/millrace/millrace/lease"
+	"github.com/millrace/millrace/lease/internal/sqlstore"
 )
-
-func TestMigrationsAreNumberedWithoutAGap(t *testing.T) {
-	for i, m := range migrations() {
-		if prefix := fmt.Sprintf("migrations/%04d_", i+1); !strings.HasPrefix(m.name, prefix) || m.version != i+1 {
-			t.Errorf("migration %d is called %s, want %s…", i+1, m.name, prefix)
-		}
-	}
-}
 
 func TestManyMayOpenANewFileAtOnce(t *testing.T) {
 	for range 5 {
@@ -43,8 +36,8 @@ func TestManyMayOpenANewFileAtOnce(t *testing.T) {
 			t.Fatalf("%d rows, error %v; want one of each", len(rows), err)
 		}
 		var applied int
-		if err := s.reads.QueryRow("SELECT count(*) FROM millrace_migration").Scan(&applied); err != nil || applied != len(migrations()) {
-			t.Fatalf("%d migrations were recorded, error %v; want %d", applied, err, len(migrations()))
+		if err := s.reads.QueryRow("SELECT count(*) FROM millrace_migration").Scan(&applied); err != nil || applied != len(migrations) {
+			t.Fatalf("%d migrations were recorded, error %v; want %d", applied, err, len(migrations))
 		}
 	}
 }
@@ -55,11 +48,11 @@ func TestAMigrationTakesPlaceOnceAndWholly(t *testing.T) {
 	if err := s.Create(ctx, lease.Lease{Key: "a"}); err != nil {
 		t.Fatal(err)
 	}
-	next := migration{len(migrations()) + 1, "next", "CREATE TABLE next (n INTEGER); INSERT INTO next VALUES (1)"}
-	broken := migration{next.version + 1, "broken", "INSERT INTO next VALUES (2); CREATE NONSENSE"}
+	next := sqlstore.Migration{Version: len(migrations) + 1, Name: "next", SQL: "CREATE TABLE next (n INTEGER); INSERT INTO next VALUES (1)"}
+	broken := sqlstore.Migration{Version: next.Version + 1, Name: "broken", SQL: "INSERT INTO next VALUES (2); CREATE NONSENSE"}
 
 	// The last step fails, so none of the missing ones takes place.
-	if err := migrate(ctx, s.writes, append(migrations(), next, broken)); err == nil || !strings.Contains(err.Error(), "broken") {
+	if err := migrate(ctx, s.writes, append(migrations, next, broken)); err == nil || !strings.Contains(err.Error(), "broken") {
 		t.Fatalf("got error %v, want one that names the step", err)
 	}
 	var tables int
@@ -68,7 +61,7 @@ func TestAMigrationTakesPlaceOnceAndWholly(t *testing.T) {
 	}
 
 	for range 3 {
-		if err := migrate(ctx, s.writes, append(migrations(), next)); err != nil {
+		if err := migrate(ctx, s.writes, append(migrations, next)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -84,7 +77,7 @@ func TestAMigrationTakesPlaceOnceAndWholly(t *testing.T) {
 func TestTablesOfANewerProgramAreRefused(t *testing.T) {
 	path := file(t)
 	s := open(t, path, Config{Application: "app"})
-	if _, err := s.writes.Exec(recordMigration, len(migrations())+1, "from the future"); err != nil {
+	if _, err := s.writes.Exec(recordMigration, len(migrations)+1, "from the future"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Open(t.Context(), path, Config{Application: "app"}); !errors.Is(err, ErrNewerSchema) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"github.com/millrace/millrace/lease"
+	"github.com/millrace/millrace/lease/internal/sqlstore"
 	"github.com/millrace/millrace/stream"
 )
 
@@ -16,19 +17,11 @@ func stateValues(l lease.Lease) []any {
 	return []any{
 		l.Term,
 		l.Checkpoint.Position.String(), l.Checkpoint.Pending.Position.String(),
-		blob(l.Checkpoint.Pending.Data), blob(l.Checkpoint.Progress),
+		sqlstore.Blob(l.Checkpoint.Pending.Data), sqlstore.Blob(l.Checkpoint.Progress),
 		list(l.Parents), list(l.Children),
 		l.Hash.Start.String(), l.Hash.End.String(),
 		l.Load.BytesPerSecond, l.Load.RecordsPerSecond,
 	}
-}
-
-// blob returns data as it is stored: nothing is an empty blob, and not NULL.
-func blob(data []byte) []byte {
-	if data == nil {
-		return []byte{}
-	}
-	return data
 }
 
 // list returns ids as a JSON array.
@@ -55,24 +48,16 @@ func scanLease(rows *sql.Rows) (l lease.Lease, err error) {
 		return lease.Lease{}, err
 	}
 	if err := errors.Join(
-		parse("checkpoint", position, &l.Checkpoint.Position, stream.ParsePosition),
-		parse("pending", pending, &l.Checkpoint.Pending.Position, stream.ParsePosition),
-		parse("parents", parents, &l.Parents, parseList),
-		parse("children", children, &l.Children, parseList),
-		parse("hash_start", start, &l.Hash.Start, stream.ParseHash),
-		parse("hash_end", end, &l.Hash.End, stream.ParseHash),
+		sqlstore.Parse("checkpoint", position, &l.Checkpoint.Position, stream.ParsePosition),
+		sqlstore.Parse("pending", pending, &l.Checkpoint.Pending.Position, stream.ParsePosition),
+		sqlstore.Parse("parents", parents, &l.Parents, parseList),
+		sqlstore.Parse("children", children, &l.Children, parseList),
+		sqlstore.Parse("hash_start", start, &l.Hash.Start, stream.ParseHash),
+		sqlstore.Parse("hash_end", end, &l.Hash.End, stream.ParseHash),
 	); err != nil {
 		return lease.Lease{}, fmt.Errorf("lease %s: %w", l.Key, err)
 	}
 	return l, nil
-}
-
-// parse reads the text of a column.
-func parse[T any](column, text string, into *T, read func(string) (T, error)) (err error) {
-	if *into, err = read(text); err != nil {
-		return fmt.Errorf("column %s: %w", column, err)
-	}
-	return nil
 }
 
 // parseList reads what list returns.

@@ -127,7 +127,7 @@ func (s *Store) open(ctx context.Context, path, synchronous string) (err error) 
 	if err := patiently(ctx, func() error { return useWriteAheadLog(ctx, s.writes) }); err != nil {
 		return err
 	}
-	if err := patiently(ctx, func() error { return migrate(ctx, s.writes, migrations()) }); err != nil {
+	if err := patiently(ctx, func() error { return migrate(ctx, s.writes, migrations) }); err != nil {
 		return err
 	}
 	if real, err := filepath.EvalSymlinks(path); err == nil {

@@ -1,4 +1,4 @@
-package postgres
+package sqlstore
 
 import (
 	"context"
@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// airline is a gatherer whose flights take as long as is said, and that notes
+// airline is a Gatherer whose flights take as long as is said, and that notes
 // who was on which.
 type airline struct {
-	gatherer[call]
+	Gatherer[call]
 	takes time.Duration
 	fails func(all []int) error
 
@@ -26,13 +26,13 @@ type call struct{ question, answer int }
 
 func newAirline(takes time.Duration, most int) *airline {
 	a := &airline{takes: takes}
-	a.gatherer = gatherer[call]{most: most, fly: a.flight}
+	a.Gatherer = Gatherer[call]{Most: most, Fly: a.flight}
 	return a
 }
 
 func (a *airline) ask(ctx context.Context, question int) (answer int, err error) {
 	c := &call{question: question}
-	if err := a.do(ctx, c); err != nil {
+	if err := a.Do(ctx, c); err != nil {
 		return 0, err
 	}
 	return c.answer, nil
@@ -213,8 +213,8 @@ func TestManyCallsInAnyOrderGetTheirOwnAnswers(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		a.gatherer.mu.Lock()
-		defer a.gatherer.mu.Unlock()
+		a.Gatherer.mu.Lock()
+		defer a.Gatherer.mu.Unlock()
 		if a.flying || len(a.waiting) > 0 {
 			t.Errorf("in the end: flying %v, %d groups wait", a.flying, len(a.waiting))
 		}

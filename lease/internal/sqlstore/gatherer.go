@@ -1,4 +1,4 @@
-package postgres
+package sqlstore
 
 import (
 	"context"
@@ -6,19 +6,21 @@ import (
 	"sync"
 )
 
-// A gatherer lets calls that come while another is under way go out together.
+// A Gatherer lets calls that come while another is under way go out together.
 //
-//	do ──► alone: takes off at once ──────────────► fly(1) ──► landed
-//	do ──┐
-//	do ──┼► gather while that one is under way ───► fly(3) ──► landed
-//	do ──┘                                          (who has left by then is not aboard)
+//	Do ──► alone: takes off at once ──────────────► fly(1) ──► landed
+//	Do ──┐
+//	Do ──┼► gather while that one is under way ───► fly(3) ──► landed
+//	Do ──┘                                          (who has left by then is not aboard)
 //
 // There is no timer: how many go together is how many came during one flight.
 // A flight's goroutine belongs to those who wait for it. Whoever's context ends
 // leaves at once, and the last one to leave ends the flight.
-type gatherer[C any] struct {
-	most int                                         // calls of one flight
-	fly  func(ctx context.Context, calls []*C) error // writes the answers into the calls
+//
+// Its methods may be called at the same time.
+type Gatherer[C any] struct {
+	Most int                                         // calls of one flight
+	Fly  func(ctx context.Context, calls []*C) error // writes the answers into the calls
 
 	mu      sync.Mutex  // guards what follows, and the groups
 	flying  bool        // a flight is under way
@@ -34,9 +36,10 @@ type group[C any] struct {
 	err    error
 }
 
-// do has a call answered. An error is that of the whole flight. After an error
-// the call must not be looked at: a flight that others wait for may go on.
-func (g *gatherer[C]) do(ctx context.Context, call *C) error {
+// Do has a call answered. An error is that of the whole flight, or the cause of
+// ctx. After an error the call must not be looked at: a flight that others wait
+// for may go on.
+func (g *Gatherer[C]) Do(ctx context.Context, call *C) error {
 	gr := g.board(call)
 	select {
 	case <-gr.landed:
@@ -51,10 +54,10 @@ func (g *gatherer[C]) do(ctx context.Context, call *C) error {
 
 // board gives the call a place in a group, and lets that take off when nothing
 // is under way.
-func (g *gatherer[C]) board(call *C) *group[C] {
+func (g *Gatherer[C]) board(call *C) *group[C] {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if n := len(g.waiting); n == 0 || len(g.waiting[n-1].calls) == g.most {
+	if n := len(g.waiting); n == 0 || len(g.waiting[n-1].calls) == g.Most {
 		g.waiting = append(g.waiting, &group[C]{landed: make(chan struct{})})
 	}
 	gr := g.waiting[len(g.waiting)-1]
@@ -67,7 +70,7 @@ func (g *gatherer[C]) board(call *C) *group[C] {
 
 // takeOff starts the flight of the group that waits longest, if any does. The
 // caller holds mu.
-func (g *gatherer[C]) takeOff() {
+func (g *Gatherer[C]) takeOff() {
 	g.flying = len(g.waiting) > 0
 	if !g.flying {
 		return
@@ -83,10 +86,10 @@ func (g *gatherer[C]) takeOff() {
 }
 
 // flight carries out one group, and lets the next one take off.
-func (g *gatherer[C]) flight(ctx context.Context, gr *group[C]) {
+func (g *Gatherer[C]) flight(ctx context.Context, gr *group[C]) {
 	defer close(gr.landed)
 	defer gr.cancel()
-	gr.err = g.fly(ctx, gr.calls)
+	gr.err = g.Fly(ctx, gr.calls)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.takeOff()
@@ -95,7 +98,7 @@ func (g *gatherer[C]) flight(ctx context.Context, gr *group[C]) {
 // leave takes a call out of its group. When it is the last one and the flight
 // is under way, that is ended, and what is closed when it has landed is
 // returned: to wait for that takes no answer of the server.
-func (g *gatherer[C]) leave(gr *group[C], call *C) (flight <-chan struct{}) {
+func (g *Gatherer[C]) leave(gr *group[C], call *C) (flight <-chan struct{}) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	gr.left++
