@@ -106,11 +106,7 @@ func TestSwapsThatWaitAtTheSameTimeAreOneStatement(t *testing.T) {
 					until(t, "the first swap is under way", func() bool { return tracer.statements.Load() == 1 })
 				}
 			}
-			until(t, "all others wait", func() bool {
-				s.swaps.mu.Lock()
-				defer s.swaps.mu.Unlock()
-				return len(s.swaps.waiting) == 1 && len(s.swaps.waiting[0].calls) == n-1
-			})
+			until(t, "all others wait", func() bool { return s.swaps.Waiting() == n-1 })
 			release()
 			wg.Wait()
 			// The rollback, the swap that was alone, all others, and a look at each of the refused.

@@ -52,6 +52,16 @@ func (g *Gatherer[C]) Do(ctx context.Context, call *C) error {
 	}
 }
 
+// Waiting returns how many calls wait for a flight that has not taken off.
+func (g *Gatherer[C]) Waiting() (calls int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, gr := range g.waiting {
+		calls += len(gr.calls) - gr.left
+	}
+	return calls
+}
+
 // board gives the call a place in a group, and lets that take off when nothing
 // is under way.
 func (g *Gatherer[C]) board(call *C) *group[C] {

@@ -213,10 +213,8 @@ func TestManyCallsInAnyOrderGetTheirOwnAnswers(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		a.Gatherer.mu.Lock()
-		defer a.Gatherer.mu.Unlock()
-		if a.flying || len(a.waiting) > 0 {
-			t.Errorf("in the end: flying %v, %d groups wait", a.flying, len(a.waiting))
+		if n := a.Waiting(); a.flying || n > 0 {
+			t.Errorf("in the end: flying %v, %d calls wait", a.flying, n)
 		}
 	})
 }
