@@ -38,7 +38,7 @@ var layout = map[string]room{
 	"lease/dynamodb":  {ours: "stream checkpoint lease", others: aws},
 	"lease/leasetest": {ours: "stream checkpoint lease", support: true},
 
-	"lease/internal/sqlstore": {},
+	"lease/internal/sqlstore": {ours: "stream checkpoint lease"},
 
 	"worker": {ours: "stream checkpoint lease processors", others: otel},
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/millrace/millrace/lease"
+	"github.com/millrace/millrace/lease/internal/sqlstore"
 )
 
 // The columns of a member, in the order of scanMember.
@@ -82,12 +83,5 @@ func (s *Store) writeMember(ctx context.Context, key string, old, next lease.Mem
 	if old == nobody {
 		statement = s.sql.joinMember
 	}
-	return s.write(ctx, statement, s.memberValues(key, old.Version, next, wakesMembers(old, next))...)
-}
-
-// wakesMembers reports whether others should hear of a swap of a member at
-// once: of anything but a beat, and what the worker carries.
-func wakesMembers(old, next lease.Member) bool {
-	next.Version, next.Beats, next.Load = old.Version, old.Beats, old.Load
-	return old != next
+	return s.write(ctx, statement, s.memberValues(key, old.Version, next, sqlstore.WakesMember(old, next))...)
 }

@@ -3,13 +3,13 @@ package postgres
 import (
 	"context"
 	"errors"
-	"slices"
 	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/millrace/millrace/lease"
+	"github.com/millrace/millrace/lease/internal/sqlstore"
 )
 
 // together is how many swaps are one statement at most: a few hundred
@@ -159,15 +159,8 @@ func (s *Store) replacement(patience time.Duration, swaps []*swap) []any {
 	}
 	for i, w := range swaps {
 		key[i], counter[i], owner[i] = w.old.Key, w.old.Counter, w.old.Owner
-		wake[i] = s.channel != "" && wakes(&w.old, &w.next)
+		wake[i] = s.channel != "" && sqlstore.Wakes(&w.old, &w.next)
 		state.set(i, &w.next)
 	}
 	return append([]any{s.application, s.channel, wait, key, counter, owner, wake}, state.values()...)
-}
-
-// wakes reports whether others should hear of a swap at once: of anything but
-// how far a shard has been processed, and at what cost, until its end.
-func wakes(old, next *lease.Lease) bool {
-	return old.Owner != next.Owner || old.CheckpointOwner != next.CheckpointOwner || old.Term != next.Term ||
-		old.Finished() != next.Finished() || !slices.Equal(old.Children, next.Children)
 }

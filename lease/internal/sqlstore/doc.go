@@ -7,4 +7,5 @@
 //	swap ──┼──► Gatherer ──► one statement, or one transaction, for all that wait
 //	swap ──┘
 //	row ◄── Blob, Parse ──► columns
+//	old, next ──► Wakes ──► whether others should hear of it
 package sqlstore
