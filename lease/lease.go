@@ -92,6 +92,19 @@ type Member struct {
 	Code, Zone, Host string
 }
 
+// Note is a row in which people tell a fleet what they want of it, until they
+// take it back: see [Operator]. Workers only read notes.
+type Note struct {
+	// Name is the key: unique in the application, at most 1,000 bytes.
+	Name string
+	// Version is the guard of every swap. It grows by one with each; a new note
+	// begins at the Unix millisecond of its creation, so that it never has a
+	// Version again that a removed one of the same name had.
+	Version int64
+	// Value is what is wanted, as text, at most 100 KB.
+	Value string
+}
+
 // Store is the whole contract that a backend has to meet. One store holds the
 // rows of one application. Methods may be called at the same time by many
 // goroutines of many processes; every row is linearizable. Lists and byte
@@ -136,6 +149,13 @@ type Store interface {
 	// as it is, and [ErrConflict]; the zero Member when there is none. It never
 	// creates a row but by a join. Two zero rows are an error that is no conflict.
 	SwapMember(ctx context.Context, old, next Member) (Member, error)
+
+	// Notes returns every note as it is now (strongly consistent).
+	Notes(ctx context.Context) ([]Note, error)
+	// SwapNote is the one way to write a note: it creates (old is zero: there must
+	// be none of that name), replaces, and removes one (next is zero), by the rules
+	// of SwapMember, but that a new note gets the Version that next carries.
+	SwapNote(ctx context.Context, old, next Note) (Note, error)
 }
 
 // Notifier is a store that can wake others at once. Optional, found by type

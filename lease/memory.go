@@ -25,6 +25,7 @@ type Memory struct {
 	mu       sync.Mutex
 	leases   map[string]Lease
 	members  map[string]Member
+	notes    map[string]Note
 	watchers map[chan struct{}]struct{} // each has room for one wake
 }
 
@@ -38,6 +39,7 @@ func NewMemory() *Memory {
 	return &Memory{
 		leases:   map[string]Lease{},
 		members:  map[string]Member{},
+		notes:    map[string]Note{},
 		watchers: map[chan struct{}]struct{}{},
 	}
 }
@@ -185,6 +187,46 @@ func (m *Memory) SwapMember(ctx context.Context, old, next Member) (row Member, 
 		beat := row
 		beat.Version, beat.Beats, beat.Load = current.Version, current.Beats, current.Load
 		return beat != current, nil
+	})
+	return row, err
+}
+
+// Notes implements [Store].
+func (m *Memory) Notes(ctx context.Context) ([]Note, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.SortedFunc(maps.Values(m.notes), func(a, b Note) int { return cmp.Compare(a.Name, b.Name) }), nil
+}
+
+// SwapNote implements [Store].
+func (m *Memory) SwapNote(ctx context.Context, old, next Note) (row Note, err error) {
+	create, remove := old == Note{}, next == Note{}
+	if create && remove {
+		return Note{}, errors.New("swap note: both are zero; give the note to create as next, or the one to remove as old")
+	}
+	name := old.Name
+	if create {
+		name = next.Name
+	}
+	err = m.write(ctx, func() (tell bool, err error) {
+		current, exists := m.notes[name]
+		if exists == create || current.Version != old.Version {
+			row = current
+			return false, ErrConflict
+		}
+		if remove {
+			delete(m.notes, name)
+			return true, nil
+		}
+		row = next
+		if !create {
+			row.Name, row.Version = name, old.Version+1
+		}
+		m.notes[name] = row
+		return true, nil
 	})
 	return row, err
 }

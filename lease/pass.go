@@ -33,6 +33,9 @@ type leader struct {
 	// unseen are the rows that were created on the last listing of their stream,
 	// by key: the ID of that stream.
 	unseen map[string]string
+	// orders are what people want, as the last pass read it.
+	orders     orders
+	unreadable trouble // orders
 }
 
 func (s *session) newLeader(members *watch) *leader {
@@ -43,6 +46,8 @@ func (s *session) newLeader(members *watch) *leader {
 		handoffs: newHandoffs(s.cfg.HandoffTimeout),
 		calm:     newCalm(s.cfg.PlanInterval / 2),
 		unseen:   map[string]string{},
+
+		unreadable: trouble{what: "reading an operator's order"},
 	}
 }
 
@@ -66,6 +71,9 @@ func (l *leader) pass(ctx context.Context) error {
 	members = l.fence(ctx, members)
 	l.bury(ctx, members, leases)
 	l.handoffs.keep(leases)
+	if l.orders, err = l.standing(ctx, &l.unreadable); err != nil {
+		return err
+	}
 
 	moves := slices.DeleteFunc(l.decide(members, leases), func(c change) bool {
 		_, unseen := l.unseen[c.old.Key]
@@ -326,12 +334,7 @@ func (l *leader) decide(members []Member, leases []Lease) []change {
 		if !has {
 			c = change{row, row}
 		}
-		// A live owner is asked to let go, unless it was told to already.
-		if in[c.next.Owner] {
-			c.next = HandedOff(c.next, owner)
-		} else {
-			c.next = Assigned(c.next, owner)
-		}
+		c.next = MovedTo(c.next, owner, in)
 		changes[row.Key] = c
 	}
 	all := make([]change, 0, len(changes))
@@ -342,8 +345,14 @@ func (l *leader) decide(members []Member, leases []Lease) []change {
 	return all
 }
 
-// view returns what to plan from: the rows, with loads that are calm.
+// view returns what to plan from: the rows, with loads that are calm, and what
+// people want.
 func (l *leader) view(members []Member, leases []Lease) View {
+	members = l.orders.drained(members)
+	paused := map[string]bool{}
+	for key := range l.orders.paused(leases) {
+		paused[key] = true
+	}
 	stale, open := map[string]bool{}, map[string]bool{}
 	for _, m := range members {
 		if m.Fenced {
@@ -357,7 +366,7 @@ func (l *leader) view(members []Member, leases []Lease) View {
 	steady, unknown, settled := l.calm.look(time.Now(), leases, open)
 	return View{
 		Leases: steady, Unknown: unknown, Members: members, Stale: stale,
-		Unsettled: !settled, Threshold: l.cfg.BalanceThreshold,
+		Paused: paused, Unsettled: !settled, Threshold: l.cfg.BalanceThreshold,
 	}
 }
 
@@ -376,26 +385,31 @@ func (l *leader) apply(ctx context.Context, changes []change) []change {
 	return written
 }
 
-// write swaps one row. A row that has moved on only by a checkpoint is tried
-// once more: who may hold it is as it was. Whether a write without an answer
-// took place shows in the next pass.
+// write swaps one row. Whether a write without an answer took place shows in the
+// next pass.
 func (l *leader) write(ctx context.Context, old, next Lease) (Lease, bool) {
-	for range 2 {
+	row, err := rewrite(old, next, func(old, next Lease) (Lease, error) {
 		calling, cancel := l.call(ctx)
-		row, err := l.store.Swap(calling, old, next)
-		cancel()
-		if err == nil {
-			return row, true
-		}
+		defer cancel()
+		return l.store.Swap(calling, old, next)
+	})
+	return row, err == nil
+}
+
+// rewrite changes who may hold a lease. A row that has moved on only by a
+// checkpoint is tried once more: who may hold it is as it was.
+func rewrite(old, next Lease, swap func(old, next Lease) (Lease, error)) (row Lease, err error) {
+	for range 2 {
+		row, err = swap(old, next)
 		if !errors.Is(err, ErrConflict) || row.Owner != old.Owner || row.CheckpointOwner != old.CheckpointOwner ||
 			row.Term != old.Term || row.Finished() {
-			return Lease{}, false
+			return row, err
 		}
 		owner, checkpointOwner, term := next.Owner, next.CheckpointOwner, next.Term
 		old, next = row, row
 		next.Owner, next.CheckpointOwner, next.Term = owner, checkpointOwner, term
 	}
-	return Lease{}, false
+	return row, err
 }
 
 // bumpAll announces to live members what has been written of theirs, never
@@ -439,10 +453,14 @@ func (l *leader) bumpAll(ctx context.Context, members []Member, written []change
 
 // bump moves a member's Revision, and reports whether that was acknowledged.
 func (l *leader) bump(ctx context.Context, m Member) bool {
+	return bump(m, func(old, next Member) (Member, error) { return l.swapMember(ctx, old, next) })
+}
+
+func bump(m Member, swap func(old, next Member) (Member, error)) bool {
 	for {
 		next := m
 		next.Revision++
-		row, err := l.swapMember(ctx, m, next)
+		row, err := swap(m, next)
 		if err == nil {
 			return true
 		}

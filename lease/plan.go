@@ -18,6 +18,8 @@ type View struct {
 	// Stale names live members that have been silent for a while: they keep
 	// what they have and are given nothing.
 	Stale map[string]bool
+	// Paused names leases, by key, that nobody is to have.
+	Paused map[string]bool
 	// Unsettled says that shards or members have just changed, and may go on
 	// to: leases are given to who has to have them, and balance waits.
 	Unsettled bool
@@ -27,7 +29,7 @@ type View struct {
 	Threshold float64
 }
 
-// Move gives a lease to another worker.
+// Move gives a lease to another worker, or to nobody ("").
 type Move struct {
 	Lease Lease
 	To    string
@@ -36,6 +38,7 @@ type Move struct {
 // Plan returns the moves that a fleet needs, all of them, in a certain order:
 // the same view gives the same plan.
 //
+//   - What is paused is taken from whoever has it, and given to nobody.
 //   - Leases without a live owner, and those of members that are draining, go
 //     first: children to the worker of their parents, others to the worker with
 //     the least load; during a rollout to those with the newest code, as long
@@ -51,7 +54,7 @@ type Move struct {
 func Plan(v View) []Move {
 	p := newPlanner(v)
 	if len(p.open) == 0 {
-		return nil
+		return p.moves
 	}
 	p.place()
 	if !v.Unsettled {
@@ -121,7 +124,7 @@ func newPlanner(v View) *planner {
 	}
 	p.tellApart()
 	p.weights, p.unit = weigh(v)
-	p.sort(v.Stale)
+	p.sort(v)
 	return p
 }
 
@@ -150,9 +153,9 @@ func (p *planner) suits(i int, b *bin) bool {
 	return !p.served[id] || b.streams[id]
 }
 
-// sort finds for each lease where it is counted: with its owner, or among
-// those that need one.
-func (p *planner) sort(stale map[string]bool) {
+// sort finds for each lease where it is counted: with its owner, among those
+// that need one, or nowhere.
+func (p *planner) sort(v View) {
 	var placed []float64
 	for i := range p.leases {
 		l := &p.leases[i]
@@ -161,12 +164,16 @@ func (p *planner) sort(stale map[string]bool) {
 		}
 		b := p.bins[l.Owner]
 		switch {
+		case v.Paused[l.Key]:
+			if l.Owner != "" {
+				p.moves = append(p.moves, Move{*l, ""})
+			}
 		case b == nil || b.member.Draining || !p.suits(i, b):
 			if !p.waiting(l) {
 				p.homeless = append(p.homeless, i)
 				placed = append(placed, p.weights[i])
 			}
-		case stale[l.Owner]:
+		case v.Stale[l.Owner]:
 		default:
 			b.load += p.weights[i]
 			b.count++

@@ -3,6 +3,7 @@ package lease
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -223,7 +224,8 @@ func (s *session) vacate(h *held) {
 // A child of which another parent has no row yet, or has not ended, is left to
 // the leader, who sees all shards; and so is one whose parents are retired by
 // the time its row is there, or have a row that came too late itself: others may
-// have finished it, so that this row is one too many.
+// have finished it, so that this row is one too many. What is paused is begun by
+// nobody.
 func (s *session) adopt(life context.Context, parent Lease, children []stream.Shard) {
 	ctx, cancel := context.WithTimeout(life, s.cfg.FailoverTime)
 	defer cancel()
@@ -261,11 +263,17 @@ func (s *session) adopt(life context.Context, parent Lease, children []stream.Sh
 	rows = slices.DeleteFunc(rows, func(row Lease) bool {
 		return slices.ContainsFunc(row.Parents, func(p string) bool { l := parents[p]; return !l.Finished() })
 	})
+	orders, err := s.standing(ctx, nil)
+	if err != nil {
+		return
+	}
+	paused := orders.paused(slices.AppendSeq(slices.Clone(rows), maps.Values(parents)))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, row := range rows {
 		full := s.cfg.MaxLeases > 0 && len(s.slots) >= s.cfg.MaxLeases
-		if row.Owner == "" && row.CheckpointOwner == "" && !row.Finished() && !full {
+		_, held := paused[row.Key]
+		if row.Owner == "" && row.CheckpointOwner == "" && !row.Finished() && !full && !held {
 			s.occupy(life, row)
 		}
 	}

@@ -12,15 +12,18 @@ import (
 // swapped in. None of them decides whether it is allowed: that is what
 // [Standing] and the leader's pass are for. [Store.Swap] sets the Counter.
 
-// Assigned gives a lease that nobody holds to a worker. Whoever still has the
-// right to checkpoint keeps it.
+// Assigned gives a lease that nobody holds to a worker, or to nobody. Whoever
+// still has the right to checkpoint keeps it.
 func Assigned(l Lease, owner string) Lease {
 	l.Owner = owner
+	if l.Owner == "" && l.CheckpointOwner == "" {
+		l.Term = 0
+	}
 	return l
 }
 
 // HandedOff moves a lease from its live owner to another worker, who waits
-// until the former one has let go. CheckpointOwner, once set, is only ever
+// until the former one has let go, or to nobody. CheckpointOwner, once set, is only ever
 // cleared: a second move changes the Owner alone.
 func HandedOff(l Lease, owner string) Lease {
 	if l.CheckpointOwner == "" {
@@ -34,6 +37,24 @@ func HandedOff(l Lease, owner string) Lease {
 // asked long enough ago to have stopped by its own clock.
 func Forced(l Lease) Lease {
 	l.CheckpointOwner = ""
+	l.Term = 0
+	return l
+}
+
+// MovedTo gives a lease to another worker, or to nobody: a live owner is asked to
+// let go, unless it was told to already. in says which members are not fenced.
+func MovedTo(l Lease, owner string, in map[string]bool) Lease {
+	if in[l.Owner] {
+		return HandedOff(l, owner)
+	}
+	return Assigned(l, owner)
+}
+
+// Sought makes a lease that nobody holds go on from another position. What was
+// prepared, or done beyond the former one, is of no use there. A former holder
+// stores nothing any more, as it has no term.
+func Sought(l Lease, to stream.Position) Lease {
+	l.Checkpoint = checkpoint.State{Position: to}
 	l.Term = 0
 	return l
 }

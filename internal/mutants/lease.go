@@ -260,8 +260,8 @@ var leaseMutants = []Mutant{
 	{
 		Mechanism: "A live owner is asked before its lease moves",
 		Promise:   "P2, P5", Without: "the lease is taken from it",
-		File: "lease/pass.go",
-		Old:  `if in[c.next.Owner] {`,
+		File: "lease/transition.go",
+		Old:  `if in[l.Owner] {`,
 		New:  `if false {`,
 		Test: "TestRule/ALiveOwnerIsAskedBeforeItsLeaseMoves",
 	},

@@ -84,6 +84,9 @@ func (c Config) validate() error {
 	if c.Application == "" {
 		bad("Application is empty: name the fleet as its workers do, for example \"billing\"")
 	}
+	if strings.HasPrefix(c.Application, notesOf) {
+		bad("Application is %q: leave out %q at its beginning, which sets notes apart from members", c.Application, notesOf)
+	}
 	if c.Table == c.MembersTable {
 		bad("Table and MembersTable are both %q: the KCL takes extra rows in its table for damage, so give them different names", c.Table)
 	}

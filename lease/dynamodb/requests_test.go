@@ -58,6 +58,7 @@ func (c *cost) swap(moves bool) {
 }
 func (c *cost) remove()          { c.add("DeleteItem", 1, 0, 1) }
 func (c *cost) members(rows int) { c.add("Query", 1, up(rows, rowsAUnit), 0) }
+func (c *cost) notes(rows int)   { c.add("Query", 1, up(max(1, rows), rowsAUnit), 0) }
 func (c *cost) swapMember(end bool) {
 	c.add(map[bool]string{false: "UpdateItem", true: "DeleteItem"}[end], 1, 0, 1)
 }
@@ -140,6 +141,12 @@ func (p *priced) SwapMember(ctx context.Context, old, next lease.Member) (lease.
 	return p.Memory.SwapMember(ctx, old, next)
 }
 
+func (p *priced) Notes(ctx context.Context) ([]lease.Note, error) {
+	rows, err := p.Memory.Notes(ctx)
+	p.count(func(c *cost) { c.notes(len(rows)) })
+	return rows, err
+}
+
 // silent hides that the memory store wakes others, as DynamoDB does not.
 type silent struct{ lease.Store }
 
@@ -196,6 +203,9 @@ func TestAFleetAtRestCostsAsMuchAsIsSaid(t *testing.T) {
 		if most := 0.6 * float64(c.workers); writes > most {
 			t.Errorf("%d leases on %d workers: %.2f writes a second, want %.2f at most: the beats of each worker", c.leases, c.workers, writes, most)
 		}
+		if most := 2*float64(c.workers)*0.25 + 2*0.3 + 0.3; per["Query"] > most {
+			t.Errorf("%d leases on %d workers: %.2f queries a second, want two for each worker's polls, and three for each of the leader's passes, %.2f at most", c.leases, c.workers, per["Query"], most)
+		}
 		if most := 0.3; per["Scan"]/up(c.leases, pageRows) > most {
 			t.Errorf("%d leases on %d workers: %.2f scans a second, want one for each of the leader's passes, %.2f at most", c.leases, c.workers, per["Scan"], most)
 		}
@@ -224,6 +234,7 @@ func TestEachCallCostsWhatThePriceListSays(t *testing.T) {
 		t.Errorf("a row has %d bytes, the price list says %d", size, rowBytes)
 	}
 	var member lease.Member
+	var note lease.Note
 	for _, c := range []struct {
 		name  string
 		price func(*cost)
@@ -246,6 +257,13 @@ func TestEachCallCostsWhatThePriceListSays(t *testing.T) {
 			return err
 		}},
 		{"members", func(c *cost) { c.members(1) }, func() error { _, err := s.Members(ctx); return err }},
+		{"no notes", func(c *cost) { c.notes(0) }, func() error { _, err := s.Notes(ctx); return err }},
+		{"note", func(c *cost) { c.swapMember(false) }, func() (err error) {
+			note, err = s.SwapNote(ctx, note, lease.Note{Name: "pause", Version: 1})
+			return err
+		}},
+		{"notes", func(c *cost) { c.notes(1) }, func() error { _, err := s.Notes(ctx); return err }},
+		{"note's end", func(c *cost) { c.swapMember(true) }, func() error { _, err := s.SwapNote(ctx, note, lease.Note{}); return err }},
 		{"end", func(c *cost) { c.swapMember(true) }, func() error { _, err := s.SwapMember(ctx, member, lease.Member{}); return err }},
 	} {
 		want := cost{requests: map[string]float64{}}

@@ -21,6 +21,8 @@ type broken struct {
 	delete     func(context.Context, lease.Lease) error
 	members    func(context.Context) ([]lease.Member, error)
 	swapMember func(ctx context.Context, old, next lease.Member) (lease.Member, error)
+	listNotes  func(context.Context) ([]lease.Note, error)
+	swapNote   func(ctx context.Context, old, next lease.Note) (lease.Note, error)
 	changes    func(context.Context, func()) error
 
 	// Further handles on its rows: see brokenOptions.
@@ -83,6 +85,20 @@ func (b *broken) SwapMember(ctx context.Context, old, next lease.Member) (lease.
 	return b.Memory.SwapMember(ctx, old, next)
 }
 
+func (b *broken) Notes(ctx context.Context) ([]lease.Note, error) {
+	if b.listNotes != nil {
+		return b.listNotes(ctx)
+	}
+	return b.Memory.Notes(ctx)
+}
+
+func (b *broken) SwapNote(ctx context.Context, old, next lease.Note) (lease.Note, error) {
+	if b.swapNote != nil {
+		return b.swapNote(ctx, old, next)
+	}
+	return b.Memory.SwapNote(ctx, old, next)
+}
+
 func (b *broken) Changes(ctx context.Context, wake func()) error {
 	if b.changes != nil {
 		return b.changes(ctx, wake)
@@ -107,6 +123,16 @@ func (b *broken) currentMember(incarnation string) (lease.Member, bool) {
 		}
 	}
 	return lease.Member{}, false
+}
+
+func (b *broken) currentNote(name string) (lease.Note, bool) {
+	rows, _ := b.Memory.Notes(context.Background())
+	for _, n := range rows {
+		if n.Name == name {
+			return n, true
+		}
+	}
+	return lease.Note{}, false
 }
 
 // storesWorse makes every row pass through worse on its way into the store.

@@ -355,6 +355,18 @@ func (f *Faulty) SwapMember(ctx context.Context, old, next lease.Member) (lease.
 	})
 }
 
+// Notes implements [lease.Store].
+func (f *Faulty) Notes(ctx context.Context) ([]lease.Note, error) {
+	return send(ctx, f, ask("notes"), false, f.store.Notes)
+}
+
+// SwapNote implements [lease.Store].
+func (f *Faulty) SwapNote(ctx context.Context, old, next lease.Note) (lease.Note, error) {
+	return send(ctx, f, ask("note", old.Name, next.Name), true, func(ctx context.Context) (lease.Note, error) {
+		return f.store.SwapNote(ctx, old, next)
+	})
+}
+
 // Changes implements [lease.Notifier]. Nobody is woken over a connection that
 // is not up, or when the store is no Notifier.
 func (f *Faulty) Changes(ctx context.Context, wake func()) error {

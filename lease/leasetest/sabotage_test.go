@@ -17,7 +17,7 @@ type sabotage struct {
 }
 
 func sabotages() []sabotage {
-	return slices.Concat(brokenGuards, brokenWrites, brokenFields, brokenLists, brokenMembers, brokenCalls, brokenHandles)
+	return slices.Concat(brokenGuards, brokenWrites, brokenFields, brokenLists, brokenMembers, brokenNotes, brokenCalls, brokenHandles)
 }
 
 func TestEveryBrokenStoreIsCaught(t *testing.T) {

@@ -50,7 +50,7 @@ type clause struct {
 func contract() []clause {
 	return slices.Concat(
 		creation, swapping, deletion, reading, listing, owning,
-		membership, contention, contexts, handles, notification, walks,
+		membership, noting, contention, contexts, handles, notification, walks,
 	)
 }
 

@@ -80,6 +80,8 @@ type statements struct {
 	readLease, readLeases, pageOfLeases, ownedLeases string
 	joinMember, swapMember, endMember                string
 	readMember, allMembers                           string
+	createNote, swapNote, removeNote                 string
+	readNote, allNotes                               string
 }
 
 func statementsIn(schema string) statements {
@@ -89,6 +91,8 @@ func statementsIn(schema string) statements {
 		readLease: in(readLease), readLeases: in(readLeases), pageOfLeases: in(pageOfLeases), ownedLeases: in(ownedLeases),
 		joinMember: in(joinMember), swapMember: in(swapMember), endMember: in(endMember),
 		readMember: in(readMember), allMembers: in(allMembers),
+		createNote: in(createNote), swapNote: in(swapNote), removeNote: in(removeNote),
+		readNote: in(readNote), allNotes: in(allNotes),
 	}
 }
 

@@ -46,6 +46,7 @@ type Store struct {
 
 	leases  leaseStatements
 	members memberStatements
+	notes   noteStatements
 }
 
 var (
@@ -135,7 +136,7 @@ func (s *Store) open(ctx context.Context, path, synchronous string) (err error) 
 	}
 	s.log = path + "-wal"
 	return patiently(ctx, func() error {
-		return errors.Join(s.leases.prepare(ctx, s), s.members.prepare(ctx, s))
+		return errors.Join(s.leases.prepare(ctx, s), s.members.prepare(ctx, s), s.notes.prepare(ctx, s))
 	})
 }
 

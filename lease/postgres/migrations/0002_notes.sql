@@ -1,0 +1,8 @@
+-- Notes: what people want of the fleet, until they take it back.
+CREATE TABLE millrace_note (
+    application text COLLATE "C" NOT NULL,
+    name        text COLLATE "C" NOT NULL,
+    version     bigint           NOT NULL, -- +1 with every write: the guard
+    value       text             NOT NULL, -- JSON
+    PRIMARY KEY (application, name)
+);
