@@ -230,6 +230,23 @@ func TestTwoPhases(t *testing.T) {
 	}
 }
 
+// A note that the store has no room for would keep every later checkpoint out, too.
+func TestANoteThatHasNoRoomIsGivenUp(t *testing.T) {
+	s := &savings{err: ErrTooLarge}
+	k, tr := keeper(s, 3)
+	if _, err := k.Prepare(t.Context(), seq(3), []byte("long")); !errors.Is(err, ErrTooLarge) {
+		t.Fatalf("prepare: %v", err)
+	}
+	s.err = nil
+	tr.Done(0)
+	if err := k.Save(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.states[len(s.states)-1]; !got.Pending.Position.IsZero() || got.Pending.Data != nil {
+		t.Errorf("stored %+v", got)
+	}
+}
+
 func TestAFailedWriteIsWrittenAgain(t *testing.T) {
 	s := &savings{err: errors.New("store away")}
 	k, tr := keeper(s, 1)

@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -103,9 +104,22 @@ func (k *Keeper) Prepare(ctx context.Context, s stream.Sequence, note []byte) (P
 		return k.stored.Pending.Position == pending.Position && bytes.Equal(k.stored.Pending.Data, pending.Data)
 	}
 	if err := k.write(ctx, isStored, k.saver.Save); err != nil {
+		if errors.Is(err, ErrTooLarge) {
+			k.forget(pending)
+		}
 		return nil, err
 	}
 	return prepared{k, pending.Position}, nil
+}
+
+// forget gives up a pending checkpoint that can never be stored: no other
+// checkpoint could be, together with it.
+func (k *Keeper) forget(pending Pending) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.want.Pending.Position == pending.Position && bytes.Equal(k.want.Pending.Data, pending.Data) {
+		k.want.Pending = k.stored.Pending
+	}
 }
 
 type prepared struct {

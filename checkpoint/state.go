@@ -31,8 +31,9 @@ type Pending struct {
 // Saver stores the state of one shard under one term. A lease in hand is one.
 type Saver interface {
 	// Save stores the state, or returns an error that wraps [ErrLeaseLost] when
-	// the term has ended, so that the former holder must stop. Any other error
-	// leaves open whether the state was stored; saving it again is safe.
+	// the term has ended, so that the former holder must stop, and one that wraps
+	// [ErrTooLarge] when this state cannot be stored at all. Any other error leaves
+	// open whether the state was stored; saving it again is safe.
 	Save(ctx context.Context, s State) error
 }
 
@@ -58,6 +59,9 @@ var (
 	ErrStored = errors.New("a checkpoint there or beyond is stored already: what belongs to it was committed before, so roll back and return nil for these records")
 	// ErrNoTransactions says that the lease store takes no part in transactions.
 	ErrNoTransactions = errors.New("the lease store takes no part in transactions: keep the leases in the database of your writes, for example with lease/postgres")
+	// ErrTooLarge says that the lease store has no room for a state, and never will
+	// have: nothing was stored.
+	ErrTooLarge = errors.New("the state has no room in the lease store: give Prepare a shorter note, and keep what is long elsewhere")
 	// ErrOutOfRange says that a checkpoint was asked for before the last one or
 	// beyond what has been delivered.
 	ErrOutOfRange = errors.New("checkpoint out of range")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/millrace/millrace/checkpoint"
@@ -170,6 +171,10 @@ func (h *held) Release(ctx context.Context, state checkpoint.State) error {
 	})
 }
 
+// tellAtAttempt is when a person is told of a write that fails: when it has done
+// so for some seconds, with the default FailoverTime.
+const tellAtAttempt = 5
+
 // write stores what change makes of the row, and tries again until it is
 // known what became of it, the lease is lost, or ctx is done. A last write
 // ends the hold.
@@ -188,7 +193,8 @@ func (h *held) write(ctx context.Context, what string, last bool, change func(Le
 	ctx, done := h.during(ctx)
 	defer done()
 	sent := false
-	for pause := h.s.retry(h.dice); ; {
+	pause := h.s.retry(h.dice)
+	for attempt := 1; ; attempt++ {
 		base, err := h.base()
 		if err != nil {
 			return h.unless(last && sent, err)
@@ -215,10 +221,16 @@ func (h *held) write(ctx context.Context, what string, last bool, change func(Le
 			}
 			// A holder who has just learned that it is to let go writes that instead.
 			return context.Cause(ctx)
+		case errors.Is(err, checkpoint.ErrTooLarge):
+			return err
 		case ctx.Err() != nil:
 			return h.unless(last, context.Cause(ctx))
 		}
-		h.s.log.DebugContext(ctx, "cannot write lease, trying again", "shard", base.Shard, "err", err)
+		level := slog.LevelDebug
+		if attempt == tellAtAttempt {
+			level = slog.LevelWarn
+		}
+		h.s.log.Log(ctx, level, "cannot write lease, trying again", "stream", base.Stream, "shard", base.Shard, "what", what, "err", err)
 		if !wait(ctx, pause.delay(), nil) {
 			return h.unless(last, context.Cause(ctx))
 		}

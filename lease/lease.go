@@ -112,7 +112,9 @@ type Note struct {
 // side; empty ones and nil are the same, and a store may return either.
 //
 // An error other than [ErrConflict] leaves open whether a write took place:
-// callers read the row back before they decide anything.
+// callers read the row back before they decide anything. One that wraps
+// [checkpoint.ErrTooLarge] says that the row has no room in the store, so that the
+// write did not take place, and never will.
 //
 // lease/leasetest is the contract as tests.
 type Store interface {
@@ -174,6 +176,15 @@ type Notifier interface {
 type Named interface {
 	// Application returns the name of the application that the rows belong to.
 	Application() string
+}
+
+// Inheritor is a store that may have rows of another program, which do not say of
+// which incarnation of their stream they are. Optional, found by type assertion.
+type Inheritor interface {
+	// Inherit tells which incarnation of a stream is the present one, as a leader
+	// has just heard from the stream itself. Rows that do not say belong to it from
+	// the next listing on, and whatever becomes of the stream later.
+	Inherit(id stream.Identity)
 }
 
 // Transactional is a store whose swaps can be part of a transaction of the

@@ -288,9 +288,9 @@ func TestAForcedHandoffEndsTheTermThoughACheckpointCameBetween(t *testing.T) {
 		if _, err := s.store.Swap(t.Context(), old, next); err != nil {
 			t.Fatal(err)
 		}
-		forced, ok := s.leader.write(t.Context(), old, Forced(old))
-		if !ok || forced.Term != 0 || forced.CheckpointOwner != "" || forced.Checkpoint.Position != after(3) {
-			t.Errorf("%v, %+v", ok, forced)
+		forced, err := s.leader.write(t.Context(), old, Forced(old))
+		if err != nil || forced.Term != 0 || forced.CheckpointOwner != "" || forced.Checkpoint.Position != after(3) {
+			t.Errorf("%v, %+v", err, forced)
 		}
 	})(t)
 }

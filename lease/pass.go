@@ -30,8 +30,8 @@ type leader struct {
 	listers  []*lister
 	calls    sync.WaitGroup // of listings that are under way
 	steps    atomic.Int64   // what the passes have got done, well or badly: it stands still when one hangs
-	// unseen are the rows that were created on the last listing of their stream,
-	// by key: the ID of that stream.
+	// unseen are the rows that nobody is given yet, by key: the ID of their stream.
+	// They were created on the last listing of that stream, or could not be pinned.
 	unseen map[string]string
 	// orders are what people want, as the last pass read it.
 	orders     orders
@@ -79,8 +79,11 @@ func (l *leader) pass(ctx context.Context) error {
 		_, unseen := l.unseen[c.old.Key]
 		return unseen
 	})
-	written := l.apply(ctx, moves)
+	written, err := l.apply(ctx, moves)
 	l.bumpAll(ctx, members, written, leases)
+	if err != nil {
+		return err
+	}
 	if l.outdone(members) {
 		return errOutdone
 	}
@@ -150,6 +153,11 @@ func (l *leader) stale(m Member) bool {
 // read and that are still there, and whether it created others.
 func (l *leader) survey(ctx context.Context) (leases []Lease, created bool, err error) {
 	listings := l.list(ctx)
+	if heir, ok := l.store.(Inheritor); ok {
+		for _, listing := range listings {
+			heir.Inherit(listing.id)
+		}
+	}
 	leases, err = l.leases(ctx)
 	if err != nil {
 		return nil, false, err
@@ -170,38 +178,61 @@ func (l *leader) parallel(n int, f func(i int)) {
 	})
 }
 
-// leases reads all rows.
+// leases reads all rows. However many they are, and however slow the store is,
+// it goes on for as long as some come: to begin again would be slower still.
 func (l *leader) leases(ctx context.Context) ([]Lease, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, 3*l.cfg.FailoverTime, errSlow)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	patience := 3 * l.cfg.FailoverTime
+	late := time.AfterFunc(patience, func() { cancel(errSlow) })
+	defer late.Stop()
 	var leases []Lease
 	for row, err := range l.store.Leases(ctx) {
 		if err != nil {
 			return nil, fmt.Errorf("read leases: %w", err)
 		}
 		leases = append(leases, row)
+		if len(leases)%rowsAStep == 0 {
+			late.Reset(patience)
+			l.steps.Add(1)
+		}
 	}
 	return leases, nil
 }
+
+// rowsAStep is how many rows count as a step of a pass.
+const rowsAStep = 100
 
 // sync carries out what Sync says about one stream. It returns the leases
 // without those that it retired, and whether it created any.
 func (l *leader) sync(ctx context.Context, from listing, leases []Lease) (left []Lease, created bool) {
 	todo := Sync(from.id, from.shards, leases, l.cfg.Initial)
 	log := l.log.With("stream", from.id.Name)
+	before := maps.Clone(l.unseen)
 	maps.DeleteFunc(l.unseen, func(_, id string) bool { return id == from.id.ID() })
 	for _, generation := range todo.Create {
+		fresh := 0
 		for i := range generation {
-			l.unseen[generation[i].Key] = from.id.ID()
+			key := generation[i].Key
+			l.unseen[key] = from.id.ID()
+			if _, again := before[key]; !again {
+				fresh++
+			} else if from.doubts.lastingNews("hidden " + key) {
+				log.ErrorContext(ctx, "a lease was created again and again and is still not there, so that its shard is not processed: "+
+					"mend or delete the row that lies in its place and cannot be read", "lease", key)
+			}
 		}
 		if err := l.create(ctx, from.stream, generation); err != nil {
 			log.WarnContext(ctx, "cannot create leases, trying again in the next pass", "err", err)
 			break // the next generation must not be there before this one
 		}
-		log.InfoContext(ctx, "leases created", "leases", len(generation))
-		created = true
+		if fresh > 0 {
+			log.InfoContext(ctx, "leases created", "leases", fresh)
+			created = true
+		}
 	}
 	l.retire(ctx, todo.Retire)
+	l.pin(ctx, from.stream, todo.Pin, leases)
 	for _, hole := range todo.Holes {
 		if from.doubts.lastingNews("hole in " + from.id.ID() + " " + hole.String()) {
 			log.ErrorContext(ctx, "no lease covers a part of the hash space, so that its records are not processed: "+
@@ -249,6 +280,41 @@ func (l *leader) create(ctx context.Context, from stream.Stream, rows []Lease) e
 		return fmt.Errorf("pin the latest position: %w", err)
 	}
 	return l.store.Create(ctx, rows...)
+}
+
+// pin writes where rows begin that say LATEST, and puts them into leases as
+// written. A row that could not be pinned is given to nobody: crashing before its
+// first checkpoint, that one would leave a gap.
+func (l *leader) pin(ctx context.Context, from stream.Stream, rows, leases []Lease) {
+	ctx, cancel := context.WithTimeoutCause(ctx, l.cfg.FailoverTime, errSlowStream)
+	defer cancel()
+	pinned := make([]Lease, len(rows))
+	l.parallel(len(rows), func(i int) {
+		next := rows[i]
+		at, err := from.Pin(ctx, next.Shard)
+		if err == nil {
+			next.Checkpoint.Position = at
+			if next, _, err = l.swap(ctx, rows[i], next); err == nil {
+				pinned[i] = next
+				return
+			}
+		}
+		if !errors.Is(err, ErrConflict) {
+			l.log.WarnContext(ctx, "cannot pin the latest position, trying again in the next pass", "stream", rows[i].Stream, "shard", rows[i].Shard, "err", err)
+		}
+	})
+	at := make(map[string]int, len(leases))
+	for i := range leases {
+		at[leases[i].Key] = i
+	}
+	for i, row := range rows {
+		if pinned[i].Key == "" {
+			l.unseen[row.Key] = row.StreamID
+		} else {
+			leases[at[row.Key]] = pinned[i]
+			l.log.InfoContext(ctx, "latest position pinned", "stream", row.Stream, "shard", row.Shard, "at", pinned[i].Checkpoint.Position)
+		}
+	}
 }
 
 // retire deletes rows that have done their duty.
@@ -370,30 +436,36 @@ func (l *leader) view(members []Member, leases []Lease) View {
 	}
 }
 
-// apply writes the changes, and returns those that went through, as written.
-func (l *leader) apply(ctx context.Context, changes []change) []change {
-	var mu sync.Mutex // guards written
-	var written []change
+// apply writes the changes, and returns those that went through, as written. Its
+// error says that none did, since the store refuses or does not answer.
+func (l *leader) apply(ctx context.Context, changes []change) (written []change, err error) {
+	var mu sync.Mutex // guards written and err
 	l.parallel(len(changes), func(i int) {
-		if row, ok := l.write(ctx, changes[i].old, changes[i].next); ok {
-			mu.Lock()
-			defer mu.Unlock()
+		row, failed := l.write(ctx, changes[i].old, changes[i].next)
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case failed == nil:
 			written = append(written, change{changes[i].old, row})
+		case !errors.Is(failed, ErrConflict):
+			err = cmp.Or(err, fmt.Errorf("write leases: %w", failed))
 		}
 	})
 	slices.SortFunc(written, func(a, b change) int { return cmp.Compare(a.old.Key, b.old.Key) })
-	return written
+	if len(written) > 0 {
+		err = nil
+	}
+	return written, err
 }
 
 // write swaps one row. Whether a write without an answer took place shows in the
 // next pass.
-func (l *leader) write(ctx context.Context, old, next Lease) (Lease, bool) {
-	row, err := rewrite(old, next, func(old, next Lease) (Lease, error) {
+func (l *leader) write(ctx context.Context, old, next Lease) (Lease, error) {
+	return rewrite(old, next, func(old, next Lease) (Lease, error) {
 		calling, cancel := l.call(ctx)
 		defer cancel()
 		return l.store.Swap(calling, old, next)
 	})
-	return row, err == nil
 }
 
 // rewrite changes who may hold a lease. A row that has moved on only by a

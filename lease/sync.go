@@ -20,10 +20,14 @@ type Synced struct {
 	Create [][]Lease
 	// Retire are rows that have done their duty: finished, with all children
 	// begun; or of a former incarnation of the stream. And rows that should not
-	// be there: never held, though all children have begun, so that the shard was
-	// finished and retired before. A leader that was stopped for an hour between
+	// be there: never held, and where such a row begins, though all children have
+	// begun, so that the shard was finished and retired before. A leader that was stopped for an hour between
 	// looking and creating leaves such a row.
 	Retire []Lease
+	// Pin are rows that say [stream.Latest] and that nobody has held here: another
+	// program, or a person, has made them. Where that is now is where they begin,
+	// and has to be written before anybody is given them.
+	Pin []Lease
 	// Gone are unfinished rows whose shard has left the stream: retention was
 	// faster than processing, or the listing is older than the row.
 	Gone []Lease
@@ -63,10 +67,12 @@ func Sync(id stream.Identity, shards []stream.Shard, leases []Lease, initial str
 	}
 	done.Create = s.create(shards, initial)
 	done.Retire = append(done.Retire, s.retire()...)
+	done.Pin = s.pin()
 	done.Gone = s.gone()
 	done.Holes = s.holes(done.Create)
 	byKey := func(a, b Lease) int { return cmp.Compare(a.Key, b.Key) }
 	slices.SortFunc(done.Retire, byKey)
+	slices.SortFunc(done.Pin, byKey)
 	slices.SortFunc(done.Gone, byKey)
 	return done
 }
@@ -219,7 +225,9 @@ func (s *syncer) retire() []Lease {
 			passed = (passed || len(past.children[l.Shard]) == 0 && !listed) &&
 				!slices.ContainsFunc(l.Parents, func(p string) bool { return s.rows[p] != nil })
 		}
-		if passed && (l.Finished() || l.Term == 0) {
+		// A row of another program, too, has no term: what shows that somebody has
+		// worked on it is its checkpoint.
+		if passed && (l.Finished() || l.Term == 0 && !l.Begun()) {
 			done = append(done, *l)
 		}
 	}
@@ -250,6 +258,17 @@ func (p *passing) over(shard string) bool {
 	}
 	p.known[shard] = over
 	return over
+}
+
+// pin returns the rows that have yet to be told where the latest record is.
+func (s *syncer) pin() []Lease {
+	var moving []Lease
+	for _, l := range s.rows {
+		if l.Checkpoint.Position == stream.Latest && l.Term == 0 && s.shards[l.Shard] != nil {
+			moving = append(moving, *l)
+		}
+	}
+	return moving
 }
 
 // gone returns the unfinished rows whose shard is no longer listed.

@@ -48,6 +48,41 @@ func setFloat(it item, name string, value float64) {
 	}
 }
 
+// sizeOf returns how many bytes an item has, as DynamoDB counts them: those of
+// names and values, half a byte for each digit, and some for each container.
+func sizeOf(it item) (n int) {
+	for name, v := range it {
+		n += len(name) + sizeOfValue(v)
+	}
+	return n
+}
+
+func sizeOfValue(v types.AttributeValue) (n int) {
+	const container, element = 3, 1
+	switch v := v.(type) {
+	case *types.AttributeValueMemberS:
+		return len(v.Value)
+	case *types.AttributeValueMemberN:
+		return len(v.Value)/2 + 2
+	case *types.AttributeValueMemberB:
+		return len(v.Value)
+	case *types.AttributeValueMemberSS:
+		for _, s := range v.Value {
+			n += len(s)
+		}
+		return n
+	case *types.AttributeValueMemberL:
+		for _, e := range v.Value {
+			n += element + sizeOfValue(e)
+		}
+		return container + n
+	case *types.AttributeValueMemberM:
+		return container + element*len(v.Value) + sizeOf(v.Value)
+	default:
+		return 1
+	}
+}
+
 // reader reads the attributes of a row. What is missing is the zero value; what
 // has another type or form than it should is collected as an error.
 type reader struct {

@@ -5,11 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
+	"maps"
+	"slices"
 	"strings"
 	"time"
-
-	"github.com/millrace/millrace/stream"
 )
 
 // Config says where the rows are and how they are laid out. Application is
@@ -25,16 +24,17 @@ type Config struct {
 	// Default: Table and "-Members".
 	MembersTable string
 
-	// SingleStream is the stream of an application that goes on from the table
-	// of a single-stream KCL application, or may go back to it: its leases have
-	// the bare shard ID as their key, and rows that the KCL wrote are taken for
-	// its own. Default: none.
-	SingleStream stream.Identity
+	// SingleStream is the name of the stream, as [stream.Identity.Name] has it, of
+	// an application that goes on from the table of a single-stream KCL
+	// application, or may go back to it: its leases have the bare shard ID as their
+	// key, and rows that the KCL wrote are its own. Leases of other streams are
+	// kept under keys that no KCL uses. Default: "", none.
+	SingleStream string
 	// MultiStream does the same for the table of a multi-stream KCL application:
-	// its streams by their names there, "account:stream:epoch", with the epoch in
-	// seconds. Leases of other streams are kept under keys that no KCL uses.
-	// Default: none.
-	MultiStream map[string]stream.Identity
+	// the names of its streams, by what they are called there, as attribute
+	// streamName has it: "account:stream:epoch". All streams of the fleet have to
+	// be among them. Default: none.
+	MultiStream map[string]string
 	// Timestamp is where shards begin whose rows say AT_TIMESTAMP: the KCL keeps
 	// that time in its configuration. Default: such shards begin at TRIM_HORIZON,
 	// which misses nothing.
@@ -48,15 +48,16 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// TableSettings are those of new tables; an existing one keeps its own. The
-// zero value is a table that is billed by request.
+// TableSettings are those of new tables; an existing one keeps its own, but for
+// PointInTimeRecovery. The zero value is a table that is billed by request.
 type TableSettings struct {
 	// ReadCapacity and WriteCapacity are provisioned for each table and each
 	// index. Default: 0 for both: billed by request.
 	ReadCapacity, WriteCapacity int64
 	// Tags are attached to the tables. Default: none.
 	Tags map[string]string
-	// PointInTimeRecovery keeps continuous backups. Default: false.
+	// PointInTimeRecovery keeps continuous backups; it is switched on for existing
+	// tables, too. Default: false.
 	PointInTimeRecovery bool
 	// DeletionProtection lets nobody delete the tables before it is switched
 	// off. Default: false.
@@ -90,22 +91,25 @@ func (c Config) validate() error {
 	if c.Table == c.MembersTable {
 		bad("Table and MembersTable are both %q: the KCL takes extra rows in its table for damage, so give them different names", c.Table)
 	}
-	if c.SingleStream != (stream.Identity{}) && len(c.MultiStream) > 0 {
+	if strings.ContainsAny(c.Application, lineFeed) {
+		bad("Application is %q: leave out the line feed, which ends names in the members table", c.Application)
+	}
+	if c.SingleStream != "" && len(c.MultiStream) > 0 {
 		bad("SingleStream and MultiStream are both set: a KCL application is one or the other, so leave one of them out")
 	}
-	if id := c.SingleStream; id != (stream.Identity{}) && (id.Name == "" || id.Created.IsZero()) {
-		bad("SingleStream is %+v: give what the Identity method of the stream returns, with its name and the time of its creation: rows of another incarnation are not gone on from", id)
-	}
-	for name, id := range c.MultiStream {
+	twice := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(c.MultiStream)) {
+		of := c.MultiStream[name]
 		parts := strings.Split(name, ":")
 		if len(parts) != 3 || parts[0] == "" || parts[1] == "" || !digits(parts[2]) {
 			bad("MultiStream has the name %q: want account:stream:epoch, for example \"123456789012:orders:1700000000\"", name)
 		}
-		if id.Name == "" || id.Created.IsZero() {
-			bad("MultiStream[%q] is %+v: give what the Identity method of the stream returns, with its name and the time of its creation", name, id)
-		} else if len(parts) == 3 && digits(parts[2]) && parts[2] != strconv.FormatInt(id.Created.Unix(), 10) {
-			bad("MultiStream[%q] is the stream that was created at %v, which is %d: it is another incarnation", name, id.Created, id.Created.Unix())
+		if of == "" {
+			bad("MultiStream[%q] is empty: give the name that the Identity method of the stream returns", name)
+		} else if before := twice[of]; before != "" {
+			bad("MultiStream calls the stream %q both %q and %q: give the one that it has now, and delete the rows of the other", of, before, name)
 		}
+		twice[of] = name
 	}
 	if t := c.Tables; (t.ReadCapacity > 0) != (t.WriteCapacity > 0) || t.ReadCapacity < 0 || t.WriteCapacity < 0 {
 		bad("Tables has ReadCapacity %d and WriteCapacity %d: give both, or 0 for both to be billed by request", t.ReadCapacity, t.WriteCapacity)

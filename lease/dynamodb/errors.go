@@ -17,8 +17,10 @@ var (
 	ErrNoTable = errors.New("the table does not exist: call Store.CreateTables, or give its name and region")
 	// ErrDenied says that the credentials do not allow an operation.
 	ErrDenied = errors.New("access is denied: allow the operation on the table, and on its indexes, in the IAM policy")
-	// ErrThrottled says that DynamoDB still refused a request when it had been
-	// tried again for a while. Nothing was written.
+	// ErrThrottled says that DynamoDB refused a request until its context ended, or
+	// for a minute. Like any error it leaves open what took place before: of
+	// several rows some may be written, and an attempt whose answer was lost may
+	// have been the one that wrote.
 	ErrThrottled = errors.New("throttled: raise the table's capacity, or let it be billed by request")
 	// ErrRefused says that DynamoDB took a request for wrong.
 	ErrRefused = errors.New("the request was refused: the table or its indexes may differ from what they should be, which Store.CreateTables checks and mends")
@@ -30,6 +32,9 @@ var (
 // errUnsure says that a condition failed after an attempt whose answer was
 // lost, and that what the row shows does not tell whether that attempt wrote.
 var errUnsure = errors.New("an answer was lost, and the row has changed since: whether the write took place cannot be known")
+
+// errShort says that DynamoDB left out a part of what was asked for.
+var errShort = errors.New("rows of a batch were not read, for want of capacity")
 
 // fate is what an error says about the request that ended with it.
 type fate int
@@ -73,19 +78,25 @@ func lost(err error) bool {
 // failed wraps an error with what was being done, and with one of the errors
 // above where it is one.
 func failed(ctx context.Context, err error, format string, args ...any) error {
-	what := "dynamodb: " + fmt.Sprintf(format, args...)
-	if ctx.Err() != nil {
+	what, known := "dynamodb: "+fmt.Sprintf(format, args...), meaning(err)
+	switch {
+	case ctx.Err() != nil && known != nil:
+		return fmt.Errorf("%s: %w: %w (%w)", what, context.Cause(ctx), known, err)
+	case ctx.Err() != nil:
 		return fmt.Errorf("%s: %w", what, context.Cause(ctx))
-	}
-	if known := meaning(err); known != nil {
+	case known != nil:
 		return fmt.Errorf("%s: %w (%w)", what, known, err)
 	}
 	return fmt.Errorf("%s: %w", what, err)
 }
 
+// meaning returns which of the errors above an answer stands for.
 func meaning(err error) error {
-	if errors.As(err, new(*types.ResourceNotFoundException)) {
+	switch {
+	case errors.As(err, new(*types.ResourceNotFoundException)):
 		return ErrNoTable
+	case errors.Is(err, errShort):
+		return ErrThrottled
 	}
 	api, ok := errors.AsType[smithy.APIError](err)
 	switch {

@@ -9,7 +9,6 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
 	"github.com/millrace/millrace/lease/dynamodb"
-	"github.com/millrace/millrace/stream"
 )
 
 // A program makes the client with config.LoadDefaultConfig, and gives the store
@@ -34,11 +33,10 @@ func Example() {
 // store knows which stream the rows are of. Stop all Java workers before.
 func Example_migration() {
 	client := sdk.NewFromConfig(aws.Config{Region: "eu-central-1"})
-	// As Identity says of the stream that the worker is given.
-	orders := stream.Identity{Name: "arn:aws:kinesis:eu-central-1:123456789012:stream/orders", Created: time.UnixMilli(1_700_000_000_321)}
 	store, err := dynamodb.New(client, dynamodb.Config{
-		Application:  "billing", // the KCL's applicationName, which is the name of its table
-		SingleStream: orders,
+		Application: "billing", // the KCL's applicationName, which is the name of its table
+		// As the Identity method of the stream calls it that the worker is given.
+		SingleStream: "arn:aws:kinesis:eu-central-1:123456789012:stream/orders",
 	})
 	if err != nil {
 		log.Fatal(err)

@@ -3,17 +3,21 @@ package dynamodb
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	"github.com/millrace/millrace/checkpoint"
 	"github.com/millrace/millrace/internal/testdynamo"
 	"github.com/millrace/millrace/lease"
+	"github.com/millrace/millrace/stream"
 )
 
 // overWire runs a test with a store whose requests can be made to fail, and
@@ -179,16 +183,10 @@ func TestThrottledRequestsAreTriedAgainUntilTheirContextEnds(t *testing.T) {
 		}
 
 		wire.SetFault(func(string, int) testdynamo.Fault { return testdynamo.Throttle })
-		if _, err := s.Read(t.Context(), "a"); !errors.Is(err, ErrThrottled) {
-			t.Errorf("read: error %v, want %v", err, ErrThrottled)
-		}
-		if n := wire.Counts()["BatchGetItem"]; n != attempts {
-			t.Errorf("it was tried %d times, want %d", n, attempts)
-		}
 		short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
-		if _, err := s.Read(short, "a"); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("read with a deadline: error %v, want %v", err, context.DeadlineExceeded)
+		if _, err := s.Read(short, "a"); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, ErrThrottled) {
+			t.Errorf("read with a deadline: error %v, want %v and why", err, context.DeadlineExceeded)
 		}
 	})
 }
@@ -295,7 +293,140 @@ func TestWhatABatchLeavesOutIsAskedForAgain(t *testing.T) {
 		t.Errorf("got %d rows and error %v, want %d", len(rows), err, len(keys))
 	}
 	never := handle(t, &stingy{Client: api.Client(t, nil), nothing: 1000}, s.config)
-	if _, err := never.Read(t.Context(), keys...); !errors.Is(err, ErrThrottled) {
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := never.Read(short, keys...); !errors.Is(err, ErrThrottled) {
 		t.Errorf("got error %v, want %v", err, ErrThrottled)
 	}
+}
+
+// paged is an API whose tables have some pages of a row each. It is throttled
+// before it gives each of them.
+type paged struct {
+	API
+	pages     int
+	throttled int            // so often, before each page
+	asked     map[string]int // by page
+}
+
+func (a *paged) page(from item) (rows []item, next item, err error) {
+	at := 0
+	if from != nil {
+		at = int((&reader{item: from}).integer("page"))
+	}
+	page := fmt.Sprint(at)
+	if a.asked[page]++; a.asked[page] <= a.throttled {
+		return nil, nil, &types.ProvisionedThroughputExceededException{}
+	}
+	if at+1 < a.pages {
+		next = item{"page": integer(int64(at + 1))}
+	}
+	return []item{newLayout(Config{}).newRow(someRow(page), "mark")}, next, nil
+}
+
+func (a *paged) Scan(_ context.Context, in *sdk.ScanInput, _ ...func(*sdk.Options)) (*sdk.ScanOutput, error) {
+	rows, next, err := a.page(in.ExclusiveStartKey)
+	return &sdk.ScanOutput{Items: rows, LastEvaluatedKey: next}, err
+}
+
+// A provisioned table refuses for longer than any request that is not answered is
+// tried, and then again. What was read is not read again.
+func TestAListingGoesOnFromThePageAtWhichItWasThrottled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := &paged{pages: 20, throttled: 3 * attempts, asked: map[string]int{}}
+		s := handle(t, api, Config{Application: "app"})
+		rows, err := listing(t, s)
+		if err != nil || len(rows) != api.pages {
+			t.Fatalf("%d rows, error %v, want %d", len(rows), err, api.pages)
+		}
+		for page, n := range api.asked {
+			if n != api.throttled+1 {
+				t.Errorf("page %s was asked for %d times, want %d", page, n, api.throttled+1)
+			}
+		}
+
+		began := time.Now()
+		never := handle(t, &paged{pages: 1, throttled: 1 << 30, asked: map[string]int{}}, Config{Application: "app"})
+		if _, err := listing(t, never); !errors.Is(err, ErrThrottled) {
+			t.Errorf("a table that is throttled for good: error %v, want %v", err, ErrThrottled)
+		}
+		if took := time.Since(began); took < patience || took > 2*patience {
+			t.Errorf("it was waited for %v, want %v", took, patience)
+		}
+	})
+}
+
+// dwindling is an API that reads some rows of a batch, and then no more.
+type dwindling struct {
+	*sdk.Client
+	rows int // are left
+}
+
+func (a *dwindling) BatchGetItem(ctx context.Context, in *sdk.BatchGetItemInput, opts ...func(*sdk.Options)) (*sdk.BatchGetItemOutput, error) {
+	if a.rows == 0 {
+		return nil, &types.ProvisionedThroughputExceededException{}
+	}
+	for table, ask := range in.RequestItems {
+		left := ask
+		some := min(a.rows, len(ask.Keys))
+		a.rows -= some
+		left.Keys, ask.Keys = slices.Clone(ask.Keys[some:]), ask.Keys[:some]
+		out, err := a.Client.BatchGetItem(ctx, &sdk.BatchGetItemInput{RequestItems: map[string]types.KeysAndAttributes{table: ask}}, opts...)
+		if err == nil && len(left.Keys) > 0 {
+			out.UnprocessedKeys = map[string]types.KeysAndAttributes{table: left}
+		}
+		return out, err
+	}
+	return nil, errors.New("nothing was asked for")
+}
+
+// A worker that comes back to a thousand leases must not begin anew with each call.
+func TestOwnedGoesOnWithTheRowsThatItHasNotReadYet(t *testing.T) {
+	api := testdynamo.Any(t)
+	a := &dwindling{Client: api.Client(t, nil)}
+	s := open(t, a, Config{})
+	const n = 10
+	for i := range n {
+		create(t, s, someRow(fmt.Sprint(i)))
+	}
+	for call := 1; ; call++ {
+		a.rows = 4
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		rows, err := s.Owned(ctx, "w")
+		cancel()
+		if err == nil && len(rows) == n {
+			return
+		}
+		if !errors.Is(err, ErrThrottled) && !errors.Is(err, context.DeadlineExceeded) || call > n {
+			t.Fatalf("call %d: %d rows, error %v", call, len(rows), err)
+		}
+	}
+}
+
+// An item of DynamoDB has 400 KB at most. That a note has no room is told to whoever
+// wrote it, and not found out by trying.
+func TestARowThatHasNoRoomIsRefusedWithoutARequest(t *testing.T) {
+	overWire(t, func(t *testing.T, s *Store, wire *testdynamo.Wire, _ *Store) {
+		row := someRow("a")
+		create(t, s, row)
+		wire.SetFault(nil)
+		next := row
+		next.Checkpoint.Pending.Position, next.Checkpoint.Pending.Data = stream.TrimHorizon, make([]byte, 500_000)
+		_, swap := s.Swap(t.Context(), row, next)
+		_, in := s.SwapIn(t.Context(), &types.TransactWriteItem{}, row, next)
+		next.Key = "b"
+		for what, err := range map[string]error{"swap": swap, "swap in a transaction": in, "create": s.Create(t.Context(), next)} {
+			if !errors.Is(err, checkpoint.ErrTooLarge) {
+				t.Errorf("%s: error %v, want %v", what, err, checkpoint.ErrTooLarge)
+			}
+		}
+		if counts := wire.Counts(); counts["UpdateItem"]+counts["PutItem"] != 0 {
+			t.Errorf("it took %v", counts)
+		}
+		next = row
+		next.Checkpoint.Pending.Position, next.Checkpoint.Pending.Data = stream.TrimHorizon, make([]byte, largestRow-1000)
+		if got, err := s.Swap(t.Context(), row, next); err != nil || len(got.Checkpoint.Pending.Data) != largestRow-1000 {
+			t.Errorf("a row with just enough room: %d bytes, error %v", len(got.Checkpoint.Pending.Data), err)
+		}
+	})
 }

@@ -285,10 +285,11 @@ func TestAWorkerGoesOnWhereTheKCLStoppedAndTheKCLAfterIt(t *testing.T) {
 	f := newFleet(t, client, 2)
 	f.puts(200)
 	ctx := t.Context()
-	var err error
-	if f.config.SingleStream, err = f.stream.Identity(ctx); err != nil {
+	id, err := f.stream.Identity(ctx)
+	if err != nil {
 		t.Fatal(err)
 	}
+	f.config.SingleStream = id.Name
 	shards, err := f.stream.Shards(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -343,10 +344,11 @@ func TestAStreamThatWasCreatedAgainIsBegunAnewInASingleStreamTable(t *testing.T)
 	f := newFleet(t, testdynamo.Any(t).Client(t, nil), 2)
 	ctx := t.Context()
 	for life := range 2 {
-		var err error
-		if f.config.SingleStream, err = f.stream.Identity(ctx); err != nil {
+		id, err := f.stream.Identity(ctx)
+		if err != nil {
 			t.Fatal(err)
 		}
+		f.config.SingleStream = id.Name
 		f.puts(50)
 		stop := f.start("w")
 		f.processed(fmt.Sprintf("life %d of the stream", life+1))

@@ -28,9 +28,9 @@ var (
 	orders = stream.Identity{Name: "arn:aws:kinesis:eu-central-1:123456789012:stream/orders", Created: time.UnixMilli(1_700_000_000_321)}
 	bills  = stream.Identity{Name: "arn:aws:kinesis:eu-central-1:123456789012:stream/bills", Created: time.UnixMilli(1_710_000_000_000)}
 
-	singleStream = Config{Application: "billing", SingleStream: orders}
-	multiStream  = Config{Application: "billing", MultiStream: map[string]stream.Identity{
-		"123456789012:orders:1700000000": orders, "123456789012:bills:1710000000": bills,
+	singleStream = Config{Application: "billing", SingleStream: orders.Name}
+	multiStream  = Config{Application: "billing", MultiStream: map[string]string{
+		"123456789012:orders:1700000000": orders.Name, "123456789012:bills:1710000000": bills.Name,
 	}}
 )
 
@@ -190,6 +190,31 @@ func kcl(t *testing.T, api testdynamo.API, config Config, log *bytes.Buffer) *St
 	return open(t, api.Client(t, nil), config)
 }
 
+// listing returns the leases that are listed, and the error with which that ends.
+func listing(t *testing.T, s *Store) (all []lease.Lease, err error) {
+	t.Helper()
+	for l, err := range s.Leases(t.Context()) {
+		if err != nil {
+			return all, err
+		}
+		all = append(all, l)
+	}
+	return all, nil
+}
+
+// inherit does for the rows of a KCL what a leader does first.
+func inherit(t *testing.T, s *Store) {
+	t.Helper()
+	for _, id := range []stream.Identity{orders, bills} {
+		if id.Name == s.config.SingleStream || s.config.MultiStream != nil {
+			s.Inherit(id)
+		}
+	}
+	if _, err := listing(t, s); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // readable returns why the KCL would fail on a row, as far as it is known to.
 func readable(it item) error {
 	r := reader{item: it}
@@ -271,6 +296,7 @@ func TestRowsOfTheKCLAreRead(t *testing.T) {
 				put(t, s, it)
 			}
 			put(t, s, row("leaseKey", text("shardId-000000000099"), "ShardID", text("x"), "AssignedTo", text("vmware")))
+			inherit(t, s)
 
 			var keys []string
 			for l, err := range s.Leases(t.Context()) {
@@ -319,13 +345,18 @@ func TestATableOfAnotherConfigurationIsRefused(t *testing.T) {
 		put(t, s, kclRows()[0].row)
 		refused(s, "rows of the KCL, and neither SingleStream nor MultiStream")
 
+		s = kcl(t, api, Config{Application: "app", SingleStream: "orders"}, &log) // and not its ARN
+		put(t, s, kclRows()[0].row)
+		s.Inherit(orders)
+		refused(s, "the stream of the rows is misnamed")
+
 		s = kcl(t, api, Config{Application: "app"}, &log)
 		l := lease.NewLease(orders.Name, orders.ID(), stream.Shard{ID: "shardId-000000000000", Hash: stream.FullRange}, stream.TrimHorizon)
 		if err := s.Create(t.Context(), l); err != nil {
 			t.Fatal(err)
 		}
 		config := s.config
-		config.SingleStream = orders
+		config.SingleStream = orders.Name
 		refused(handle(t, s.api, config), "our rows from before SingleStream was set")
 	})
 }
@@ -341,6 +372,7 @@ func TestAfterATermOfOursTheKCLGoesOn(t *testing.T) {
 				s := kcl(t, api, f.config, &bytes.Buffer{})
 				f.row["ofAnother"] = text("kept") // what nobody here knows
 				put(t, s, f.row)
+				inherit(t, s)
 				l := readOne(t, s, f.lease().Key)
 				swap := func(next lease.Lease) {
 					t.Helper()
@@ -495,53 +527,108 @@ func TestRowsThatAreCreatedAreTheKCLs(t *testing.T) {
 	})
 }
 
-// A stream that was deleted and created again has the same shard IDs. Rows that
-// we have written know which incarnation they are of.
+// A stream that was deleted and created again has the same shard IDs, and the KCL's
+// table the same keys for them. Rows know which incarnation they are of.
 func TestRowsOfAFormerIncarnationOfTheStreamAreNotItsOwn(t *testing.T) {
 	api := testdynamo.Any(t)
-	for _, multi := range []bool{false, true} {
-		config := singleStream
-		if multi {
-			config = multiStream
-		}
-		former := kcl(t, api, config, &bytes.Buffer{})
-		shard := stream.Shard{ID: "shardId-000000000000", Hash: stream.FullRange}
+	for name, config := range map[string]Config{"single": singleStream, "multi": multiStream} {
+		s := kcl(t, api, config, &bytes.Buffer{})
+		f := kclRows()[0] // which nobody of us ever writes
+		f.row[leaseKey] = text(s.layout.tableKey(f.lease().Key))
+		put(t, s, f.row)
+		inherit(t, s)
+		shard := stream.Shard{ID: "shardId-000000000001", Hash: stream.FullRange}
 		old := lease.NewLease(orders.Name, orders.ID(), shard, stream.TrimHorizon)
 		old.Counter = 1000
-		create(t, former, old)
+		create(t, s, old)
 
 		renewed := stream.Identity{Name: orders.Name, Created: orders.Created.Add(24 * time.Hour)}
-		config = former.config
-		config.SingleStream = renewed
-		if multi {
-			config.SingleStream = stream.Identity{}
-			config.MultiStream = map[string]stream.Identity{fmt.Sprintf("123456789012:orders:%d", renewed.Created.Unix()): renewed}
+		s = handle(t, s.api, s.config)
+		s.Inherit(renewed)
+		listed, err := listing(t, s)
+		if err != nil || len(listed) != 2 || listed[0].StreamID != orders.ID() || listed[1].StreamID != orders.ID() {
+			t.Fatalf("%s: listed as %+v, error %v, want two leases of the former incarnation", name, listed, err)
 		}
-		s := handle(t, former.api, config)
 		next := lease.NewLease(renewed.Name, renewed.ID(), shard, stream.TrimHorizon)
 		next.Counter = 2000
-
-		var listed []lease.Lease
-		for l, err := range s.Leases(t.Context()) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			listed = append(listed, l)
-		}
-		if len(listed) != 1 || listed[0].Key != old.Key {
-			t.Fatalf("multi-stream %v: listed as %+v, want the lease of the former incarnation", multi, listed)
-		}
+		create(t, s, next) // there is no room for it yet
 		if rows, err := s.Read(t.Context(), next.Key); err != nil || len(rows) != 0 {
-			t.Errorf("multi-stream %v: the new shard has the rows %+v, error %v", multi, rows, err)
+			t.Errorf("%s: the new shard has the rows %+v, error %v", name, rows, err)
 		}
-		create(t, s, next) // a single-stream table has no room for it yet
-		if err := s.Delete(t.Context(), listed[0]); err != nil {
+		for range 20 { // maps have no order
+			if rows, err := s.Read(t.Context(), next.Key, old.Key); err != nil || len(rows) != 1 || rows[0].Key != old.Key {
+				t.Fatalf("%s: both incarnations in one read: %+v, error %v, want the former one", name, rows, err)
+			}
+		}
+		if err := s.Delete(t.Context(), old); err != nil {
 			t.Fatal(err)
 		}
 		create(t, s, next)
 		if got := readOne(t, s, next.Key); !reflect.DeepEqual(got, next) {
-			t.Errorf("multi-stream %v: got %+v, want %+v", multi, got, next)
+			t.Errorf("%s: got %+v, want %+v", name, got, next)
 		}
+	}
+}
+
+// The stream itself says who it is, so nothing that is written down somewhere, and
+// off by some seconds, can make the rows of a KCL those of another incarnation.
+func TestTheRowsOfAKCLAreThoseOfThePresentIncarnation(t *testing.T) {
+	api := testdynamo.Any(t)
+	for name, config := range map[string]Config{"single": singleStream, "multi": multiStream} {
+		var log bytes.Buffer
+		s := kcl(t, api, config, &log)
+		for _, f := range kclRows() {
+			if f.config.MultiStream == nil == (config.MultiStream == nil) {
+				put(t, s, f.row)
+			}
+		}
+		// Nobody knows yet whose they are. They are told of, in one line for each stream.
+		if rows, err := listing(t, s); err != nil || len(rows) != 0 {
+			t.Errorf("%s: before the stream has answered: %+v, error %v", name, rows, err)
+		}
+		if n := strings.Count(log.String(), "\n"); n > 2 || !strings.Contains(log.String(), orders.Name) {
+			t.Errorf("%s: the log has %d lines:\n%s", name, n, log.String())
+		}
+		log.Reset()
+		present := stream.Identity{Name: orders.Name, Created: orders.Created.Add(2 * time.Second)}
+		s.Inherit(present)
+		s.Inherit(bills)
+		rows, err := listing(t, s)
+		if err != nil || len(rows) == 0 {
+			t.Fatalf("%s: %+v, error %v", name, rows, err)
+		}
+		for _, l := range rows {
+			if l.Stream == orders.Name && l.StreamID != present.ID() {
+				t.Errorf("%s: %s is of %s, want %s", name, l.Shard, l.StreamID, present.ID())
+			}
+			done := lease.Sync(present, []stream.Shard{{ID: l.Shard, Hash: l.Hash}}, []lease.Lease{l}, stream.Latest)
+			if len(done.Retire) > 0 {
+				t.Errorf("%s: shard sync retires %+v", name, done.Retire)
+			}
+		}
+		if told := strings.Contains(log.String(), "another epoch"); told != (config.MultiStream != nil) {
+			t.Errorf("%s: the log tells of another epoch: %v\n%s", name, told, log.String())
+		}
+		counters := map[string]int64{}
+		for _, l := range rows {
+			counters[l.Key] = l.Counter
+		}
+		for _, f := range kclRows() {
+			if counter, there := counters[f.lease().Key]; there && counter != f.want.Counter {
+				t.Errorf("%s: the mark moved the KCL's counter of %s from %d to %d", name, f.name, f.want.Counter, counter)
+			}
+		}
+	}
+}
+
+func TestAMultiStreamTableTakesNoRowThatTheKCLCannotRead(t *testing.T) {
+	s := kcl(t, testdynamo.Any(t), multiStream, &bytes.Buffer{})
+	other := lease.NewLease("arn:aws:kinesis:eu-central-1:123456789012:stream/new", "arn:aws:kinesis:eu-central-1:123456789012:stream/new:5", stream.Shard{ID: "0"}, stream.TrimHorizon)
+	if err := s.Create(t.Context(), other); err == nil || !strings.Contains(err.Error(), "Config.MultiStream") || !strings.Contains(err.Error(), other.Stream) {
+		t.Errorf("got error %v, want one that names the stream and Config.MultiStream", err)
+	}
+	if rows, err := listing(t, s); err != nil || len(rows) != 0 {
+		t.Errorf("%+v, error %v", rows, err)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -23,33 +24,42 @@ const batch = 100
 // newMark returns what tells one write from all others.
 func newMark() string { return strconv.FormatUint(rand.Uint64(), 36) }
 
-// Leases implements [lease.Store] by a consistent scan, page by page.
+// Leases implements [lease.Store] by a consistent scan, page by page. Rows that a
+// KCL wrote are marked with the incarnation of their stream, as soon as
+// [Store.Inherit] has told it, and are yielded then.
 func (s *Store) Leases(ctx context.Context) iter.Seq2[lease.Lease, error] {
 	return func(yield func(lease.Lease, error) bool) {
-		in := &sdk.ScanInput{TableName: &s.config.Table, ConsistentRead: aws.Bool(true), Limit: s.pageSize}
-		for {
-			page, _, err := request(ctx, s.api.Scan, in)
+		if err := s.scan(ctx, func(l lease.Lease) bool { return yield(l, nil) }); err != nil {
+			yield(lease.Lease{}, failed(ctx, err, "list leases of table %s", s.config.Table))
+		}
+	}
+}
+
+// scan calls each for every lease until it returns false.
+func (s *Store) scan(ctx context.Context, each func(lease.Lease) bool) error {
+	in := &sdk.ScanInput{TableName: &s.config.Table, ConsistentRead: aws.Bool(true), Limit: s.pageSize}
+	for {
+		page, _, err := request(ctx, s.api.Scan, in)
+		if err == nil {
+			err = s.inherit(ctx, page.Items)
+		}
+		if err != nil {
+			return err
+		}
+		for _, it := range page.Items {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			l, ok, err := s.row(ctx, it)
 			if err != nil {
-				yield(lease.Lease{}, failed(ctx, err, "list leases of table %s", s.config.Table))
-				return
+				return err
 			}
-			for _, it := range page.Items {
-				if ctx.Err() != nil {
-					yield(lease.Lease{}, failed(ctx, ctx.Err(), "list leases of table %s", s.config.Table))
-					return
-				}
-				l, ok, err := s.row(ctx, it)
-				if err != nil {
-					yield(lease.Lease{}, failed(ctx, err, "list leases of table %s", s.config.Table))
-					return
-				}
-				if ok && !yield(l, nil) {
-					return
-				}
+			if ok && !each(l) {
+				return nil
 			}
-			if in.ExclusiveStartKey = page.LastEvaluatedKey; len(in.ExclusiveStartKey) == 0 {
-				return
-			}
+		}
+		if in.ExclusiveStartKey = page.LastEvaluatedKey; len(in.ExclusiveStartKey) == 0 {
+			return nil
 		}
 	}
 }
@@ -72,14 +82,14 @@ func (s *Store) Owned(ctx context.Context, incarnation string) ([]lease.Lease, e
 	}
 	owned, unknown := s.known.settled(incarnation, keys[0], keys[1])
 	rows, err := s.items(ctx, unknown, false)
-	if err != nil {
-		return nil, failed(ctx, err, "read leases of %s in table %s", incarnation, s.config.Table)
-	}
 	for _, it := range rows {
 		if l, ok, _ := s.row(ctx, it); ok && (l.Owner == incarnation || l.CheckpointOwner == incarnation) {
 			s.known.add(s.layout.tableKey(l.Key), l)
 			owned = append(owned, l)
 		}
+	}
+	if err != nil { // the next call goes on with what is unknown then
+		return nil, failed(ctx, err, "read leases of %s in table %s", incarnation, s.config.Table)
 	}
 	return owned, nil
 }
@@ -109,13 +119,13 @@ func (s *Store) indexed(ctx context.Context, by index, name string) (keys []stri
 
 // Read implements [lease.Store] by consistent batch reads.
 func (s *Store) Read(ctx context.Context, keys ...string) ([]lease.Lease, error) {
-	asked := make(map[string]string, len(keys)) // by their keys in the table
-	for _, key := range keys {
-		if key != "" { // which DynamoDB takes for no key, and no row has
-			asked[s.layout.tableKey(key)] = key
-		}
+	asked := setOf(keys)
+	delete(asked, "") // which DynamoDB takes for no key, and no row has
+	inTable := make(map[string]bool, len(asked))
+	for key := range asked {
+		inTable[s.layout.tableKey(key)] = true // two incarnations of a stream may have the same
 	}
-	rows, err := s.items(ctx, slices.Collect(maps.Keys(asked)), true)
+	rows, err := s.items(ctx, slices.Collect(maps.Keys(inTable)), true)
 	if err != nil {
 		return nil, failed(ctx, err, "read %d leases of table %s", len(keys), s.config.Table)
 	}
@@ -126,7 +136,7 @@ func (s *Store) Read(ctx context.Context, keys ...string) ([]lease.Lease, error)
 		case errors.Is(err, errNoLease):
 		case err != nil:
 			return nil, failed(ctx, err, "read %d leases of table %s", len(keys), s.config.Table)
-		case asked[s.layout.tableKey(l.Key)] == l.Key:
+		case asked[l.Key]:
 			s.known.learn(s.layout.tableKey(l.Key), l)
 			found = append(found, l)
 		}
@@ -134,7 +144,8 @@ func (s *Store) Read(ctx context.Context, keys ...string) ([]lease.Lease, error)
 	return found, nil
 }
 
-// items reads rows by their keys in the table, in parallel batches.
+// items reads rows by their keys in the table, in parallel batches. With an error
+// it returns those that it has read.
 func (s *Store) items(ctx context.Context, keys []string, consistent bool) (rows []item, err error) {
 	if len(keys) == 0 {
 		return nil, ctx.Err()
@@ -152,32 +163,30 @@ func (s *Store) items(ctx context.Context, keys []string, consistent bool) (rows
 }
 
 // batch reads up to a hundred rows, and asks again for those that DynamoDB left
-// out for want of capacity or of room in its answer.
+// out for want of capacity or of room in its answer. With an error it returns
+// those that it has read.
 func (s *Store) batch(ctx context.Context, keys []string, consistent bool) (rows []item, err error) {
 	ask := types.KeysAndAttributes{ConsistentRead: &consistent}
 	for _, key := range keys {
 		ask.Keys = append(ask.Keys, item{leaseKey: text(key)})
 	}
+	began := time.Now()
 	for attempt := 1; ; attempt++ {
 		in := &sdk.BatchGetItemInput{RequestItems: map[string]types.KeysAndAttributes{s.config.Table: ask}}
 		out, _, err := request(ctx, s.api.BatchGetItem, in)
 		if err != nil {
-			return nil, err
+			return rows, err
 		}
 		found := out.Responses[s.config.Table]
 		rows = append(rows, found...)
-		left := out.UnprocessedKeys[s.config.Table].Keys
+		ask.Keys = out.UnprocessedKeys[s.config.Table].Keys
 		switch {
-		case len(left) == 0:
+		case len(ask.Keys) == 0:
 			return rows, nil
 		case len(found) > 0:
-			attempt = 0 // it goes on
-		case attempt == attempts:
-			return nil, ErrThrottled
-		}
-		ask.Keys = left
-		if len(found) == 0 && !pause(ctx, attempt) {
-			return nil, context.Cause(ctx)
+			began, attempt = time.Now(), 0 // it goes on
+		case time.Since(began) > patience || !pause(ctx, attempt):
+			return rows, errShort
 		}
 	}
 }
@@ -193,9 +202,15 @@ func (s *Store) Create(ctx context.Context, leases ...lease.Lease) error {
 		}
 	}
 	err := parallel(ctx, len(first), func(ctx context.Context, i int) error {
+		if err := s.layout.listed(first[i]); err != nil {
+			return err
+		}
+		row := s.layout.newRow(first[i], newMark())
+		if err := fits(row); err != nil {
+			return err
+		}
 		_, _, err := request(ctx, s.api.PutItem, &sdk.PutItemInput{
-			TableName:           &s.config.Table,
-			Item:                s.layout.newRow(first[i], newMark()),
+			TableName: &s.config.Table, Item: row,
 			ConditionExpression: aws.String("attribute_not_exists(" + leaseKey + ")"),
 		})
 		if exists := new(*types.ConditionalCheckFailedException); errors.As(err, exists) {
@@ -222,13 +237,16 @@ func (s *Store) Swap(ctx context.Context, old, next lease.Lease) (lease.Lease, e
 }
 
 func (s *Store) swap(ctx context.Context, old, next lease.Lease) (lease.Lease, error) {
-	in, mark := s.update(old, next)
 	var it item
-	out, unsure, err := request(ctx, s.api.UpdateItem, in)
+	in, mark, err := s.update(old, next)
 	if err == nil {
-		it = out.Attributes
-	} else {
-		it, err = s.conflict(ctx, err, old, unsure, mark)
+		var out *sdk.UpdateItemOutput
+		var unsure bool
+		if out, unsure, err = request(ctx, s.api.UpdateItem, in); err == nil {
+			it = out.Attributes
+		} else {
+			it, err = s.conflict(ctx, err, old, unsure, mark)
+		}
 	}
 	if err == nil || errors.Is(err, lease.ErrConflict) {
 		row, unreadable := s.current(it, old.Key)
@@ -241,21 +259,21 @@ func (s *Store) swap(ctx context.Context, old, next lease.Lease) (lease.Lease, e
 }
 
 // update returns the request of a swap, and the mark of what it writes.
-func (s *Store) update(old, next lease.Lease) (in *sdk.UpdateItemInput, write string) {
+func (s *Store) update(old, next lease.Lease) (in *sdk.UpdateItemInput, write string, err error) {
 	u, mark := newUpdate(), newMark()
-	u.put(s.layout.state(next, old.Counter+1, mark), changing...)
-	countSwitches(u, old, next)
-	if id, shard, err := s.layout.identify(s.layout.tableKey(old.Key)); err == nil {
-		// A row of the KCL belongs to this incarnation of its stream from now on.
-		u.sets = append(u.sets, u.name(shardOf)+" = if_not_exists("+u.name(shardOf)+", "+u.value(shardAttribute(id.Name, id.ID(), shard))+")")
+	state := s.layout.state(next, old.Counter+1, mark)
+	if err := fits(state); err != nil {
+		return nil, "", err
 	}
+	u.put(state, changing...)
+	countSwitches(u, old, next)
 	return &sdk.UpdateItemInput{
 		TableName: &s.config.Table, Key: s.key(old.Key),
 		ConditionExpression: guard(u, old), UpdateExpression: u.expression(),
 		ExpressionAttributeNames: u.names, ExpressionAttributeValues: u.values,
 		ReturnValues:                        types.ReturnValueAllNew,
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
-	}, mark
+	}, mark, nil
 }
 
 // countSwitches keeps the number of owners that have come since the last

@@ -1,6 +1,7 @@
 package dynamodb
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"sync"
@@ -11,9 +12,13 @@ import (
 )
 
 const (
-	// attempts is how often a request is tried: for some seconds, which is more
-	// than a coordinator gives to a call.
+	// attempts is how often a request is tried that is not answered: for some
+	// seconds, which is more than a coordinator gives to a call.
 	attempts = 8
+	// patience is how long a request is tried that is throttled. A listing that is
+	// short of capacity goes on from the page that it has come to; to begin again
+	// would cost all of it a second time.
+	patience = time.Minute
 	// The pauses between them grow from firstPause to longestPause, and are
 	// between half of that and all of it.
 	firstPause, longestPause = 25 * time.Millisecond, time.Second
@@ -26,21 +31,34 @@ const (
 func once(o *sdk.Options) { o.Retryer = aws.NopRetryer{} }
 
 // request sends a request until it is answered, its attempts are over, or ctx
-// is. unsure says that an attempt before the last one may have taken place.
+// is. unsure says that an attempt before the last one may have taken place. When
+// ctx ends the error is why it was tried again, if it was.
 func request[In, Out any](ctx context.Context, do func(context.Context, *In, ...func(*sdk.Options)) (*Out, error), in *In) (out *Out, unsure bool, err error) {
+	began, unanswered := time.Now(), 0
 	for attempt := 1; ; attempt++ {
 		if ctx.Err() != nil {
-			return nil, unsure, context.Cause(ctx)
+			return nil, unsure, cmp.Or(err, context.Cause(ctx))
 		}
-		out, err = do(ctx, in, once)
-		if err == nil {
+		before := err
+		if out, err = do(ctx, in, once); err == nil {
 			return out, unsure, nil
 		}
-		kind := fateOf(err)
-		if kind == refused || attempt == attempts || !pause(ctx, attempt) {
+		switch fateOf(err) {
+		case refused:
 			return nil, unsure, err
+		case throttled:
+			if time.Since(began) > patience || !pause(ctx, attempt) {
+				return nil, unsure, err
+			}
+		case unknown:
+			if ctx.Err() != nil {
+				return nil, unsure, cmp.Or(before, err)
+			}
+			if unanswered++; unanswered == attempts || !pause(ctx, attempt) {
+				return nil, unsure, err
+			}
+			unsure = true
 		}
-		unsure = unsure || kind == unknown
 	}
 }
 

@@ -12,8 +12,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
-
 	"github.com/millrace/millrace/internal/proof"
 	"github.com/millrace/millrace/internal/testdynamo"
 	"github.com/millrace/millrace/lease"
@@ -284,27 +282,4 @@ func TestEachCallCostsWhatThePriceListSays(t *testing.T) {
 			}
 		}
 	}
-}
-
-// sizeOf returns how many bytes an item has, as DynamoDB counts them: those of
-// names and values, half a byte for each digit, and some for each container.
-func sizeOf(it item) (n int) {
-	for name, v := range it {
-		n += len(name) + 1
-		switch v := v.(type) {
-		case *types.AttributeValueMemberS:
-			n += len(v.Value)
-		case *types.AttributeValueMemberN:
-			n += len(v.Value)/2 + 2
-		case *types.AttributeValueMemberB:
-			n += len(v.Value)
-		case *types.AttributeValueMemberSS:
-			for _, s := range v.Value {
-				n += len(s)
-			}
-		case *types.AttributeValueMemberM:
-			n += 3 + sizeOf(v.Value)
-		}
-	}
-	return n
 }

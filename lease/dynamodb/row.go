@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	"github.com/millrace/millrace/checkpoint"
 	"github.com/millrace/millrace/lease"
 	"github.com/millrace/millrace/stream"
 )
@@ -162,10 +163,31 @@ func (f *layout) newRow(l lease.Lease, mark string) item {
 		setHash(it, l.Hash)
 	}
 	it[shardOf] = shardAttribute(l.Stream, l.StreamID, l.Shard)
-	if name, there := f.multiName(key); there {
-		it[multiStreamName], it[multiStreamShard] = text(name), text(l.Shard)
+	if of, shard, ok := parts(l.Key); ok && f.names[of] != "" {
+		it[multiStreamName], it[multiStreamShard] = text(f.names[of]), text(shard)
 	}
 	return it
+}
+
+// listed refuses the leases of streams that the KCL would have no name for: in a
+// multi-stream table it cannot read a row without one, and gives up on all of them.
+func (f *layout) listed(l lease.Lease) error {
+	if of, _, ok := parts(l.Key); len(f.multi) > 0 && (!ok || f.names[of] == "") {
+		return fmt.Errorf("stream %q is not in Config.MultiStream: name all streams of the fleet there, in the KCL's form", l.Stream)
+	}
+	return nil
+}
+
+// largestRow is what a row may have, in bytes: an item of DynamoDB has 400 KB at
+// most, and some of it may be others'.
+const largestRow = 396 << 10
+
+// fits refuses what has no room in a row.
+func fits(it item) error {
+	if size := sizeOf(it); size > largestRow {
+		return fmt.Errorf("the row would have %d bytes, and may have %d: %w", size, largestRow, checkpoint.ErrTooLarge)
+	}
+	return nil
 }
 
 func shardAttribute(name, id, shard string) types.AttributeValue {
@@ -179,8 +201,9 @@ func shardAttribute(name, id, shard string) types.AttributeValue {
 // A row that is not to be looked at: of another kind.
 var errNoLease = errors.New("the row is no lease")
 
-// lease reads a row. It returns [errNoLease] for rows of other kinds, and other
-// errors for rows that are, or may be, leases and cannot be understood.
+// lease reads a row. It returns [errNoLease] for rows of other kinds,
+// [errUnmarked] for those of a KCL that nobody has inherited, and other errors for
+// rows that are, or may be, leases and cannot be understood.
 func (f *layout) lease(it item) (lease.Lease, error) {
 	r := &reader{item: it}
 	if kind := r.text(entityType); kind != "" && kind != leaseEntity {
@@ -193,7 +216,7 @@ func (f *layout) lease(it item) (lease.Lease, error) {
 			r.bad(name, "is missing")
 		}
 	}
-	f.readShard(r, key, &l)
+	marked := f.readShard(r, key, &l)
 
 	l.Checkpoint.Position = f.readPosition(r, checkpointNumber, checkpointSub)
 	l.Checkpoint.Pending.Position = f.readPosition(r, pendingNumber, pendingSub)
@@ -213,32 +236,35 @@ func (f *layout) lease(it item) (lease.Lease, error) {
 		readOurs(ours, &l)
 		r.errs = append(r.errs, ours.errs...)
 	}
-	if err := r.err(); err != nil {
+	err := r.err()
+	if err == nil && !marked {
+		err = errUnmarked
+	}
+	if err != nil {
 		return lease.Lease{}, fmt.Errorf("row %q: %w", key, err)
 	}
 	return l, nil
 }
 
-func (f *layout) readShard(r *reader, key string, l *lease.Lease) {
-	if of, there := r.inside(shardOf); there {
-		l.Stream, l.StreamID, l.Shard = of.text(shardStream), of.text(shardStreamID), of.text(shardID)
-		r.errs = append(r.errs, of.errs...)
-		switch l.Key = lease.Key(l.StreamID, l.Shard); {
-		case f.tableKey(l.Key) == key:
-		case key == l.Key || key == l.Shard || strings.HasSuffix(key, ":"+l.Shard):
-			r.errs = append(r.errs, errMoved)
-		default: // it was created under another name
-			l.Key = key
-		}
-		return
+// errMoved says that a row lies under another key than it would be looked for.
+var errMoved = errors.New("Config.SingleStream or Config.MultiStream is not what it was when the row was made: set it as it was then, in all workers")
+
+// readShard reads of which shard a row is; it reports whether the row says so.
+func (f *layout) readShard(r *reader, key string, l *lease.Lease) (marked bool) {
+	if r.item[shardOf] == nil {
+		return false
 	}
-	id, shard, err := f.identify(key)
-	if err != nil {
-		r.errs = append(r.errs, err)
-		return
+	of, _ := r.inside(shardOf)
+	l.Stream, l.StreamID, l.Shard = of.text(shardStream), of.text(shardStreamID), of.text(shardID)
+	r.errs = append(r.errs, of.errs...)
+	switch l.Key = lease.Key(l.StreamID, l.Shard); {
+	case f.tableKey(l.Key) == key:
+	case key == l.Key || key == l.Shard || strings.HasSuffix(key, ":"+l.Shard):
+		r.errs = append(r.errs, errMoved)
+	default: // it was created under another name
+		l.Key = key
 	}
-	l.Stream, l.StreamID, l.Shard = id.Name, id.ID(), shard
-	l.Key = lease.Key(l.StreamID, shard)
+	return true
 }
 
 // readPosition reads what the KCL knows; nothing is no position.
@@ -278,6 +304,9 @@ func readOurs(r *reader, l *lease.Lease) {
 	}
 	l.Load = lease.Load{BytesPerSecond: r.float(ourBytesPerS), RecordsPerSecond: r.float(ourRecordsPerS)}
 }
+
+// keyOf returns the key of a row.
+func keyOf(it item) string { return (&reader{item: it}).text(leaseKey) }
 
 // writeOf returns the mark of the last write that knew our attributes, and the
 // counter that it wrote.

@@ -233,8 +233,17 @@ func (s *Store) addIndex(ctx context.Context, t table, i index, is *types.TableD
 	return err
 }
 
+// backUp switches point-in-time recovery on, unless it is.
 func (s *Store) backUp(ctx context.Context, t table) error {
-	_, _, err := request(ctx, s.api.UpdateContinuousBackups, &sdk.UpdateContinuousBackupsInput{
+	out, _, err := request(ctx, s.api.DescribeContinuousBackups, &sdk.DescribeContinuousBackupsInput{TableName: &t.name})
+	if err != nil {
+		return err
+	}
+	if is := out.ContinuousBackupsDescription; is != nil && is.PointInTimeRecoveryDescription != nil &&
+		is.PointInTimeRecoveryDescription.PointInTimeRecoveryStatus == types.PointInTimeRecoveryStatusEnabled {
+		return nil
+	}
+	_, _, err = request(ctx, s.api.UpdateContinuousBackups, &sdk.UpdateContinuousBackupsInput{
 		TableName:                        &t.name,
 		PointInTimeRecoverySpecification: &types.PointInTimeRecoverySpecification{PointInTimeRecoveryEnabled: aws.Bool(true)},
 	})

@@ -13,7 +13,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/millrace/millrace/internal/testdynamo"
-	"github.com/millrace/millrace/stream"
 )
 
 func describe(t *testing.T, s *Store, table string) *types.TableDescription {
@@ -78,7 +77,7 @@ func TestTheIndexesThatATableOfTheKCLLacksAreAdded(t *testing.T) {
 			t.Skip("this API adds no indexes")
 		}
 		for _, has := range []int{0, 1} {
-			s := handle(t, api.Client(t, nil), Config{Application: testdynamo.TableName(), SingleStream: orders})
+			s := handle(t, api.Client(t, nil), Config{Application: testdynamo.TableName(), SingleStream: orders.Name})
 			capacity := &types.ProvisionedThroughput{ReadCapacityUnits: aws.Int64(10), WriteCapacityUnits: aws.Int64(10)}
 			in := &sdk.CreateTableInput{
 				TableName: &s.config.Table, KeySchema: schemaOf(leaseKey), ProvisionedThroughput: capacity,
@@ -97,6 +96,7 @@ func TestTheIndexesThatATableOfTheKCLLacksAreAdded(t *testing.T) {
 			if err := s.CreateTables(t.Context()); err != nil {
 				t.Fatal(err)
 			}
+			inherit(t, s)
 			for _, who := range []string{"old", "new"} {
 				if owned, err := s.Owned(t.Context(), who); err != nil || len(owned) != 1 || owned[0].Key != existing.lease().Key {
 					t.Errorf("%d indexes: owned by %s: %+v, error %v", has, who, owned, err)
@@ -152,6 +152,13 @@ func TestNewTablesHaveTheSettingsAskedFor(t *testing.T) {
 		if err != nil || backups.ContinuousBackupsDescription.PointInTimeRecoveryDescription.PointInTimeRecoveryStatus != types.PointInTimeRecoveryStatusEnabled {
 			t.Errorf("%s: backups %+v, error %v", table.name, backups, err)
 		}
+	}
+	wire := testdynamo.NewWire(testdynamo.Transport(t))
+	if err := handle(t, api.Client(t, wire), s.config).CreateTables(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if counts := wire.Counts(); counts["UpdateContinuousBackups"] != 0 || counts["DescribeContinuousBackups"] != 2 {
+		t.Errorf("backups that are on are asked for again: %v", counts)
 	}
 	byRequest := open(t, api.Client(t, nil), Config{})
 	if mode := describe(t, byRequest, byRequest.config.Table).BillingModeSummary; mode == nil || mode.BillingMode != types.BillingModePayPerRequest {
@@ -215,10 +222,14 @@ func TestConfigurationsThatCannotWorkAreRefusedWithTheFix(t *testing.T) {
 		{"no application", func(c *Config) { c.Application = "" }, "name the fleet"},
 		{"one table for both", func(c *Config) { c.MembersTable = "app" }, "different names"},
 		{"single and multi", func(c *Config) {
-			c.SingleStream, c.MultiStream = orders, map[string]stream.Identity{"1:orders:1": orders}
+			c.SingleStream, c.MultiStream = "orders", map[string]string{"1:orders:1": "orders"}
 		}, "leave one of them out"},
-		{"no epoch", func(c *Config) { c.MultiStream = map[string]stream.Identity{"1:orders": orders} }, "account:stream:epoch"},
-		{"no identity", func(c *Config) { c.MultiStream = map[string]stream.Identity{"1:orders:1": {}} }, "Identity"},
+		{"no epoch", func(c *Config) { c.MultiStream = map[string]string{"1:orders": "orders"} }, "account:stream:epoch"},
+		{"no name", func(c *Config) { c.MultiStream = map[string]string{"1:orders:1": ""} }, "Identity"},
+		{"two names of one stream", func(c *Config) {
+			c.MultiStream = map[string]string{"1:orders:1": "orders", "1:orders:2": "orders", "1:bills:1": "bills"}
+		}, `calls the stream "orders" both "1:orders:1" and "1:orders:2"`},
+		{"a line feed", func(c *Config) { c.Application = "app\n" }, "line feed"},
 		{"half a capacity", func(c *Config) { c.Tables.ReadCapacity = 5 }, "give both"},
 	} {
 		config := good

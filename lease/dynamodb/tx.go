@@ -59,7 +59,10 @@ func (s *Store) SwapIn(ctx context.Context, tx any, old, next lease.Lease) (leas
 	if row.Counter != old.Counter || row.Owner != old.Owner {
 		return row, lease.ErrConflict
 	}
-	in, _ := s.update(old, next)
+	in, _, err := s.update(old, next)
+	if err != nil {
+		return lease.Lease{}, failed(ctx, err, "swap lease %s of table %s in a transaction", old.Key, s.config.Table)
+	}
 	into.Update = &types.Update{
 		TableName: in.TableName, Key: in.Key,
 		ConditionExpression: in.ConditionExpression, UpdateExpression: in.UpdateExpression,
