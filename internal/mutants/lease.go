@@ -172,10 +172,10 @@ var leaseMutants = []Mutant{
 		Mechanism: "A bump comes after the change that it announces",
 		Promise:   "P2", Without: "it comes before",
 		File: "lease/pass.go",
-		Old: `	written := l.apply(ctx, moves)
+		Old: `	written, err := l.apply(ctx, moves)
 	l.bumpAll(ctx, members, written, leases)`,
 		New: `	l.bumpAll(ctx, members, moves, nil)
-	l.apply(ctx, moves)`,
+	_, err = l.apply(ctx, moves)`,
 		Test: "TestRule/ABumpComesAfterTheChangeThatItAnnounces",
 	},
 	{
@@ -447,9 +447,41 @@ var leaseMutants = []Mutant{
 		Mechanism: "A row that a late leader created after its shard was retired is retired again",
 		Promise:   "P3", Without: "it is processed from its beginning",
 		File: "lease/sync.go",
-		Old:  `if passed && (l.Finished() || l.Term == 0) {`,
+		Old:  `if passed && (l.Finished() || l.Term == 0 && !l.Begun()) {`,
 		New:  `if passed && l.Finished() {`,
 		Test: "TestARowThatALateLeaderCreatedAfterItsShardWasRetiredIsRetiredAgain",
+	},
+	{
+		Mechanism: "A row of another program with a checkpoint is none that came too late",
+		Promise:   "P1", Without: "a row without a term has never been held",
+		File: "lease/sync.go",
+		Old:  `if passed && (l.Finished() || l.Term == 0 && !l.Begun()) {`,
+		New:  `if passed && (l.Finished() || l.Term == 0) {`,
+		Test: "TestARowOfAnotherProgramIsNoneThatCameTooLate",
+	},
+	{
+		Mechanism: "A row of another program that says LATEST is pinned before anybody is given it",
+		Promise:   "P1", Without: "it is given out as it is",
+		File: "lease/pass.go",
+		Old:  `l.pin(ctx, from.stream, todo.Pin, leases)`,
+		New:  `l.pin(ctx, from.stream, nil, leases)`,
+		Test: "TestARowThatSaysLatestIsGivenToNobodyBeforeItIsPinned",
+	},
+	{
+		Mechanism: "A row whose place could not be pinned is given to nobody",
+		Promise:   "P1", Without: "it is given out as it is",
+		File: "lease/pass.go",
+		Old:  `l.unseen[row.Key] = row.StreamID`,
+		New:  `_ = row`,
+		Test: "TestARowThatSaysLatestIsGivenToNobodyBeforeItIsPinned",
+	},
+	{
+		Mechanism: "A checkpoint that has no room in its row is told to whoever asked for it",
+		Promise:   "P1", Without: "it is tried again for ever, and no other is stored",
+		File: "lease/held.go",
+		Old:  `case errors.Is(err, checkpoint.ErrTooLarge):`,
+		New:  `case errors.Is(err, checkpoint.ErrTooLarge) && ctx.Err() != nil:`,
+		Test: "TestACheckpointThatHasNoRoomIsNotTriedAgain",
 	},
 	{
 		Mechanism: "Rows that came too late, of a shard and of its children, are retired together",

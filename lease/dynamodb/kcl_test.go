@@ -621,6 +621,28 @@ func TestTheRowsOfAKCLAreThoseOfThePresentIncarnation(t *testing.T) {
 	}
 }
 
+// Two leaders for a moment, one of which has not heard yet that the stream was
+// created again; or a leader that lists the rows again.
+func TestARowIsMarkedOnce(t *testing.T) {
+	testdynamo.Each(t, func(t *testing.T, api testdynamo.API) {
+		s := kcl(t, api, singleStream, &bytes.Buffer{})
+		f := kclRows()[0]
+		put(t, s, f.row)
+		first, err := s.mark(t.Context(), f.shard, orders, f.shard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		later := stream.Identity{Name: orders.Name, Created: orders.Created.Add(time.Hour)}
+		again, err := s.mark(t.Context(), f.shard, later, f.shard)
+		if err != nil || !reflect.DeepEqual(first, again) {
+			t.Errorf("the second mark makes of\n%s\n%s, error %v", show(first), show(again), err)
+		}
+		if it, err := s.mark(t.Context(), "gone", orders, "gone"); err != nil || it != nil || raw(t, s, "gone") != nil {
+			t.Errorf("a row that is gone is marked as %+v, error %v", it, err)
+		}
+	})
+}
+
 func TestAMultiStreamTableTakesNoRowThatTheKCLCannotRead(t *testing.T) {
 	s := kcl(t, testdynamo.Any(t), multiStream, &bytes.Buffer{})
 	other := lease.NewLease("arn:aws:kinesis:eu-central-1:123456789012:stream/new", "arn:aws:kinesis:eu-central-1:123456789012:stream/new:5", stream.Shard{ID: "0"}, stream.TrimHorizon)

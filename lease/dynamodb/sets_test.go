@@ -119,6 +119,23 @@ func TestAMemberThatServesOthersIsListedWithThose(t *testing.T) {
 	})
 }
 
+func TestTheStreamsOfAMemberAreThereBeforeItsRow(t *testing.T) {
+	overWire(t, func(t *testing.T, s *Store, wire *testdynamo.Wire, other *Store) {
+		wire.SetFault(func(op string, _ int) testdynamo.Fault {
+			if op == "PutItem" { // as when it dies there
+				return testdynamo.Deny
+			}
+			return testdynamo.Pass
+		})
+		if _, err := s.SwapMember(t.Context(), lease.Member{}, lease.Member{Incarnation: "w", Streams: manyStreams(3)}); err == nil {
+			t.Error("it joins without its streams")
+		}
+		if got := membersOf(t, other); len(got) != 0 {
+			t.Errorf("members are %+v", got)
+		}
+	})
+}
+
 // late is an API in which the member changes its streams between the list of members
 // and the look at the rows that these refer to.
 type late struct {
