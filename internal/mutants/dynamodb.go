@@ -72,20 +72,20 @@ var dynamodbMutants = []Mutant{
 		Promise:   "P1", Without: "a worker that dies in between serves nothing that anybody knows",
 		File: "lease/dynamodb/members.go",
 		Old: `	if err := s.writeStreams(ctx, next.Incarnation, next.Streams); err != nil {
-		return lease.Member{}, err
+		return nil, err
 	}
-	row, err := s.putMember(ctx, next, condition)`,
-		New: `	row, err := s.putMember(ctx, next, condition)
+	current, err = s.putRow(ctx, key, only, it, beating)`,
+		New: `	current, err = s.putRow(ctx, key, only, it, beating)
 	if err := s.writeStreams(ctx, next.Incarnation, next.Streams); err != nil {
-		return lease.Member{}, err
+		return nil, err
 	}`,
 		Test: "TestTheStreamsOfAMemberAreThereBeforeItsRow/moto",
 	},
 	{
 		Mechanism: "The DynamoDB store swaps a member only at the version that the caller knows",
 		Promise:   "P2", Without: "any version will do",
-		File: "lease/dynamodb/members.go",
-		Old:  `return u.name(memberVersion) + " = " + u.value(integer(old.Version))`,
+		File: "lease/dynamodb/guarded.go",
+		Old:  `return u.name(memberVersion) + " = " + u.value(integer(version))`,
 		New:  `return "attribute_exists(" + u.name(memberVersion) + ")"`,
 		Test: "TestAMemberThatServesOthersIsListedWithThose/moto",
 	},

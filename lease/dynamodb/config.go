@@ -85,14 +85,11 @@ func (c Config) validate() error {
 	if c.Application == "" {
 		bad("Application is empty: name the fleet as its workers do, for example \"billing\"")
 	}
-	if strings.HasPrefix(c.Application, notesOf) {
-		bad("Application is %q: leave out %q at its beginning, which sets notes apart from members", c.Application, notesOf)
+	if strings.HasPrefix(c.Application, reserved) || strings.Contains(c.Application, lineFeed) {
+		bad("Application is %q: leave out %q at its beginning, and line feeds, which set other rows of the members table apart", c.Application, reserved)
 	}
 	if c.Table == c.MembersTable {
 		bad("Table and MembersTable are both %q: the KCL takes extra rows in its table for damage, so give them different names", c.Table)
-	}
-	if strings.ContainsAny(c.Application, lineFeed) {
-		bad("Application is %q: leave out the line feed, which ends names in the members table", c.Application)
 	}
 	if c.SingleStream != "" && len(c.MultiStream) > 0 {
 		bad("SingleStream and MultiStream are both set: a KCL application is one or the other, so leave one of them out")

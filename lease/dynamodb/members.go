@@ -5,10 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
-
 	"github.com/millrace/millrace/lease"
 )
 
@@ -38,11 +34,10 @@ var beating = []string{
 	memberMaxLeases, memberStreams, memberCode, memberZone, memberHost, memberWrite,
 }
 
-func memberState(m lease.Member, mark string) item {
+func memberState(m lease.Member) item {
 	it := item{
 		memberVersion: integer(m.Version), memberBeats: integer(m.Beats), memberRevision: integer(m.Revision),
 		memberFenced: boolean(m.Fenced), memberDraining: boolean(m.Draining), memberMaxLeases: integer(int64(m.MaxLeases)),
-		memberWrite: text(mark),
 	}
 	setText(it, memberWorker, m.Worker)
 	setFloat(it, memberBytesPerS, m.Load.BytesPerSecond)
@@ -111,32 +106,6 @@ func (s *Store) members(ctx context.Context) (members []lease.Member, err error)
 	return members, missing
 }
 
-// rowsOf returns the rows of one partition of the members table, in order: all of
-// them, or those whose second key begins like that.
-func (s *Store) rowsOf(ctx context.Context, partition, prefix string) (rows []item, err error) {
-	in := &sdk.QueryInput{
-		TableName: &s.config.MembersTable, ConsistentRead: aws.Bool(true), Limit: s.pageSize,
-		KeyConditionExpression:    aws.String("#application = :application"),
-		ExpressionAttributeNames:  map[string]string{"#application": memberApplication},
-		ExpressionAttributeValues: item{":application": text(partition)},
-	}
-	if prefix != "" {
-		*in.KeyConditionExpression += " AND begins_with(#incarnation, :prefix)"
-		in.ExpressionAttributeNames["#incarnation"] = memberIncarnation
-		in.ExpressionAttributeValues[":prefix"] = text(prefix)
-	}
-	for {
-		page, _, err := request(ctx, s.api.Query, in)
-		if err != nil {
-			return nil, err
-		}
-		rows = append(rows, page.Items...)
-		if in.ExclusiveStartKey = page.LastEvaluatedKey; len(in.ExclusiveStartKey) == 0 {
-			return rows, nil
-		}
-	}
-}
-
 // member reads a row completely. With errNoStreams it returns all but the streams.
 func (s *Store) member(ctx context.Context, it item) (lease.Member, error) {
 	m, of, err := readMember(it)
@@ -147,112 +116,54 @@ func (s *Store) member(ctx context.Context, it item) (lease.Member, error) {
 }
 
 // SwapMember implements [lease.Store].
-func (s *Store) SwapMember(ctx context.Context, old, next lease.Member) (lease.Member, error) {
+func (s *Store) SwapMember(ctx context.Context, old, next lease.Member) (row lease.Member, err error) {
 	var nobody lease.Member
-	var row lease.Member
-	var err error
+	var current item
 	switch {
 	case old == nobody && next == nobody:
 		return nobody, errors.New("dynamodb: swap member: both rows are zero; give the row to join as next, or the row to end as old")
 	case next == nobody:
-		row, err = s.endMember(ctx, old)
+		if current, err = s.deleteRow(ctx, s.memberKey(old.Incarnation), atVersion(old.Version)); err == nil && old.Streams != "" {
+			s.sweepStreams(ctx, old.Incarnation, "")
+		}
 	case old == nobody:
 		next.Version = 1
-		row, err = s.writeMember(ctx, nobody, next, func(u *update) string {
-			return "attribute_not_exists(" + u.name(memberIncarnation) + ")"
-		})
+		current, err = s.putMember(ctx, old, next, absent)
 	default:
 		next.Incarnation, next.Version = old.Incarnation, old.Version+1
-		row, err = s.writeMember(ctx, old, next, func(u *update) string { return memberGuard(u, old) })
+		current, err = s.putMember(ctx, old, next, atVersion(old.Version))
 	}
-	if err != nil && !errors.Is(err, lease.ErrConflict) {
-		return nobody, failed(ctx, err, "swap member %s in table %s", old.Incarnation+next.Incarnation, s.config.MembersTable)
+	switch {
+	case err == nil:
+		return next, nil
+	case !errors.Is(err, lease.ErrConflict):
+	case current == nil:
+		return nobody, lease.ErrConflict
+	default:
+		row, unreadable := s.member(ctx, current)
+		if unreadable == nil || errors.Is(unreadable, errNoStreams) { // the next listing tells of those
+			return row, lease.ErrConflict
+		}
+		err = unreadable
 	}
-	return row, err
+	return nobody, failed(ctx, err, "swap member %s in table %s", old.Incarnation+next.Incarnation, s.config.MembersTable)
 }
 
-func memberGuard(u *update, old lease.Member) string {
-	return u.name(memberVersion) + " = " + u.value(integer(old.Version))
-}
+func (s *Store) memberKey(incarnation string) item { return keyIn(s.config.Application, incarnation) }
 
-func (s *Store) memberKey(incarnation string) item {
-	return item{memberApplication: text(s.config.Application), memberIncarnation: text(incarnation)}
-}
-
-// writeMember writes a row whose version is already the new one. The rows of its
+// putMember writes a row whose version is already the new one. The rows of its
 // streams are there before it, and those of its former ones go after it.
-func (s *Store) writeMember(ctx context.Context, old, next lease.Member, condition func(*update) string) (lease.Member, error) {
+func (s *Store) putMember(ctx context.Context, old, next lease.Member, only condition) (current item, err error) {
+	key, it := s.memberKey(next.Incarnation), memberState(next)
 	if next.Streams == old.Streams {
-		return s.putMember(ctx, next, condition)
+		return s.putRow(ctx, key, only, it, beating)
 	}
 	if err := s.writeStreams(ctx, next.Incarnation, next.Streams); err != nil {
-		return lease.Member{}, err
+		return nil, err
 	}
-	row, err := s.putMember(ctx, next, condition)
+	current, err = s.putRow(ctx, key, only, it, beating)
 	if err == nil && old.Streams != "" {
 		s.sweepStreams(ctx, next.Incarnation, next.Streams)
 	}
-	return row, err
-}
-
-func (s *Store) putMember(ctx context.Context, next lease.Member, condition func(*update) string) (lease.Member, error) {
-	u, mark, key := newUpdate(), newMark(), s.memberKey(next.Incarnation)
-	u.put(memberState(next, mark), beating...)
-	_, unsure, err := request(ctx, s.api.UpdateItem, &sdk.UpdateItemInput{
-		TableName: &s.config.MembersTable, Key: key,
-		ConditionExpression: aws.String(condition(u)), UpdateExpression: u.expression(),
-		ExpressionAttributeNames: u.names, ExpressionAttributeValues: u.values,
-		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
-	})
-	if err == nil {
-		return next, nil
-	}
-	it, row, err := s.memberConflict(ctx, err, key)
-	switch {
-	case err != nil:
-		return lease.Member{}, err
-	case (&reader{item: it}).text(memberWrite) == mark:
-		return row, nil
-	case unsure && row.Version != next.Version:
-		return lease.Member{}, errUnsure
-	}
-	return row, lease.ErrConflict
-}
-
-func (s *Store) endMember(ctx context.Context, old lease.Member) (lease.Member, error) {
-	u, key := newUpdate(), s.memberKey(old.Incarnation)
-	_, unsure, err := request(ctx, s.api.DeleteItem, &sdk.DeleteItemInput{
-		TableName: &s.config.MembersTable, Key: key,
-		ConditionExpression:      aws.String(memberGuard(u, old)),
-		ExpressionAttributeNames: u.names, ExpressionAttributeValues: u.values,
-		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
-	})
-	if err == nil {
-		if old.Streams != "" {
-			s.sweepStreams(ctx, old.Incarnation, "")
-		}
-		return lease.Member{}, nil
-	}
-	it, row, err := s.memberConflict(ctx, err, key)
-	switch {
-	case err != nil:
-		return lease.Member{}, err
-	case unsure && it == nil:
-		return lease.Member{}, errUnsure
-	}
-	return row, lease.ErrConflict
-}
-
-// memberConflict returns the row that a condition failed on, or the error that
-// was none of that kind.
-func (s *Store) memberConflict(ctx context.Context, err error, key item) (item, lease.Member, error) {
-	it, err := s.refusedBy(ctx, err, s.config.MembersTable, key)
-	if err != nil || it == nil {
-		return nil, lease.Member{}, err
-	}
-	row, err := s.member(ctx, it)
-	if errors.Is(err, errNoStreams) {
-		err = nil // the row has changed since, or the next listing tells of it
-	}
-	return it, row, err
+	return current, err
 }

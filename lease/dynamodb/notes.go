@@ -5,21 +5,12 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
-
 	"github.com/millrace/millrace/lease"
 )
 
-// Notes are rows of the members table, under a hash key of their own, so that
-// neither listing reads the rows of the other. Their range key is the name.
-const (
-	notesOf   = "@notes/" // and the application: no application has such a name
-	noteValue = "value"
-)
+const noteValue = "value"
 
-// noting are the attributes that a swap sets or removes.
+// noting are the attributes that a swap of a note sets or removes.
 var noting = []string{memberVersion, noteValue, memberWrite}
 
 func readNote(it item) (lease.Note, error) {
@@ -33,119 +24,54 @@ func readNote(it item) (lease.Note, error) {
 
 // Notes implements [lease.Store] by a consistent query.
 func (s *Store) Notes(ctx context.Context) ([]lease.Note, error) {
-	in := &sdk.QueryInput{
-		TableName: &s.config.MembersTable, ConsistentRead: aws.Bool(true), Limit: s.pageSize,
-		KeyConditionExpression:    aws.String("#application = :application"),
-		ExpressionAttributeNames:  map[string]string{"#application": memberApplication},
-		ExpressionAttributeValues: item{":application": text(notesOf + s.config.Application)},
+	rows, err := s.rowsOf(ctx, notesOf+s.config.Application, "")
+	if err != nil {
+		return nil, failed(ctx, err, "list notes in table %s", s.config.MembersTable)
 	}
-	var notes []lease.Note
-	for {
-		page, _, err := request(ctx, s.api.Query, in)
-		if err != nil {
+	notes := make([]lease.Note, len(rows))
+	for i, it := range rows {
+		if notes[i], err = readNote(it); err != nil {
 			return nil, failed(ctx, err, "list notes in table %s", s.config.MembersTable)
 		}
-		for _, it := range page.Items {
-			n, err := readNote(it)
-			if err != nil {
-				return nil, failed(ctx, err, "list notes in table %s", s.config.MembersTable)
-			}
-			notes = append(notes, n)
-		}
-		if in.ExclusiveStartKey = page.LastEvaluatedKey; len(in.ExclusiveStartKey) == 0 {
-			return notes, nil
-		}
 	}
+	return notes, nil
 }
 
 // SwapNote implements [lease.Store].
-func (s *Store) SwapNote(ctx context.Context, old, next lease.Note) (lease.Note, error) {
+func (s *Store) SwapNote(ctx context.Context, old, next lease.Note) (row lease.Note, err error) {
 	var none lease.Note
-	var row lease.Note
-	var err error
-	switch none {
-	case next:
-		if old == none {
-			return none, errors.New("dynamodb: swap note: both are zero; give the note to create as next, or the one to remove as old")
-		}
-		row, err = s.removeNote(ctx, old)
-	case old:
-		row, err = s.writeNote(ctx, next, func(u *update) string {
-			return "attribute_not_exists(" + u.name(memberIncarnation) + ")"
-		})
+	var current item
+	switch {
+	case old == none && next == none:
+		return none, errors.New("dynamodb: swap note: both are zero; give the note to create as next, or the one to remove as old")
+	case next == none:
+		current, err = s.deleteRow(ctx, s.noteKey(old.Name), atVersion(old.Version))
+	case old == none:
+		current, err = s.putNote(ctx, next, absent)
 	default:
 		next.Name, next.Version = old.Name, old.Version+1
-		row, err = s.writeNote(ctx, next, func(u *update) string { return noteGuard(u, old) })
+		current, err = s.putNote(ctx, next, atVersion(old.Version))
 	}
-	if err != nil && !errors.Is(err, lease.ErrConflict) {
-		return none, failed(ctx, err, "swap note %s in table %s", old.Name+next.Name, s.config.MembersTable)
-	}
-	return row, err
-}
-
-func noteGuard(u *update, old lease.Note) string {
-	return u.name(memberVersion) + " = " + u.value(integer(old.Version))
-}
-
-func (s *Store) noteKey(name string) item {
-	return item{memberApplication: text(notesOf + s.config.Application), memberIncarnation: text(name)}
-}
-
-// writeNote writes a note whose version is already the new one.
-func (s *Store) writeNote(ctx context.Context, next lease.Note, condition func(*update) string) (lease.Note, error) {
-	u, mark, key := newUpdate(), newMark(), s.noteKey(next.Name)
-	it := item{memberVersion: integer(next.Version), memberWrite: text(mark)}
-	setText(it, noteValue, next.Value)
-	u.put(it, noting...)
-	_, unsure, err := request(ctx, s.api.UpdateItem, &sdk.UpdateItemInput{
-		TableName: &s.config.MembersTable, Key: key,
-		ConditionExpression: aws.String(condition(u)), UpdateExpression: u.expression(),
-		ExpressionAttributeNames: u.names, ExpressionAttributeValues: u.values,
-		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
-	})
-	if err == nil {
+	switch {
+	case err == nil:
 		return next, nil
+	case !errors.Is(err, lease.ErrConflict):
+	case current == nil:
+		return none, lease.ErrConflict
+	default:
+		var unreadable error
+		if row, unreadable = readNote(current); unreadable == nil {
+			return row, lease.ErrConflict
+		}
+		err = unreadable
 	}
-	it, row, err := s.noteConflict(ctx, err, key)
-	switch {
-	case err != nil:
-		return lease.Note{}, err
-	case (&reader{item: it}).text(memberWrite) == mark:
-		return row, nil
-	case unsure && row.Version != next.Version:
-		return lease.Note{}, errUnsure
-	}
-	return row, lease.ErrConflict
+	return none, failed(ctx, err, "swap note %s in table %s", old.Name+next.Name, s.config.MembersTable)
 }
 
-func (s *Store) removeNote(ctx context.Context, old lease.Note) (lease.Note, error) {
-	u, key := newUpdate(), s.noteKey(old.Name)
-	_, unsure, err := request(ctx, s.api.DeleteItem, &sdk.DeleteItemInput{
-		TableName: &s.config.MembersTable, Key: key,
-		ConditionExpression:      aws.String(noteGuard(u, old)),
-		ExpressionAttributeNames: u.names, ExpressionAttributeValues: u.values,
-		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
-	})
-	if err == nil {
-		return lease.Note{}, nil
-	}
-	it, row, err := s.noteConflict(ctx, err, key)
-	switch {
-	case err != nil:
-		return lease.Note{}, err
-	case unsure && it == nil:
-		return lease.Note{}, errUnsure
-	}
-	return row, lease.ErrConflict
-}
+func (s *Store) noteKey(name string) item { return keyIn(notesOf+s.config.Application, name) }
 
-// noteConflict returns the note that a condition failed on, or the error that
-// was none of that kind.
-func (s *Store) noteConflict(ctx context.Context, err error, key item) (item, lease.Note, error) {
-	it, err := s.refusedBy(ctx, err, s.config.MembersTable, key)
-	if err != nil || it == nil {
-		return nil, lease.Note{}, err
-	}
-	row, err := readNote(it)
-	return it, row, err
+func (s *Store) putNote(ctx context.Context, next lease.Note, only condition) (current item, err error) {
+	it := item{memberVersion: integer(next.Version)}
+	setText(it, noteValue, next.Value)
+	return s.putRow(ctx, s.noteKey(next.Name), only, it, noting)
 }

@@ -13,27 +13,22 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/millrace/millrace/lease"
 )
 
 // A beat costs one write unit however many streams its worker serves: the row of
-// a member has a digest of them. What it stands for is in rows of their own, with
-// a partition for each member, which are written before the row that refers to
-// them, and go after it.
+// a member has a digest of them. What it stands for is in rows of their own, which
+// are written before the row that refers to them, and go after it.
 //
-//	application                  incarnation     streams
-//	billing                      w-1#5f3a        9c1185a5…        ← beats
-//	billing␊streams␊w-1#5f3a     9c1185a5…/0     compressed       ← written when w-1 joins, and when
-//	billing␊streams␊w-1#5f3a     9c1185a5…/1     the rest           it serves others
+//	application                 incarnation       streams
+//	billing                     w-1#5f3a          9c1185a5…      ← beats
+//	@streams/billing␊w-1#5f3a   9c1185a5…/00000   compressed     ← written when w-1 joins, and when
+//	@streams/billing␊w-1#5f3a   9c1185a5…/00001   the rest         it serves others
 //
-// Who reads a digest again has its set in memory.
+// Who has read a digest's set once has it in memory.
 const (
-	// lineFeed is in no application's name.
-	lineFeed = "\n"
 	// partBytes is how much of a set one row has.
 	partBytes = 256 << 10
 	// looks is how often the members are listed while the streams of one cannot be
@@ -84,7 +79,7 @@ func (s *Store) streams(ctx context.Context, incarnation, of string) (lease.Stre
 	if set, ok := s.sets.get(of); ok {
 		return set, nil
 	}
-	rows, err := s.rowsOf(ctx, s.streamKey(incarnation), of+"/")
+	rows, err := s.rowsOf(ctx, s.streamsKey(incarnation), of+"/")
 	if err != nil {
 		return "", err
 	}
@@ -101,8 +96,9 @@ func (s *Store) streams(ctx context.Context, incarnation, of string) (lease.Stre
 	return "", fmt.Errorf("member %q: %w", incarnation, errNoStreams)
 }
 
-func (s *Store) streamKey(incarnation string) string {
-	return strings.Join([]string{s.config.Application, "streams", incarnation}, lineFeed)
+// streamsKey returns the hash key of a member's rows of streams.
+func (s *Store) streamsKey(incarnation string) string {
+	return streamsOf + s.config.Application + lineFeed + incarnation
 }
 
 // writeStreams makes sure that the rows are there which the digest of a set stands
@@ -114,12 +110,9 @@ func (s *Store) writeStreams(ctx context.Context, incarnation string, set lease.
 	of, mark := digest(set), newMark()
 	chunks := slices.Collect(slices.Chunk(packed(set), partBytes))
 	err := parallel(ctx, len(chunks), func(ctx context.Context, i int) error {
-		_, _, err := request(ctx, s.api.PutItem, &sdk.PutItemInput{TableName: &s.config.MembersTable, Item: item{
-			memberApplication: text(s.streamKey(incarnation)),
-			memberIncarnation: text(fmt.Sprintf("%s/%05d", of, i)),
-			memberStreams:     binary(chunks[i]),
-			memberWrite:       text(mark),
-		}})
+		row := keyIn(s.streamsKey(incarnation), fmt.Sprintf("%s/%05d", of, i))
+		row[memberStreams], row[memberWrite] = binary(chunks[i]), text(mark)
+		_, _, err := request(ctx, s.api.PutItem, &sdk.PutItemInput{TableName: &s.config.MembersTable, Item: row})
 		return err
 	})
 	if err == nil {
@@ -145,24 +138,19 @@ func packed(set lease.StreamSet) []byte {
 // row that was written since it was looked at stays. What cannot be deleted is
 // left: it lies under a key that nobody asks for.
 func (s *Store) sweepStreams(ctx context.Context, incarnation string, but lease.StreamSet) {
-	rows, err := s.rowsOf(ctx, s.streamKey(incarnation), "")
+	rows, err := s.rowsOf(ctx, s.streamsKey(incarnation), "")
 	if err != nil {
 		return
 	}
 	keep := digest(but) + "/"
-	rows = slices.DeleteFunc(rows, func(it item) bool {
-		r := reader{item: it}
-		return but != "" && strings.HasPrefix(r.text(memberIncarnation), keep)
-	})
 	_ = parallel(ctx, len(rows), func(ctx context.Context, i int) error {
-		u, r := newUpdate(), reader{item: rows[i]}
-		_, _, err := request(ctx, s.api.DeleteItem, &sdk.DeleteItemInput{
-			TableName:                &s.config.MembersTable,
-			Key:                      item{memberApplication: rows[i][memberApplication], memberIncarnation: rows[i][memberIncarnation]},
-			ConditionExpression:      aws.String(u.equals(memberWrite, r.text(memberWrite))),
-			ExpressionAttributeNames: u.names, ExpressionAttributeValues: u.values,
-		})
-		if errors.As(err, new(*types.ConditionalCheckFailedException)) {
+		r := reader{item: rows[i]}
+		name, mark := r.text(memberIncarnation), r.text(memberWrite)
+		if but != "" && strings.HasPrefix(name, keep) {
+			return nil
+		}
+		_, err := s.deleteRow(ctx, keyIn(s.streamsKey(incarnation), name), func(u *update) string { return u.equals(memberWrite, mark) })
+		if errors.Is(err, lease.ErrConflict) {
 			return nil
 		}
 		return err

@@ -230,6 +230,7 @@ func TestConfigurationsThatCannotWorkAreRefusedWithTheFix(t *testing.T) {
 			c.MultiStream = map[string]string{"1:orders:1": "orders", "1:orders:2": "orders", "1:bills:1": "bills"}
 		}, `calls the stream "orders" both "1:orders:1" and "1:orders:2"`},
 		{"a line feed", func(c *Config) { c.Application = "app\n" }, "line feed"},
+		{"the key of other rows", func(c *Config) { c.Application = notesOf + "app" }, `leave out "@"`},
 		{"half a capacity", func(c *Config) { c.Tables.ReadCapacity = 5 }, "give both"},
 	} {
 		config := good
