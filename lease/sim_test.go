@@ -27,6 +27,7 @@ type sim struct {
 	check  *check.Checker
 
 	failover, handoff time.Duration
+	others            []func(faulty context.Context) // actors beside those of run, while faults last
 
 	mu     sync.Mutex // guards what follows
 	procs  map[int]*proc

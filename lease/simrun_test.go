@@ -62,6 +62,9 @@ func (s *sim) run(workers int, hours time.Duration, rest bool) error {
 			s.links(leasetest.Up)
 		}
 	})
+	for _, actor := range s.others {
+		actors.Go(func() { actor(faulty) })
+	}
 	for i := range workers {
 		actors.Go(func() { s.slot(faulty, i) })
 	}

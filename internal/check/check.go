@@ -19,7 +19,8 @@ type Checker struct {
 	shards     map[string]*shard
 	stats      Stats
 	violations []error
-	more       int // violations that were not kept
+	more       int  // violations that were not kept
+	remembers  bool // what was put, after it is covered
 }
 
 // over reports whether nothing may be processed under the term any more.
@@ -32,6 +33,7 @@ type Stats struct {
 	Terms, Clean, Cancelled   int
 	Stored, Refused           int
 	Ended, Retired            int
+	Seeks                     int
 	Lost                      int // records that were put and left the stream before they were done
 	Violations                int
 }
@@ -49,6 +51,7 @@ func (s *Stats) Add(t Stats) {
 	s.Refused += t.Refused
 	s.Ended += t.Ended
 	s.Retired += t.Retired
+	s.Seeks += t.Seeks
 	s.Lost += t.Lost
 	s.Violations += t.Violations
 }
@@ -68,6 +71,7 @@ type shard struct {
 	effects     int64
 	hash        uint64                       // of its events in their order
 	outstanding sequences                    // acknowledged and not covered by the checkpoint
+	put         []stream.Sequence            // all that was acknowledged, if that is remembered
 	seen        map[stream.Sequence]progress // not covered, or not yet acknowledged
 }
 
@@ -97,6 +101,14 @@ type term struct {
 // New returns a Checker that has seen nothing.
 func New() *Checker { return &Checker{shards: map[string]*shard{}} }
 
+// Remember keeps every record that is put from now on, so that shards can be
+// sought: memory grows with each.
+func (c *Checker) Remember() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.remembers = true
+}
+
 // Shard makes a shard known, with those of its parents that are processed too.
 // It may be called again.
 func (c *Checker) Shard(id string, parents ...string) {
@@ -116,6 +128,9 @@ func (c *Checker) Put(shard string, s stream.Sequence) {
 	defer c.mu.Unlock()
 	sh := c.shard(shard)
 	c.stats.Puts++
+	if c.remembers {
+		sh.put = append(sh.put, s)
+	}
 	if !sh.stored.Includes(s) {
 		heap.Push(&sh.outstanding, s)
 		return
@@ -323,6 +338,43 @@ func (c *Checker) Stored(shard, holder string, p stream.Position) {
 			c.violated(passing, sh, "%s stored %v, but record %v is not done", holder, p, s)
 		}
 		delete(sh.seen, s)
+	}
+}
+
+// Sought says that an operator made a shard go on from p: what was put behind it
+// has to come, though it was covered before, and what lies before it need not.
+func (c *Checker) Sought(shard string, p stream.Position) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	sh := c.shard(shard)
+	sh.note("sought " + p.String())
+	c.stats.Seeks++
+	if !c.remembers {
+		c.violated("S1", sh, "sought to %v, and what was put is not remembered", p)
+	}
+	for n, old := range sh.terms {
+		if old.began && !old.over() {
+			c.violated("F5", sh, "sought to %v while %s holds term %d", p, old.holder, n)
+		}
+	}
+	if sh.ended {
+		c.violated("P2", sh, "sought to %v after its end", p)
+	}
+	for _, id := range sh.children {
+		if child := c.shard(id); child.stored.Compare(stream.Latest) > 0 || child.term != 0 {
+			c.violated("P1", sh, "sought to %v though its child %s has begun", p, id)
+		}
+	}
+	sh.stored, sh.outstanding = p, sh.outstanding[:0]
+	for _, s := range sh.put {
+		if !p.Includes(s) {
+			heap.Push(&sh.outstanding, s)
+		}
+	}
+	for s := range sh.seen {
+		if p.Includes(s) {
+			delete(sh.seen, s)
+		}
 	}
 }
 

@@ -65,11 +65,18 @@ func (s *Store) AtRest() {
 
 // As returns the store as one worker uses it; what it stores is put down to
 // that worker's name. Put faults between it and the worker, not below it.
-func (s *Store) As(worker string) lease.Store { return &writer{s, worker} }
+func (s *Store) As(worker string) lease.Store { return &writer{Store: s, worker: worker} }
+
+// AsOperator returns the store as an operator uses it, who may write where a shard
+// goes on that nobody holds.
+func (s *Store) AsOperator(name string) lease.Store {
+	return &writer{Store: s, worker: name, operates: true}
+}
 
 type writer struct {
 	*Store
-	worker string
+	worker   string
+	operates bool
 }
 
 // WorkerOf returns the worker's name in an incarnation.
@@ -130,6 +137,8 @@ func (w *writer) Swap(ctx context.Context, old, next lease.Lease) (lease.Lease, 
 		return WorkerOf(l.Owner)
 	}
 	switch {
+	case w.operates && row.Owner == "" && row.CheckpointOwner == "" && row.Term == 0:
+		w.check.Sought(row.Key, row.Checkpoint.Position)
 	case row.Checkpoint.Position == old.Checkpoint.Position:
 	case row.Finished() && holder(old) != w.worker:
 		w.check.GivenUp(row.Key, w.worker)
