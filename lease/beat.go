@@ -153,10 +153,15 @@ func (s *session) nextBeat() (old, next Member) {
 	next.Draining = s.leaving
 	next.Streams = s.serves()
 	next.Load = Load{}
+	var blocked []Blocked
 	for _, h := range s.slots {
 		next.Load.BytesPerSecond += h.load.BytesPerSecond
 		next.Load.RecordsPerSecond += h.load.RecordsPerSecond
+		if !h.blocked.IsZero() {
+			blocked = append(blocked, h.blocked)
+		}
 	}
+	next.Blocked = NewBlockedSet(blocked...)
 	return s.member, next
 }
 

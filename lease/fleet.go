@@ -52,6 +52,8 @@ type MemberStatus struct {
 	Order Order
 	// Leases is how many unfinished shards it owns, or still holds.
 	Leases int
+	// MoreBlocked is how many of its shards are blocked besides those that are told.
+	MoreBlocked int
 }
 
 // String tells it on one line: "w-2#5f3a: live, leads, 12 shards".
@@ -67,6 +69,7 @@ func (m MemberStatus) String() string {
 	add(m.Draining && m.Order.Kind == "", "draining")
 	add(m.Order.Kind != "", m.Order.String())
 	add(true, fmt.Sprintf("%d shards", m.Leases))
+	add(m.MoreBlocked > 0, fmt.Sprintf("%d more shards blocked", m.MoreBlocked))
 	add(m.Member.Code != "", "code "+m.Member.Code)
 	add(m.Member.Host != "", "on "+m.Member.Host)
 	return m.Member.Incarnation + ": " + strings.Join(parts, ", ")
@@ -78,6 +81,8 @@ type ShardState string
 const (
 	// ShardHeld is processed by its owner.
 	ShardHeld ShardState = "held"
+	// ShardBlocked is held, and fails again and again.
+	ShardBlocked ShardState = "blocked"
 	// ShardWaiting waits for parents that are not finished.
 	ShardWaiting ShardState = "waiting"
 	// ShardFree has no owner that lives.
@@ -106,6 +111,9 @@ type ShardStatus struct {
 	For      time.Duration
 	// Order is the one by which it is paused.
 	Order Order
+	// Blocked tells why it does not get on, as its holder's last beat told it. A
+	// member's row names some of its shards only: see MemberStatus.MoreBlocked.
+	Blocked Blocked
 }
 
 // String tells it on one line: "shardId-3: waiting for parent shardId-1, held by
@@ -120,6 +128,8 @@ func (s ShardStatus) String() string {
 		if s.From != "" {
 			text += ", still held by " + s.From
 		}
+	case ShardBlocked:
+		text = fmt.Sprintf("%s: %v, held by %s", s.Lease.Shard, s.Blocked, s.Lease.Owner)
 	case ShardFree:
 		text += ", " + s.Reason
 	case ShardFinished:
@@ -258,20 +268,24 @@ func (o *Observer) fleet(p *picture) Fleet {
 			leases[cmp.Or(l.CheckpointOwner, l.Owner)]++
 		}
 	}
-	stale := map[string]bool{}
+	stale, blocked := map[string]bool{}, map[string]Blocked{}
 	for _, m := range p.members {
+		longest, more := m.Blocked.Longest()
+		for _, b := range longest {
+			blocked[b.Key+" "+m.Incarnation] = b
+		}
 		state, silence := o.state(m)
 		stale[m.Incarnation] = state == MemberSilent
 		order, drained := p.orders.drains[m.Worker]
 		f.Members = append(f.Members, MemberStatus{
 			Member: m, State: state, Silence: silence, Leads: m.Incarnation == f.Leader,
-			Draining: m.Draining || drained, Order: order, Leases: leases[m.Incarnation],
+			Draining: m.Draining || drained, Order: order, Leases: leases[m.Incarnation], MoreBlocked: more,
 		})
 	}
 	slices.SortFunc(f.Members, func(a, b MemberStatus) int { return cmp.Compare(a.Member.Incarnation, b.Member.Incarnation) })
 	teller := teller{
 		picture: p, planner: newPlanner(View{Leases: p.leases, Members: p.orders.drained(p.members), Stale: stale}),
-		paused: p.orders.paused(p.leases), led: f.Leader != "", stale: stale,
+		paused: p.orders.paused(p.leases), led: f.Leader != "", stale: stale, blocked: blocked,
 	}
 	for i, l := range p.leases {
 		s := teller.shard(i)
@@ -292,6 +306,7 @@ type teller struct {
 	paused  map[string]Order
 	led     bool
 	stale   map[string]bool
+	blocked map[string]Blocked // by key and incarnation
 }
 
 // shard tells how the i-th lease stands.
@@ -321,6 +336,9 @@ func (t *teller) shard(i int) ShardStatus {
 		s.State, s.Reason = ShardFree, t.whyFree(i)
 	default:
 		s.State = ShardHeld
+		if s.Blocked = t.blocked[l.Key+" "+l.Owner]; !s.Blocked.IsZero() {
+			s.State, s.Reason = ShardBlocked, s.Blocked.String()
+		}
 	}
 	if s.State != ShardMoving && s.State != ShardPaused {
 		s.From, s.To = "", ""

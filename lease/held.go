@@ -36,6 +36,7 @@ type held struct {
 	children []stream.Shard   // what End was told
 	since    time.Time        // of the beginning of the term
 	load     Load
+	blocked  Blocked
 	joined   stream.Position // the furthest that a transaction may have stored
 }
 
@@ -54,6 +55,15 @@ func (h *held) SetLoad(load Load) {
 	h.s.mu.Lock()
 	defer h.s.mu.Unlock()
 	h.load = load
+}
+
+func (h *held) SetBlocked(b Blocked) {
+	h.s.mu.Lock()
+	defer h.s.mu.Unlock()
+	if !b.IsZero() {
+		b.Key = h.key
+	}
+	h.blocked = b
 }
 
 func (h *held) Save(ctx context.Context, state checkpoint.State) error {

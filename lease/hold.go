@@ -29,6 +29,9 @@ type Hold interface {
 	// SetLoad tells what the shard costs. It is stored along with checkpoints, and
 	// by itself when it falls by half: a shard that falls idle has none.
 	SetLoad(Load)
+	// SetBlocked tells that the shard does not get on, and why, or with the zero
+	// value that it does again. Beats carry it, so that the fleet's status tells it.
+	SetBlocked(Blocked)
 	// End stores SHARD_END and the children, so that they may begin.
 	End(ctx context.Context, children []stream.Shard) error
 	// Release stores the last state and gives the lease up, in one write. The

@@ -87,6 +87,8 @@ type Member struct {
 	// know of a stream, as during a rollout, gives it to those. Leases of a stream
 	// that nobody lists are given to anybody.
 	Streams StreamSet
+	// Blocked is what the worker holds and does not get on with.
+	Blocked BlockedSet
 	// Code is the revision of the program, for rollouts; Zone and Host tell
 	// where it runs. All may be empty.
 	Code, Zone, Host string

@@ -185,7 +185,7 @@ func (m *Memory) SwapMember(ctx context.Context, old, next Member) (row Member, 
 		row.Incarnation, row.Version = key, old.Version+1
 		m.members[key] = row
 		beat := row
-		beat.Version, beat.Beats, beat.Load = current.Version, current.Beats, current.Load
+		beat.Version, beat.Beats, beat.Load, beat.Blocked = current.Version, current.Beats, current.Load, current.Blocked
 		return beat != current, nil
 	})
 	return row, err

@@ -32,6 +32,8 @@ type LeaseStatus struct {
 	Reason string
 	// Since is when the term began; zero when it has not.
 	Since time.Time
+	// Blocked tells why it does not get on; zero when it does.
+	Blocked Blocked
 }
 
 // Status returns what the coordinator is doing now. It may be called at any
@@ -45,7 +47,7 @@ func (c *Coordinator) Status() Status {
 	defer s.mu.Unlock()
 	status := Status{Incarnation: s.me, Leading: s.leads, Stopping: s.leaving, Expired: s.lapsed || s.isOut}
 	for _, h := range s.slots {
-		status.Leases = append(status.Leases, LeaseStatus{Lease: h.row, State: h.state(), Since: h.since})
+		status.Leases = append(status.Leases, LeaseStatus{Lease: h.row, State: h.state(), Since: h.since, Blocked: h.blocked})
 	}
 	for key, reason := range s.waiting {
 		if s.slots[key] == nil {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/millrace/millrace/checkpoint"
@@ -40,6 +41,8 @@ type consumer struct {
 	// to store.
 	dirty chan struct{}
 	load  *loadMeter
+
+	behind atomic.Int64 // how far the last batch was behind, in nanoseconds
 }
 
 // errDraining ends an attempt that would otherwise be repeated.
@@ -154,7 +157,7 @@ func (c *consumer) process(ctx context.Context, batch *processors.Batch, b *stre
 	n := c.tracker.Deliver(last)
 	if err := c.attempt(ctx, batch, b, n, 1); err != nil {
 		// Only trouble pays for what tells of it.
-		err = c.again(ctx, "process records", err, func(attempt int) error {
+		err = c.again(ctx, "process records", b.Records[0].Sequence, err, func(attempt int) error {
 			return c.attempt(ctx, batch, b, n, attempt)
 		}, "first", b.Records[0].Sequence, "last", last)
 		if err != nil {
@@ -162,6 +165,7 @@ func (c *consumer) process(ctx context.Context, batch *processors.Batch, b *stre
 		}
 	}
 	c.tracker.Done(n)
+	c.behind.Store(int64(b.Behind))
 	c.load.add(b.Bytes, len(b.Records))
 	select {
 	case c.dirty <- struct{}{}:
@@ -194,7 +198,7 @@ func (c *consumer) attempt(ctx context.Context, batch *processors.Batch, b *stre
 func (c *consumer) retry(ctx context.Context, what string, f func() error) error {
 	err := f()
 	if err != nil {
-		return c.again(ctx, what, err, func(int) error { return f() })
+		return c.again(ctx, what, stream.Sequence{}, err, func(int) error { return f() })
 	}
 	return nil
 }
@@ -202,9 +206,9 @@ func (c *consumer) retry(ctx context.Context, what string, f func() error) error
 // again calls f, whose first attempt has failed, until it returns nil. It gives
 // up only with the shard: when ctx is done, with its cause, or between two
 // attempts with errDraining, when the shard is to be handed over.
-func (c *consumer) again(ctx context.Context, what string, err error, f func(attempt int) error, attrs ...any) error {
-	c.tel.block()
-	defer c.tel.unblock()
+func (c *consumer) again(ctx context.Context, what string, record stream.Sequence, err error, f func(attempt int) error, attrs ...any) error {
+	blocked := c.tel.block(what, record, err)
+	defer c.tel.unblock(blocked)
 	log := c.log.With(attrs...)
 	var wait time.Duration
 	for attempt := 1; ctx.Err() == nil; attempt++ {
@@ -220,6 +224,7 @@ func (c *consumer) again(ctx context.Context, what string, err error, f func(att
 			log.InfoContext(ctx, what+" succeeded again", "attempt", attempt+1)
 			return nil
 		}
+		c.tel.standstill.again(blocked, err)
 	}
 	return context.Cause(ctx)
 }

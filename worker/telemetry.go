@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -13,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/millrace/millrace/checkpoint"
+	"github.com/millrace/millrace/lease"
 	"github.com/millrace/millrace/processors"
 	"github.com/millrace/millrace/stream"
 )
@@ -79,7 +79,8 @@ type shardTelemetry struct {
 	shard   operation // what is told of the shard itself
 	process operation
 	settle  operation
-	blocks  atomic.Int32 // what makes the shard wait: its processor, its reader
+
+	standstill standstill // what makes the shard wait
 }
 
 // operation is one kind of thing that is done with a shard.
@@ -215,16 +216,19 @@ func (t *shardTelemetry) retried(records int) {
 	t.retries.Add(context.Background(), int64(records), t.shard.add...)
 }
 
-// block says that something makes the shard wait, until unblock. Both its
-// processor and its reader may at one time; it is one shard all the same.
-func (t *shardTelemetry) block() {
-	if t.blocks.Add(1) == 1 {
+// block says that something makes the shard wait, until unblock, and on which
+// record, if on one. Both its processor and its reader may at one time; it is one
+// shard all the same.
+func (t *shardTelemetry) block(what string, record stream.Sequence, err error) *lease.Blocked {
+	b, first := t.standstill.begin(what, record, err)
+	if first {
 		t.blocked.Add(context.Background(), 1, t.shard.add...)
 	}
+	return b
 }
 
-func (t *shardTelemetry) unblock() {
-	if t.blocks.Add(-1) == 0 {
+func (t *shardTelemetry) unblock(b *lease.Blocked) {
+	if t.standstill.end(b) {
 		t.blocked.Add(context.Background(), -1, t.shard.add...)
 	}
 }

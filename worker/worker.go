@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 
 	"github.com/millrace/millrace/checkpoint"
@@ -19,6 +20,9 @@ type Worker struct {
 	started     atomic.Bool
 	held        atomic.Int64 // shards in hand, for the size of batches
 	batches     batches
+
+	mu        sync.Mutex             // guards what follows
+	consumers map[*consumer]struct{} // one for each shard in hand
 }
 
 // New checks the configuration and makes a worker. It starts nothing.
@@ -53,7 +57,7 @@ func New(cfg Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Worker{cfg: cfg, coordinator: coordinator, tel: tel}, nil
+	return &Worker{cfg: cfg, coordinator: coordinator, tel: tel, consumers: map[*consumer]struct{}{}}, nil
 }
 
 // ErrStarted says that Run was called twice.
@@ -76,7 +80,10 @@ func (w *Worker) Run(ctx context.Context) error {
 func (w *Worker) hold(ctx context.Context, h lease.Hold) error {
 	w.held.Add(1)
 	defer w.held.Add(-1)
-	return w.consumer(h).run(ctx, w.limits)
+	c := w.consumer(h)
+	w.enter(c)
+	defer w.leave(c)
+	return c.run(ctx, w.limits)
 }
 
 // consumer makes what works on one shard for one term. It is a function of its
@@ -90,6 +97,7 @@ func (w *Worker) consumer(h lease.Hold) *consumer {
 		Term: h.Term(),
 	}
 	tel := w.tel.forShard(&shard)
+	tel.standstill.tell = h.SetBlocked
 	tracker := checkpoint.NewTracker(row.Checkpoint.Position)
 	return &consumer{
 		cfg:     &w.cfg,

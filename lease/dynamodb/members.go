@@ -22,6 +22,7 @@ const (
 	memberRecordsPerS = "recordsPerSecond"
 	memberMaxLeases   = "maxLeases"
 	memberStreams     = "streams" // a digest of them
+	memberBlocked     = "blocked"
 	memberCode        = "code"
 	memberZone        = "zone"
 	memberHost        = "host"
@@ -31,7 +32,7 @@ const (
 // beating are the attributes that a swap sets or removes.
 var beating = []string{
 	memberWorker, memberVersion, memberBeats, memberRevision, memberFenced, memberDraining, memberBytesPerS, memberRecordsPerS,
-	memberMaxLeases, memberStreams, memberCode, memberZone, memberHost, memberWrite,
+	memberMaxLeases, memberStreams, memberBlocked, memberCode, memberZone, memberHost, memberWrite,
 }
 
 func memberState(m lease.Member) item {
@@ -43,6 +44,7 @@ func memberState(m lease.Member) item {
 	setFloat(it, memberBytesPerS, m.Load.BytesPerSecond)
 	setFloat(it, memberRecordsPerS, m.Load.RecordsPerSecond)
 	setText(it, memberStreams, digest(m.Streams))
+	setText(it, memberBlocked, string(m.Blocked))
 	setText(it, memberCode, m.Code)
 	setText(it, memberZone, m.Zone)
 	setText(it, memberHost, m.Host)
@@ -57,8 +59,8 @@ func readMember(it item) (m lease.Member, streams string, err error) {
 		Version: r.integer(memberVersion), Beats: r.integer(memberBeats), Revision: r.integer(memberRevision),
 		Fenced: r.boolean(memberFenced), Draining: r.boolean(memberDraining),
 		Load:      lease.Load{BytesPerSecond: r.float(memberBytesPerS), RecordsPerSecond: r.float(memberRecordsPerS)},
-		MaxLeases: int(r.integer(memberMaxLeases)),
-		Code:      r.text(memberCode), Zone: r.text(memberZone), Host: r.text(memberHost),
+		MaxLeases: int(r.integer(memberMaxLeases)), Blocked: lease.BlockedSet(r.text(memberBlocked)),
+		Code: r.text(memberCode), Zone: r.text(memberZone), Host: r.text(memberHost),
 	}
 	streams = r.text(memberStreams)
 	if err := r.err(); err != nil {

@@ -17,6 +17,7 @@ func fullMember(incarnation string) lease.Member {
 		MaxLeases: 250,
 		Code:      "v1.2.3+é", Zone: "eu-central-1a", Host: strings.Repeat("h", 500),
 		Streams: lease.NewStreamSet("orders:1763877845000", "é, 1:2"),
+		Blocked: lease.NewBlockedSet(lease.Blocked{Key: "orders:1763877845000/1", What: "process records", Attempts: 3, Err: "köln '\"%"}),
 	}
 }
 

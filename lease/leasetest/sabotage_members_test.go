@@ -189,5 +189,6 @@ var brokenMembers = []sabotage{
 		}
 	}},
 	{"the largest number of leases is dropped", "AMemberJoinsAtVersionOneWithEveryField", losesMember(func(m *lease.Member) { m.MaxLeases = 0 })},
+	{"what is blocked is dropped", "AMemberJoinsAtVersionOneWithEveryField", losesMember(func(m *lease.Member) { m.Blocked = "" })},
 	{"the streams are dropped", "AMemberJoinsAtVersionOneWithEveryField", losesMember(func(m *lease.Member) { m.Streams = "" })},
 }

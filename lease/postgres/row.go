@@ -103,7 +103,7 @@ func (s *Store) memberValues(incarnation string, version int64, m lease.Member, 
 	return []any{
 		s.application, incarnation, version,
 		m.Worker, m.Beats, m.Revision, m.Fenced, m.Draining,
-		m.Load.BytesPerSecond, m.Load.RecordsPerSecond, m.MaxLeases, m.Code, m.Zone, m.Host, string(m.Streams),
+		m.Load.BytesPerSecond, m.Load.RecordsPerSecond, m.MaxLeases, m.Code, m.Zone, m.Host, string(m.Streams), string(m.Blocked),
 		s.channelFor(wakes),
 	}
 }
@@ -112,7 +112,7 @@ func (s *Store) memberValues(incarnation string, version int64, m lease.Member, 
 func storableMember(m lease.Member) error {
 	return errors.Join(
 		storable("member", m.Incarnation), storable("worker", m.Worker),
-		storable("code, zone or host", m.Code, m.Zone, m.Host), storable("streams", string(m.Streams)),
+		storable("code, zone or host", m.Code, m.Zone, m.Host), storable("streams", string(m.Streams)), storable("what is blocked", string(m.Blocked)),
 	)
 }
 
@@ -120,7 +120,7 @@ func storableMember(m lease.Member) error {
 func scanMember(row pgx.CollectableRow) (m lease.Member, err error) {
 	err = row.Scan(
 		&m.Incarnation, &m.Worker, &m.Version, &m.Beats, &m.Revision, &m.Fenced, &m.Draining,
-		&m.Load.BytesPerSecond, &m.Load.RecordsPerSecond, &m.MaxLeases, &m.Code, &m.Zone, &m.Host, &m.Streams,
+		&m.Load.BytesPerSecond, &m.Load.RecordsPerSecond, &m.MaxLeases, &m.Code, &m.Zone, &m.Host, &m.Streams, &m.Blocked,
 	)
 	return m, err
 }

@@ -10,17 +10,17 @@ import (
 
 // The columns of a member, in the order of scanMember.
 const memberColumns = `incarnation, worker, version, beats, revision, fenced, draining,
-    bytes_per_second, records_per_second, max_leases, code, zone, host, streams`
+    bytes_per_second, records_per_second, max_leases, code, zone, host, streams, blocked`
 
 const (
 	joinMember = `INSERT INTO millrace_member (application, ` + memberColumns + `)
-VALUES (?1, ?2, ?4, 1, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+VALUES (?1, ?2, ?4, 1, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
 ON CONFLICT (application, incarnation) DO NOTHING
 RETURNING ` + memberColumns
 
 	swapMember = `UPDATE millrace_member SET
     worker = ?4, version = version + 1, beats = ?5, revision = ?6, fenced = ?7, draining = ?8,
-    bytes_per_second = ?9, records_per_second = ?10, max_leases = ?11, code = ?12, zone = ?13, host = ?14, streams = ?15
+    bytes_per_second = ?9, records_per_second = ?10, max_leases = ?11, code = ?12, zone = ?13, host = ?14, streams = ?15, blocked = ?16
 WHERE application = ?1 AND incarnation = ?2 AND version = ?3
 RETURNING ` + memberColumns
 

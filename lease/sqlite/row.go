@@ -74,7 +74,7 @@ func (s *Store) memberValues(incarnation string, version int64, m lease.Member) 
 	return []any{
 		s.application, incarnation, version,
 		m.Worker, m.Beats, m.Revision, m.Fenced, m.Draining,
-		m.Load.BytesPerSecond, m.Load.RecordsPerSecond, m.MaxLeases, m.Code, m.Zone, m.Host, string(m.Streams),
+		m.Load.BytesPerSecond, m.Load.RecordsPerSecond, m.MaxLeases, m.Code, m.Zone, m.Host, string(m.Streams), string(m.Blocked),
 	}
 }
 
@@ -82,7 +82,7 @@ func (s *Store) memberValues(incarnation string, version int64, m lease.Member) 
 func scanMember(rows *sql.Rows) (m lease.Member, err error) {
 	err = rows.Scan(
 		&m.Incarnation, &m.Worker, &m.Version, &m.Beats, &m.Revision, &m.Fenced, &m.Draining,
-		&m.Load.BytesPerSecond, &m.Load.RecordsPerSecond, &m.MaxLeases, &m.Code, &m.Zone, &m.Host, &m.Streams,
+		&m.Load.BytesPerSecond, &m.Load.RecordsPerSecond, &m.MaxLeases, &m.Code, &m.Zone, &m.Host, &m.Streams, &m.Blocked,
 	)
 	return m, err
 }

@@ -16,6 +16,6 @@ func Wakes(old, next *lease.Lease) bool {
 // WakesMember reports whether others should hear of a swap of a member at
 // once: of anything but a beat, and what the worker carries.
 func WakesMember(old, next lease.Member) bool {
-	next.Version, next.Beats, next.Load = old.Version, old.Beats, old.Load
+	next.Version, next.Beats, next.Load, next.Blocked = old.Version, old.Beats, old.Load, old.Blocked
 	return old != next
 }

@@ -6,3 +6,6 @@ CREATE TABLE millrace_note (
     value       text             NOT NULL, -- JSON
     PRIMARY KEY (application, name)
 );
+
+-- What a member holds and does not get on with: JSON, '' for nothing.
+ALTER TABLE millrace_member ADD COLUMN blocked text NOT NULL DEFAULT '';

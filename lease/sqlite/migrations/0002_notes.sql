@@ -6,3 +6,6 @@ CREATE TABLE millrace_note (
     value       TEXT    NOT NULL, -- JSON
     PRIMARY KEY (application, name)
 ) STRICT;
+
+-- What a member holds and does not get on with: JSON, '' for nothing.
+ALTER TABLE millrace_member ADD COLUMN blocked TEXT NOT NULL DEFAULT '';

@@ -1,0 +1,106 @@
+package lease
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/millrace/millrace/stream"
+)
+
+// Blocked tells why a shard is held and does not get on: its processor fails
+// again and again, or it cannot be read.
+type Blocked struct {
+	// Key is that of the lease.
+	Key string `json:"key"`
+	// What is tried again: "process records", for example.
+	What string `json:"what"`
+	// Record is the first of those that are not done; zero where no record is the
+	// matter.
+	Record stream.Sequence `json:"record,omitzero"`
+	// Since is when it failed first, by the worker's clock, Attempts how often it
+	// has failed since, and Err the last error.
+	Since    time.Time `json:"since"`
+	Attempts int       `json:"attempts"`
+	Err      string    `json:"err"`
+}
+
+// IsZero reports whether nothing is blocked.
+func (b Blocked) IsZero() bool { return b == Blocked{} }
+
+// String tells it on one line: "blocked on record 4959… since
+// 2026-11-23T04:05:06Z: process records failed 17 times: out of stock".
+func (b Blocked) String() string {
+	on := ""
+	if !b.Record.IsZero() {
+		on = " on record " + b.Record.String()
+	}
+	return fmt.Sprintf("blocked%s since %s: %s failed %d times: %s", on, b.Since.UTC().Format(time.RFC3339), b.What, b.Attempts, b.Err)
+}
+
+// BlockedSet is what is blocked of a worker's shards, as one comparable value for
+// its member row: a few that have been blocked the longest, and how many more
+// there are. The empty set is "".
+type BlockedSet string
+
+const (
+	// blockedMost and blockedErr keep a member's row small: it is written with
+	// each beat.
+	blockedMost = 3
+	blockedErr  = 120
+)
+
+type blockedSet struct {
+	Longest []Blocked `json:"longest"`
+	More    int       `json:"more,omitempty"`
+}
+
+// NewBlockedSet returns the set of these.
+func NewBlockedSet(all ...Blocked) BlockedSet {
+	if len(all) == 0 {
+		return ""
+	}
+	all = slices.SortedFunc(slices.Values(all), func(a, b Blocked) int {
+		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Key, b.Key))
+	})
+	kept := all[:min(len(all), blockedMost)]
+	for i := range kept {
+		kept[i].Err = clipped(kept[i].Err)
+		kept[i].Since = kept[i].Since.Truncate(time.Second)
+	}
+	text, err := json.Marshal(blockedSet{kept, len(all) - len(kept)})
+	if err != nil {
+		panic(err) // its fields always have a JSON form
+	}
+	return BlockedSet(text)
+}
+
+// clipped returns the beginning of an error's text, on one line.
+func clipped(text string) string {
+	text = strings.Join(strings.Fields(strings.ToValidUTF8(text, "�")), " ")
+	if len(text) <= blockedErr {
+		return text
+	}
+	end := blockedErr
+	for !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end] + "…"
+}
+
+// Longest returns those that the set names, and how many more there are. What it
+// cannot understand, as of a newer program, it passes over.
+func (s BlockedSet) Longest() (longest []Blocked, more int) {
+	if s == "" {
+		return nil, 0
+	}
+	var set blockedSet
+	if json.Unmarshal([]byte(s), &set) != nil {
+		return nil, 0
+	}
+	return set.Longest, set.More
+}

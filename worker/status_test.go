@@ -1,0 +1,124 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/millrace/millrace/lease"
+	"github.com/millrace/millrace/processors"
+	"github.com/millrace/millrace/stream"
+)
+
+func TestStatusTellsHowFarEachShardIsAndWhatBlocksIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t, 2)
+		cfg := b.config("a")
+		var poisoned atomic.Bool
+		cfg.Processor = func(processors.Shard) processors.RecordProcessor {
+			return processors.Func(func(_ context.Context, batch *processors.Batch) error {
+				for _, r := range batch.Records {
+					if poisoned.Load() && string(r.Data) == "21" {
+						return errors.New("out of stock")
+					}
+				}
+				b.ledger.add(batch)
+				return nil
+			})
+		}
+		w, err := New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := w.Status(); len(s.Shards) != 0 || s.Incarnation != "" {
+			t.Errorf("before Run: %+v", s)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- w.Run(ctx) }()
+		b.puts(20)
+		b.ledger.wait(t, 20)
+		synctest.Wait()
+		s := w.Status()
+		if len(s.Shards) != 2 || len(s.Leases) != 2 || !s.Leading {
+			t.Fatalf("%+v", s)
+		}
+		for _, sh := range s.Shards {
+			if _, after, ok := sh.Position.Sequence(); !ok || !after || sh.Term == 0 || sh.Stream != "orders" || !sh.Blocked.IsZero() || sh.Behind != 0 {
+				t.Errorf("%+v", sh)
+			}
+		}
+
+		poisoned.Store(true)
+		b.puts(1)
+		time.Sleep(time.Minute)
+		var blocked ShardStatus
+		for _, sh := range w.Status().Shards {
+			if !sh.Blocked.IsZero() {
+				blocked = sh
+			}
+		}
+		what := blocked.Blocked
+		if what.What != "process records" || what.Err != "out of stock" || what.Attempts < 3 || what.Record.IsZero() || what.Key != blocked.Key ||
+			time.Since(what.Since) < 50*time.Second {
+			t.Errorf("blocked: %+v", blocked)
+		}
+		// Whoever looks at the fleet sees it, too.
+		fleet, err := lease.FleetStatus(t.Context(), b.store, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		told := 0
+		for _, sh := range fleet.Shards {
+			if sh.State == lease.ShardBlocked && strings.Contains(sh.String(), "process records failed") && sh.Blocked.Record == what.Record {
+				told++
+			}
+		}
+		if told != 1 || fleet.Members[0].State != lease.MemberLive || fleet.Leader != fleet.Members[0].Member.Incarnation {
+			t.Errorf("the fleet: %v %v", fleet.Members, fleet.Shards)
+		}
+
+		poisoned.Store(false)
+		b.ledger.wait(t, 21)
+		synctest.Wait()
+		for _, sh := range w.Status().Shards {
+			if !sh.Blocked.IsZero() {
+				t.Errorf("still blocked: %+v", sh)
+			}
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if s := w.Status(); len(s.Shards) != 0 {
+			t.Errorf("after Run: %+v", s)
+		}
+	})
+}
+
+func TestWhatWaitsTheLongestIsToldAndOneShardCountsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told lease.Blocked
+		s := standstill{tell: func(b lease.Blocked) { told = b }}
+		read, first := s.begin("reading", stream.Sequence{}, errors.New("cut"))
+		time.Sleep(time.Second)
+		process, second := s.begin("process records", stream.MakeSequence(0, 0, 7), errors.New("no"))
+		if !first || second || told.What != "reading" {
+			t.Errorf("first %v, second %v, told %+v", first, second, told)
+		}
+		s.again(read, errors.New("cut again"))
+		if told.Attempts != 2 || told.Err != "cut again" {
+			t.Errorf("told %+v", told)
+		}
+		if s.end(read) || told.What != "process records" || s.longest("k").Key != "k" {
+			t.Errorf("told %+v", told)
+		}
+		if !s.end(process) || !told.IsZero() || !s.longest("k").IsZero() {
+			t.Errorf("told %+v", told)
+		}
+	})
+}
