@@ -18,6 +18,9 @@ type benchmark struct {
 	about   string
 	columns []string // the figures that its table shows
 	run     func(ctx context.Context, b *bench) error
+	// needs says, by an error, what is not there that it cannot do without; nil when
+	// it needs nothing.
+	needs func() error
 }
 
 // options are what the command line gives every benchmark.

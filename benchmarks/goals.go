@@ -73,6 +73,26 @@ var goals = []goal{
 	{"… a checkpoint, CPU µs", quantity{"leases", leasesCase(manyLeases), checkpoints, cpuPerWrite}.only(), atMost(10), 8.1},
 	{"opening with 256 MiB of log, cold, s", recovered(openCold, openTime, 0).only(), atMost(1), 1.1},
 	{"… rebuilding the index (100 B, 4096 shards), records/s", recovered(openWarm, recordRate, 1).only(), atLeast(5e6), 6.2e6},
+	{"a worker killed, PostgreSQL, FailoverTime 10 s: all its shards go on after, s", takenOver(onPostgres, 0, aWorker), atMost(11), 0},
+	{"… FailoverTime 2 s", takenOver(onPostgres, 1, aWorker), atMost(3), 0},
+	{"… DynamoDB, FailoverTime 10 s", takenOver(onDynamoDB, 0, aWorker), atMost(11), 0},
+	{"… DynamoDB, FailoverTime 2 s", takenOver(onDynamoDB, 1, aWorker), atMost(3), 0},
+	{"the leader killed, PostgreSQL, FailoverTime 10 s: s", takenOver(onPostgres, 0, theLeader), atMost(11), 0},
+	{"… FailoverTime 2 s", takenOver(onPostgres, 1, theLeader), atMost(3), 0},
+	{"… DynamoDB, FailoverTime 10 s", takenOver(onDynamoDB, 0, theLeader), atMost(11), 0},
+	{"… DynamoDB, FailoverTime 2 s", takenOver(onDynamoDB, 1, theLeader), atMost(3), 0},
+	{"a deploy, PostgreSQL: gap of a shard, p99 ms", deployed(onPostgres, gap(99)), atMost(1000), 0},
+	{"… DynamoDB", deployed(onDynamoDB, gap(99)), atMost(3000), 0},
+	{"… records again, PostgreSQL", deployed(onPostgres, repeats), atMost(0), 0},
+	{"… DynamoDB", deployed(onDynamoDB, repeats), atMost(0), 0},
+	{"a worker joins ten over 1000 shards, PostgreSQL: leader passes until it has its share", joined(onPostgres, joinPasses), atMost(2), 0},
+	{"… DynamoDB", joined(onDynamoDB, joinPasses), atMost(2), 0},
+	{"… moves beyond the need, PostgreSQL", joined(onPostgres, joinNeedless), atMost(0), 0},
+	{"… DynamoDB", joined(onDynamoDB, joinNeedless), atMost(0), 0},
+	{"100,000 leases, 1000 workers: a plan from nothing, s", quantity{"planner", plannerCase(), planAll, secondsAPass}.only(), atMost(1), 0},
+	{"… after a tenth of them crashed", quantity{"planner", plannerCase(), planCrash, secondsAPass}.only(), atMost(1), 0},
+	{"… with loads that differ", quantity{"planner", plannerCase(), planUneven, secondsAPass}.only(), atMost(1), 0},
+	{"… write units of DynamoDB against the KCL 3.x, on paper", quantity{"planner", paperCase(), paperMillrace, writeUnits}.over(quantity{"planner", paperCase(), paperKCL3, writeUnits}), atMost(0.1), 0},
 }
 
 // The loads that goals speak of.
@@ -129,6 +149,18 @@ func workedIn(name func(load) string, figure string) expression {
 
 func recovered(who, figure string, which int) quantity {
 	return quantity{"recovery", recoveryCase(unwrittenLogs[which], unwrittenBytes), who, figure}
+}
+
+func takenOver(s leaseStore, which int, who string) expression {
+	return quantity{"failover", failoverCase(s, failoverTimes[which]), who, allTakenOver}.only()
+}
+
+func deployed(s leaseStore, figure string) expression {
+	return quantity{"handoff", handoffCase(s), deploy, figure}.only()
+}
+
+func joined(s leaseStore, figure string) expression {
+	return quantity{"join", joinCase(s), newcomer, figure}.only()
 }
 
 // quantity is one figure of a run.

@@ -31,12 +31,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/millrace/millrace/internal/fleet"
 	"github.com/millrace/millrace/internal/machine"
 )
 
 // benchmarks are all of them, in the order in which they run.
 var benchmarks = []benchmark{
 	putBenchmark, readBenchmark, latencyBenchmark, pathBenchmark, idleBenchmark, leasesBenchmark, retentionBenchmark, rewriteBenchmark, recoveryBenchmark,
+	failoverBenchmark, handoffBenchmark, joinBenchmark, plannerBenchmark,
 }
 
 // goalsName is what -run calls the goals: they are no benchmark of their own but
@@ -44,6 +46,7 @@ var benchmarks = []benchmark{
 const goalsName = "goals"
 
 func main() {
+	fleet.Main() // this may be a worker process of a fleet that is measured
 	list := flag.Bool("list", false, "list the benchmarks")
 	name := flag.String("run", "", "the benchmark to run; several by commas; all of them by \"all\"")
 	asJSON := flag.Bool("json", false, "print results as JSON, one object a benchmark, in place of tables")

@@ -11,12 +11,24 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/millrace/millrace/internal/fleet"
 )
+
+func TestMain(m *testing.M) {
+	fleet.Main()
+	os.Exit(m.Run())
+}
 
 func TestEveryBenchmarkRuns(t *testing.T) {
 	saved, ran := t.TempDir(), 0
 	for _, b := range benchmarks {
 		t.Run(b.name, func(t *testing.T) {
+			if b.needs != nil {
+				if err := b.needs(); err != nil && os.Getenv("CI") == "" && os.Getenv("MILLRACE_NEED_SERVICES") == "" {
+					t.Skipf("not measured: %v", err)
+				}
+			}
 			ran++
 			var out bytes.Buffer
 			if err := run(t.Context(), &out, b.name, true, saved, options{dir: t.TempDir(), quick: true}); err != nil {

@@ -15,13 +15,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/millrace/millrace/internal/fleet"
 	"github.com/millrace/millrace/internal/proof"
+	"github.com/millrace/millrace/internal/testdynamo"
 	"github.com/millrace/millrace/stream"
 )
 
 func TestMain(m *testing.M) {
+	fleet.Main()
 	if os.Getenv(envDir) == "" {
-		os.Exit(m.Run())
+		testdynamo.Main(m)
 	}
 	if err := child(); err != nil {
 		fmt.Fprintln(os.Stderr, "child:", err)

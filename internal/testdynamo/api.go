@@ -83,6 +83,17 @@ func Each(t *testing.T, test func(t *testing.T, api API)) {
 	}
 }
 
+// Open starts the API that is likest to DynamoDB for a program that is no test, or
+// takes the one that is given by address; stop ends it.
+func Open() (api API, stop func(), err error) {
+	if url := os.Getenv("MILLRACE_DYNAMODB"); url != "" {
+		return API{Name: "given", URL: url, Complete: true}, func() {}, nil
+	}
+	s := newMoto()
+	s.start()
+	return s.api, s.stop, s.err
+}
+
 // Any returns the API that is likest to DynamoDB.
 func Any(t testing.TB) API {
 	t.Helper()
@@ -90,16 +101,20 @@ func Any(t testing.TB) API {
 }
 
 var (
-	moto = &server{
-		api: API{Name: "moto", Complete: true}, install: installMoto,
-		command: func(dir string) []string { return []string{dir + "/venv/bin/python", "-c", motoScript} },
-	}
+	moto     = newMoto()
 	dynalite = &server{
-		api: API{Name: "dynalite"}, install: installDynalite,
+		api: API{Name: "dynalite"}, install: dynaliteInstall.do,
 		command: func(string) []string { return []string{"node", "-e", dynaliteScript} },
 	}
 	servers = []*server{moto, dynalite}
 )
+
+func newMoto() *server {
+	return &server{
+		api: API{Name: "moto", Complete: true}, install: motoInstall.do,
+		command: func(dir string) []string { return []string{dir + "/venv/bin/python", "-c", motoScript} },
+	}
+}
 
 // find returns at least one API, or ends the test.
 func find(t testing.TB) []API {
@@ -122,7 +137,7 @@ func find(t testing.TB) []API {
 		}
 	}
 	needed := os.Getenv("MILLRACE_NEED_SERVICES") != "" || os.Getenv("CI") != ""
-	why := "no DynamoDB API to test with: set MILLRACE_DYNAMODB to the URL of one, or install python3 or node with access to their packages: " +
+	why := "no DynamoDB API to test with: set MILLRACE_DYNAMODB to the URL of one, or let python3 and npm, or Docker, be there with access to their packages: " +
 		strings.Join(reasons, "; ")
 	switch {
 	case needed && len(reasons) > 0:

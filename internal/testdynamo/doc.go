@@ -4,6 +4,7 @@
 //	otherwise: moto (PyPI), dynalite (npm) ── on free ports of the loopback,
 //	           pinned, installed into the    one process each for a test binary,
 //	           user's cache at first use     ended with it, however that ends
+//	           (or run in Docker)
 //
 // A test binary that uses it has a TestMain that calls [Main]; then [Each] runs
 // a test against every API that can be had, and [Any] gives one of them. Where

@@ -1,7 +1,8 @@
-// Serves dynalite on a free port of the loopback, which it prints, until its
-// standard input is closed.
+// Serves dynalite on the address and the port that it is given, of which it prints
+// the port, until its standard input is closed.
+const [host, port] = process.argv.slice(1)
 const server = require('dynalite')({ createTableMs: 0, deleteTableMs: 0, updateTableMs: 0 })
-server.listen(0, '127.0.0.1', () => console.log(server.address().port))
+server.listen(Number(port), host, () => console.log(server.address().port))
 process.stdin.on('end', () => process.exit(0)).resume()
 // It throws when a client goes away in the middle of a request, which is no
 // reason to go away from all the others.

@@ -3,12 +3,12 @@ package testdynamo
 import (
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"os"
-	"os/exec"
 	"path/filepath"
+
+	"github.com/millrace/millrace/internal/provide"
 )
 
 // What is installed is pinned to the last package; a changed pin is another
@@ -27,63 +27,73 @@ var (
 	dynaliteScript string
 )
 
-func installMoto(ctx context.Context) (string, error) {
-	files := map[string][]byte{"requirements.txt": motoRequirements}
-	return install(ctx, "moto", motoRequirements, files,
-		[]string{"python3", "-m", "venv", "venv"},
-		[]string{"venv/bin/python", "-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check", "-r", "requirements.txt"},
-	)
+var (
+	python = provide.Tool{
+		Name: "python3 with venv", Try: []string{"python3", "-c", "import ensurepip, venv"},
+		Packages: []string{"python3", "python3-venv"}, Image: "python:3.13-slim",
+	}
+	npm = provide.Tool{
+		Name: "npm", Try: []string{"npm", "--version"},
+		Packages: []string{"nodejs", "npm"}, Image: "node:22-slim",
+	}
+)
+
+var (
+	motoInstall = install{
+		name: "moto", tool: python, pins: motoRequirements, file: "requirements.txt",
+		commands: [][]string{
+			{"python3", "-m", "venv", "venv"},
+			{"venv/bin/python", "-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check", "-r", "requirements.txt"},
+		},
+	}
+	dynaliteInstall = install{
+		name: "dynalite", tool: npm, pins: dynaliteLock, file: "package-lock.json",
+		more: map[string][]byte{"package.json": dynalitePackage},
+		commands: [][]string{
+			{"npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"},
+		},
+	}
+)
+
+// install says how an emulator gets into the user's cache.
+type install struct {
+	name     string
+	tool     provide.Tool
+	pins     []byte // what is installed, to the last package,
+	file     string // in a file of this name
+	more     map[string][]byte
+	commands [][]string
 }
 
-func installDynalite(ctx context.Context) (string, error) {
-	files := map[string][]byte{"package.json": dynalitePackage, "package-lock.json": dynaliteLock}
-	return install(ctx, "dynalite", dynaliteLock, files,
-		[]string{"npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"},
-	)
-}
-
-// install returns the folder in which the commands have run, and runs them if
-// no one has yet. Several processes may do so at once: each works in a folder
-// of its own, and the first to end gives it the name.
-func install(ctx context.Context, name string, pins []byte, files map[string][]byte, commands ...[]string) (dir string, err error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
+// do returns the folder in which the commands have run, and runs them if nobody
+// has yet; and where a program that lies there can be run.
+func (i install) do(ctx context.Context) (dir string, place provide.Place, err error) {
+	if place, err = i.tool.Find(ctx); err != nil {
+		return "", place, err
 	}
 	version := fnv.New64a()
-	_, _ = version.Write(pins) // a hash never fails
-	cache = filepath.Join(cache, "millrace")
-	dir = filepath.Join(cache, fmt.Sprintf("%s-%x", name, version.Sum64()))
-	if _, err := os.Stat(dir); err == nil {
-		return dir, nil
-	}
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		return "", err
-	}
-	work, err := os.MkdirTemp(cache, name+"-new-")
-	if err != nil {
-		return "", err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
-	for file, content := range files {
-		if err := os.WriteFile(filepath.Join(work, file), content, 0o644); err != nil {
-			return "", err
+	_, _ = version.Write(i.pins) // a hash never fails
+	name := fmt.Sprintf("%s-%x-%s", i.name, version.Sum64(), place.Name())
+	dir, err = provide.Dir(ctx, name, func(work string) error {
+		if err := os.WriteFile(filepath.Join(work, i.file), i.pins, 0o644); err != nil {
+			return err
 		}
-	}
-	for _, words := range commands {
-		if program := filepath.Join(work, words[0]); filepath.Base(words[0]) != words[0] {
-			words[0] = program // one that an earlier command has made
+		for file, content := range i.more {
+			if err := os.WriteFile(filepath.Join(work, file), content, 0o644); err != nil {
+				return err
+			}
 		}
-		cmd := exec.CommandContext(ctx, words[0], words[1:]...)
-		cmd.Dir = work
-		if output, err := cmd.CombinedOutput(); err != nil {
-			return "", fmt.Errorf("install: %v: %w: %s", words, err, output)
+		for _, words := range i.commands {
+			program := words[0]
+			if filepath.Base(program) != program {
+				program = filepath.Join(work, program) // one that an earlier command has made
+			}
+			cmd := place.Command(ctx, work, 0, append([]string{program}, words[1:]...)...)
+			if output, err := cmd.CombinedOutput(); err != nil {
+				return fmt.Errorf("install: %v: %w: %s", cmd.Args, err, output)
+			}
 		}
-	}
-	if err := os.Rename(work, dir); err != nil {
-		if _, there := os.Stat(dir); there != nil {
-			return "", err
-		}
-	}
-	return dir, nil
+		return nil
+	})
+	return dir, place, err
 }

@@ -1,6 +1,6 @@
-# Serves moto's DynamoDB on a free port of the loopback, which it prints, until
-# its standard input is closed. Requests take turns: moto checks a condition
-# and writes in two steps, and real DynamoDB does not.
+# Serves moto's DynamoDB on the address and the port that it is given, of which
+# it prints the port, until its standard input is closed. Requests take turns:
+# moto checks a condition and writes in two steps, and real DynamoDB does not.
 import os
 import sys
 import threading
@@ -24,7 +24,7 @@ class Quiet(WSGIRequestHandler):
         pass
 
 
-server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
+server = make_server(sys.argv[1], int(sys.argv[2]), application, threaded=True, request_handler=Quiet)
 threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
 print(server.port, flush=True)
 server.serve_forever()

@@ -6,19 +6,25 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/millrace/millrace/internal/provide"
 )
 
 // server is an emulator as a process of this one's: it ends when its standard
 // input is closed, as it is when the test binary dies.
 type server struct {
 	api     API
-	install func(ctx context.Context) (dir string, err error)
-	command func(dir string) []string // run in dir; its first line of output is the port
+	install func(ctx context.Context) (dir string, place provide.Place, err error)
+	// command is run in dir, with the address and the port to listen on as its
+	// last words. Its first line of output is the port.
+	command func(dir string) []string
 
 	once   sync.Once
 	err    error // why it does not run
@@ -41,18 +47,24 @@ func (s *server) start() {
 	s.once.Do(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		dir, err := s.install(ctx)
+		dir, place, err := s.install(ctx)
 		if err == nil {
-			err = s.run(dir)
+			err = s.run(dir, place)
 		}
 		s.err = err
 	})
 }
 
-func (s *server) run(dir string) error {
-	words := s.command(dir)
-	s.cmd = exec.Command(words[0], words[1:]...)
-	s.cmd.Dir = dir
+func (s *server) run(dir string, place provide.Place) error {
+	port := 0 // any
+	if place.Host() != loopback {
+		// A container has ports of its own: the machine's has to be known before.
+		var err error
+		if port, err = freePort(); err != nil {
+			return err
+		}
+	}
+	s.cmd = place.Command(context.Background(), dir, port, append(s.command(dir), place.Host(), strconv.Itoa(port))...)
 	s.cmd.Stderr = &s.stderr
 	stdin, err := s.cmd.StdinPipe()
 	if err != nil {
@@ -74,8 +86,19 @@ func (s *server) run(dir string) error {
 		s.stop()
 		return fmt.Errorf("it does not start: %w: %s", err, s.stderr.String())
 	}
-	s.api.URL = "http://127.0.0.1:" + strings.TrimSpace(line)
+	s.api.URL = "http://" + loopback + ":" + strings.TrimSpace(line)
 	return nil
+}
+
+const loopback = "127.0.0.1"
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", loopback+":0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 // stop ends the server, if it runs.

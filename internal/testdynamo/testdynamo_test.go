@@ -13,6 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/smithy-go"
+
+	"github.com/millrace/millrace/internal/provide"
 )
 
 func TestMain(m *testing.M) { Main(m) }
@@ -48,7 +50,9 @@ func TestWithoutAnAPITestsAreSkippedOrFailWhereTheyMustNotBe(t *testing.T) {
 	}{{"", "", true, false}, {"1", "", false, true}, {"", "1", false, true}} {
 		t.Setenv("CI", c.ci)
 		t.Setenv("MILLRACE_NEED_SERVICES", c.need)
-		servers = []*server{{api: API{Name: "none"}, install: func(context.Context) (string, error) { return "", errors.New("no network") }}}
+		servers = []*server{{api: API{Name: "none"}, install: func(context.Context) (string, provide.Place, error) {
+			return "", provide.Place{}, errors.New("no network")
+		}}}
 		j := &judged{TB: t}
 		var done sync.WaitGroup
 		done.Go(func() { Any(j) })
@@ -112,6 +116,41 @@ func TestTheWireDoesWhatItIsTold(t *testing.T) {
 		_, err = client.DescribeTable(t.Context(), &dynamodb.DescribeTableInput{TableName: &table})
 		if (err == nil) != c.made {
 			t.Errorf("fault %d: the table is there: %v, want %v", c.fault, err == nil, c.made)
+		}
+	}
+}
+
+func TestAStaleQuerySeesWhatWasThereBefore(t *testing.T) {
+	api := Any(t)
+	wire := NewWire(Transport(t))
+	client := api.Client(t, wire)
+	name := TableName()
+	text := func(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
+	_, err := client.CreateTable(t.Context(), &dynamodb.CreateTableInput{
+		TableName: &name, BillingMode: types.BillingModePayPerRequest,
+		KeySchema:            []types.KeySchemaElement{{AttributeName: aws.String("k"), KeyType: types.KeyTypeHash}},
+		AttributeDefinitions: []types.AttributeDefinition{{AttributeName: aws.String("k"), AttributeType: types.ScalarAttributeTypeS}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		fault Fault
+		want  int
+	}{{Pass, 0}, {Stale, 0}, {Stale, 0}, {Pass, 1}, {Stale, 1}} {
+		wire.SetFault(func(string, int) Fault { return c.fault })
+		out, err := client.Query(t.Context(), &dynamodb.QueryInput{
+			TableName: &name, KeyConditionExpression: aws.String("k = :k"),
+			ExpressionAttributeValues: map[string]types.AttributeValue{":k": text("a")},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if int(out.Count) != c.want {
+			t.Errorf("fault %d: %d items, want %d", c.fault, out.Count, c.want)
+		}
+		if _, err := client.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: &name, Item: map[string]types.AttributeValue{"k": text("a")}}); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package testdynamo
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"maps"
@@ -25,6 +26,9 @@ const (
 	LoseAnswer
 	// FailAfter lets it take place, and answers with an internal error.
 	FailAfter
+	// Stale lets a query of an index see what the same query saw last before; all
+	// else passes.
+	Stale
 )
 
 // Wire is a transport that counts the requests that it is given, and decides
@@ -35,10 +39,28 @@ type Wire struct {
 	mu     sync.Mutex
 	fault  func(operation string, nth int) Fault
 	counts map[string]int
+	seen   map[string]*answer // what queries of an index saw, by their bodies
+}
+
+// answer is that of a request, to be given again.
+type answer struct {
+	header http.Header
+	body   []byte
+}
+
+func (a *answer) response(request *http.Request) *http.Response {
+	return &http.Response{
+		StatusCode: http.StatusOK, Status: http.StatusText(http.StatusOK),
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: a.header.Clone(), Body: io.NopCloser(bytes.NewReader(a.body)), ContentLength: int64(len(a.body)),
+		Request: request,
+	}
 }
 
 // NewWire returns a wire on which nothing goes wrong yet.
-func NewWire(base http.RoundTripper) *Wire { return &Wire{base: base, counts: map[string]int{}} }
+func NewWire(base http.RoundTripper) *Wire {
+	return &Wire{base: base, counts: map[string]int{}, seen: map[string]*answer{}}
+}
 
 // SetFault lets fault decide from now on. It is given the operation, as
 // "UpdateItem", and how many of that kind there were since SetFault, this one
@@ -77,8 +99,16 @@ func (w *Wire) RoundTrip(request *http.Request) (*http.Response, error) {
 	case Break:
 		return nil, errWire
 	}
-	response, err := w.base.RoundTrip(request)
-	if err != nil || what == Pass {
+	if operation == "Query" {
+		return w.query(request, what)
+	}
+	return spoil(w.base, request, what)
+}
+
+// spoil sends a request, and does something with its answer.
+func spoil(base http.RoundTripper, request *http.Request, what Fault) (*http.Response, error) {
+	response, err := base.RoundTrip(request)
+	if err != nil || what == Pass || what == Stale {
 		return response, err
 	}
 	_, _ = io.Copy(io.Discard, response.Body) // it has taken place now
@@ -87,6 +117,41 @@ func (w *Wire) RoundTrip(request *http.Request) (*http.Response, error) {
 		return nil, errWire
 	}
 	return refuse(request, http.StatusInternalServerError, "InternalServerError"), nil
+}
+
+// query sends a query, and keeps what it saw for the next one of the same words.
+func (w *Wire) query(request *http.Request, what Fault) (*http.Response, error) {
+	words, err := io.ReadAll(request.Body)
+	if err == nil {
+		err = request.Body.Close()
+	}
+	if err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	seen := w.seen[string(words)]
+	w.mu.Unlock()
+	if what == Stale && seen != nil {
+		return seen.response(request), nil
+	}
+	request = request.Clone(request.Context())
+	request.Body = io.NopCloser(bytes.NewReader(words))
+	response, err := spoil(w.base, request, what)
+	if err != nil || response.StatusCode != http.StatusOK {
+		return response, err
+	}
+	body, err := io.ReadAll(response.Body)
+	if err == nil {
+		err = response.Body.Close()
+	}
+	if err != nil {
+		return nil, err
+	}
+	seen = &answer{response.Header, body}
+	w.mu.Lock()
+	w.seen[string(words)] = seen
+	w.mu.Unlock()
+	return seen.response(request), nil
 }
 
 func refuse(request *http.Request, status int, code string) *http.Response {

@@ -22,12 +22,16 @@ import (
 // take a second; a machine that is busy with all tests at once, several.
 const patience = time.Minute
 
+// installing is how long it may take until there is a server: some seconds, where
+// the packages are near, and as long as another process takes that came first.
+const installing = 4 * time.Minute
+
 // cluster is a throw-away server: a folder, and the process that works in it.
 type cluster struct {
-	bin, dir string
+	programs programs
+	dir      string
 	port     int
 	settings []string
-	user     *user // whom the processes run as; nil for whoever runs the tests
 
 	process *os.Process   // nil while the server is down
 	ended   chan struct{} // closed when the process is gone
@@ -35,14 +39,13 @@ type cluster struct {
 
 // newCluster makes the folder and starts the server.
 func newCluster(settings []string) (_ *cluster, err error) {
-	bin, err := findBinaries()
+	ctx, cancel := context.WithTimeout(context.Background(), installing)
+	defer cancel()
+	programs, err := find(ctx)
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{bin: bin, settings: settings}
-	if c.user, err = unprivileged(); err != nil {
-		return nil, err
-	}
+	c := &cluster{programs: programs, settings: settings}
 	sweep()
 	if c.dir, err = os.MkdirTemp("", fmt.Sprintf("%s%d-", folders, os.Getpid())); err != nil {
 		return nil, err
@@ -52,14 +55,21 @@ func newCluster(settings []string) (_ *cluster, err error) {
 			err = errors.Join(err, c.remove())
 		}
 	}()
-	if c.user != nil {
-		if err := os.Chown(c.dir, c.user.uid, c.user.gid); err != nil {
+	if user := programs.user; user != nil {
+		if err := os.Chown(c.dir, user.uid, user.gid); err != nil {
 			return nil, err
 		}
 	}
 	initdb := c.command("initdb", "-D", c.data(), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
+	}
+	if programs.volume != "" {
+		// To the server in a container we come from its network's gateway.
+		hba := c.command("sh", "-c", "echo host all all all trust >> "+c.data()+"/pg_hba.conf")
+		if out, err := hba.CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("pg_hba.conf: %w\n%s", err, out)
+		}
 	}
 	// Somebody else may take a free port before the server does.
 	for range 5 {
@@ -94,19 +104,34 @@ func sweep() {
 	}
 }
 
-func (c *cluster) data() string { return filepath.Join(c.dir, "data") }
-func (c *cluster) log() string  { return filepath.Join(c.dir, "log") }
+func (c *cluster) data() string {
+	if c.programs.volume != "" {
+		return "/var/lib/postgresql/data" // in the container
+	}
+	return filepath.Join(c.dir, "data")
+}
+
+func (c *cluster) log() string { return filepath.Join(c.dir, "log") }
 
 func (c *cluster) url() string {
 	return fmt.Sprintf("postgres://postgres@127.0.0.1:%d/postgres?sslmode=disable", c.port)
 }
 
 // command is one of PostgreSQL's programs, run as the right user. It ends with
-// this process, where the system can see to that.
+// this process, where the system can see to that: docker passes the signal on to
+// its container.
 func (c *cluster) command(name string, args ...string) *exec.Cmd {
-	cmd := exec.Command(filepath.Join(c.bin, name), args...)
+	words := []string{filepath.Join(c.programs.dir, name)}
+	if volume := c.programs.volume; volume != "" {
+		words = []string{"docker", "run", "--rm", "--user", "postgres", "--entrypoint", name, "-v", volume + ":" + c.data()}
+		if name == "postgres" {
+			words = append(words, "-p", fmt.Sprintf("127.0.0.1:%d:%[1]d", c.port))
+		}
+		words = append(words, image)
+	}
+	cmd := exec.Command(words[0], append(words[1:], args...)...)
 	cmd.Dir = c.dir
-	cmd.SysProcAttr = attributes(c.user)
+	cmd.SysProcAttr = attributes(c.programs.user)
 	return cmd
 }
 
@@ -120,8 +145,12 @@ func (c *cluster) run() error {
 	}
 	defer log.Close()
 	args := []string{"-D", c.data(), "-p", strconv.Itoa(c.port)}
+	listen := "127.0.0.1"
+	if c.programs.volume != "" {
+		listen = "*" // of the container, of which one port is given to the machine's loopback
+	}
 	for _, setting := range slices.Concat([]string{
-		"fsync=off", "listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=200",
+		"fsync=off", "listen_addresses=" + listen, "unix_socket_directories=", "max_connections=200",
 		"shared_buffers=32MB", "max_wal_size=256MB",
 	}, c.settings) {
 		args = append(args, "-c", setting)
@@ -187,7 +216,11 @@ func (c *cluster) kill() error {
 
 // remove ends the server and deletes what it wrote.
 func (c *cluster) remove() error {
-	return errors.Join(c.kill(), os.RemoveAll(c.dir))
+	err := errors.Join(c.kill(), os.RemoveAll(c.dir))
+	if volume := c.programs.volume; volume != "" {
+		err = errors.Join(err, exec.Command("docker", "volume", "rm", "-f", volume).Run())
+	}
+	return err
 }
 
 func freePort() (int, error) {

@@ -2,8 +2,9 @@
 //
 //	MILLRACE_POSTGRES=postgres://…  ──► that server ──────────────┐
 //	                                                              ├──► Server ── Schema, Pool ──► one test
-//	else initdb, postgres (PATH, /usr/lib/postgresql/*/bin) ──────┘      │
-//	     a throw-away cluster on a free loopback port                    └── Stop, from TestMain
+//	else initdb, postgres: PATH, /usr/lib/postgresql/*/bin, ──────┘      │
+//	     else installed, as root; else in Docker                         └── end, from TestMain
+//	     a throw-away cluster on a free loopback port
 //
 // The first test of a test binary that asks for [Shared] starts the server, and
 // the binary's TestMain ends it. Tests share it, each in a schema of its own. A

@@ -2,6 +2,7 @@ package testpg
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -10,14 +11,52 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync/atomic"
+
+	"github.com/millrace/millrace/internal/provide"
 )
 
 // errNoServer says that tests cannot have a server on this machine.
-var errNoServer = errors.New("there is no PostgreSQL server: install the package postgresql (its programs are looked for on PATH and in /usr/lib/postgresql/*/bin), or give the address of a server in MILLRACE_POSTGRES")
+var errNoServer = errors.New("there is no PostgreSQL server: install the package postgresql (its programs are looked for on PATH and in /usr/lib/postgresql/*/bin) or Docker, or give the address of a server in MILLRACE_POSTGRES")
+
+// image is where the server comes from that is run by Docker.
+const image = "postgres:17"
+
+// programs are where a server's programs are: in a folder, or in a Docker image.
+type programs struct {
+	dir    string // "" for the image
+	volume string // the name of what a container keeps its data in
+	user   *user  // whom they run as; nil for whoever runs the tests
+}
+
+// find returns the newest server that is installed; else it installs one, as root;
+// else it takes that of Docker.
+func find(ctx context.Context) (programs, error) {
+	dir, err := findBinaries()
+	if err != nil {
+		noPackage := provide.Packages(ctx, "postgresql")
+		if noPackage == nil {
+			dir, noPackage = findBinaries()
+		}
+		if noPackage != nil {
+			if noDocker := provide.Docker(ctx); noDocker != nil {
+				return programs{}, fmt.Errorf("%w; from packages: %w; from Docker: %w", err, noPackage, noDocker)
+			}
+			return programs{volume: fmt.Sprintf("%s%d-%d", folders, os.Getpid(), volumes.Add(1))}, nil
+		}
+	}
+	user, err := unprivileged()
+	return programs{dir: dir, user: user}, err
+}
+
+var volumes atomic.Int64
+
+// debian is where packages put the programs, which are not on PATH there.
+var debian = "/usr/lib/postgresql/*/bin"
 
 // findBinaries returns the folder of the newest server that is installed.
 func findBinaries() (dir string, err error) {
-	installed, err := filepath.Glob("/usr/lib/postgresql/*/bin")
+	installed, err := filepath.Glob(debian)
 	if err != nil {
 		return "", err
 	}

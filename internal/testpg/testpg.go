@@ -78,6 +78,19 @@ func Start(tb testing.TB, settings ...string) *Server {
 	return s
 }
 
+// Open starts a server for a program that is no test, or takes the one that is given
+// by address; stop ends it.
+func Open(settings ...string) (s *Server, stop func() error, err error) {
+	if url := os.Getenv("MILLRACE_POSTGRES"); url != "" {
+		s, err = given(url)
+		return s, func() error { return nil }, err
+	}
+	if s, err = start(settings); err != nil {
+		return nil, nil, err
+	}
+	return s, s.cluster.remove, nil
+}
+
 func start(settings []string) (*Server, error) {
 	c, err := newCluster(settings)
 	if err != nil {

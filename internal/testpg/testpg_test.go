@@ -121,6 +121,74 @@ func TestAServerThatCannotStartSaysWhy(t *testing.T) {
 	}
 }
 
+// docker does what the command does with the words that it gets here, and runs the
+// programs of this machine.
+const docker = `#!/bin/sh
+PATH=%s
+case "$1" in
+version) exit 0 ;;
+volume) exec rm -rf %s/data ;;
+esac
+while [ "$1" != %s ]; do
+	case "$1" in --entrypoint) program=$2 ;; esac
+	shift
+done
+shift
+for word; do
+	set -- "$@" "$(echo "$word" | sed s:/var/lib/postgresql/data:%[2]s/data:)"
+	shift
+done
+if [ "$(id -u)" = 0 ]; then
+	exec setpriv --reuid=postgres --regid=postgres --clear-groups "$program" "$@"
+fi
+exec "$program" "$@"
+`
+
+func TestWithoutProgramsTheServerRunsInDocker(t *testing.T) {
+	bin, err := findBinaries()
+	if err != nil {
+		t.Skipf("not tested: %v", err)
+	}
+	// The container's file system has to be open to the server's user.
+	container, err := os.MkdirTemp("", "container-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(container) })
+	if err := os.Chmod(container, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	path := t.TempDir()
+	script := fmt.Sprintf(docker, bin+":"+os.Getenv("PATH"), container, image)
+	if err := os.WriteFile(filepath.Join(path, "docker"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", path)
+	before := debian
+	t.Cleanup(func() { debian = before })
+	debian = filepath.Join(path, "*/bin")
+
+	s := Start(t)
+	if s.cluster.programs.volume == "" {
+		t.Fatal("the server does not run in Docker")
+	}
+	if _, err := s.Pool(t).Exec(t.Context(), "CREATE TABLE kept AS SELECT 7 AS x"); err != nil {
+		t.Fatal(err)
+	}
+	s.Kill(t)
+	s.Resume(t)
+	var kept int
+	if err := s.Pool(t).QueryRow(t.Context(), "SELECT x FROM kept").Scan(&kept); err != nil || kept != 7 {
+		t.Errorf("after a crash: got %d, error %v", kept, err)
+	}
+	if err := s.cluster.remove(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(container, "data")); !os.IsNotExist(err) {
+		t.Errorf("the volume is still there: %v", err)
+	}
+}
+
 // judge is a test that notes whether it was skipped or failed.
 type judge struct {
 	testing.TB

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/millrace/millrace/internal/check"
+	"github.com/millrace/millrace/internal/fleet"
+)
+
+var joinBenchmark = benchmark{
+	name:    "join",
+	about:   "one more worker process joins a fleet: how many passes of the leader until it has its fair share, and how many leases move",
+	columns: []string{joinPasses, joinSeconds, joinMoves, joinNeedless},
+	run:     runJoin,
+	needs:   haveLeaseStores,
+}
+
+const (
+	joinPasses   = "leader passes"
+	joinSeconds  = "s from its start"
+	joinMoves    = "moves"
+	joinNeedless = "moves beyond the need"
+)
+
+const (
+	joinWorkers = 10
+	joinShards  = 1000
+	newcomer    = "the eleventh of ten"
+)
+
+func joinCase(s leaseStore) string { return s.name + ", " + shardsName(joinShards) }
+
+func runJoin(ctx context.Context, b *bench) error {
+	b.note("Default settings. Nothing is put. A pass counts from when the new process is about to join; the move of a lease, when its row names another owner. The need is the new worker's share, rounded up.")
+	for _, s := range leaseStores {
+		err := b.compare(ctx, joinCase(s), contender{newcomer, func(ctx context.Context, dir string) (figures, error) {
+			return b.join(ctx, dir, s)
+		}})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) join(ctx context.Context, dir string, s leaseStore) (_ figures, err error) {
+	workers, shards, cfg := joinWorkers, joinShards, fleet.Config{}
+	if b.quick {
+		workers, shards, cfg.FailoverTime = 2, 12, time.Second
+	}
+	f, err := openFleet(ctx, dir, s, cfg, workers, shards)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.close()) }()
+	if err := f.rest(ctx, time.Second); err != nil {
+		return nil, err
+	}
+	before, began := len(f.events), time.Now()
+	p, err := f.start()
+	if err != nil {
+		return nil, err
+	}
+	fair := shards / (workers + 1)
+	if err := f.wait(ctx, "the new worker has its share", func() bool { return len(f.of(p)) >= fair }); err != nil {
+		return nil, err
+	}
+	took := time.Since(began)
+	passes, ready := 0, false
+	for _, e := range f.events[before:] {
+		ready = ready || e.Kind == fleet.Ready && e.Who == p.Name
+		if ready && e.Kind == fleet.Scan {
+			passes++
+		}
+	}
+	// Nothing may move after it.
+	if err := f.rest(ctx, took); err != nil {
+		return nil, err
+	}
+	moves := 0
+	owners := map[string]string{}
+	for _, e := range f.events {
+		if e.Kind == fleet.Won && e.New.Owner != "" {
+			was := owners[e.Shard]
+			if owners[e.Shard] = e.New.Owner; was != "" && was != e.New.Owner && check.WorkerOf(e.New.Owner) == p.Name {
+				moves++
+			}
+		}
+	}
+	return figures{
+		joinPasses: float64(passes), joinSeconds: took.Seconds(), joinMoves: float64(moves),
+		joinNeedless: float64(max(0, moves-(shards+workers)/(workers+1))),
+	}, nil
+}

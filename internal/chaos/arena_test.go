@@ -1,0 +1,512 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/millrace/millrace/engine"
+	"github.com/millrace/millrace/internal/fleet"
+	"github.com/millrace/millrace/lease"
+	"github.com/millrace/millrace/stream"
+)
+
+// A fleet under chaos: worker processes, each with a link of its own to the store,
+// a stream that is put to and resharded all the time, and somebody who disturbs.
+const (
+	slots = 4
+	// failoverTime is long enough for a store that takes a second for a call: the
+	// worker gives it a third.
+	failoverTime = 4 * time.Second
+	fewestShards = 3
+	mostShards   = 8
+	// recovery is how long a fleet may take, when nothing disturbs it any more,
+	// until everything is done: some failover times, on a machine that is busy.
+	recovery = 20 * failoverTime
+)
+
+// backend is a lease store as the arena needs it.
+type backend struct {
+	name   string
+	target string // where it listens
+	// reach sets where a worker finds it.
+	reach func(cfg *fleet.Config, address string)
+	// leases are read past all links.
+	leases func(ctx context.Context) ([]lease.Lease, error)
+	booked func(ctx context.Context) (map[string]booking, error)
+	// restart takes the store down in the middle of whatever it does, and starts it
+	// again; nil where it would forget everything.
+	restart func(down time.Duration)
+	// spoil makes a way to the store on which requests go wrong one by one; nil
+	// where the wire is just bytes. before is put before it, in place of target.
+	spoil func(t *testing.T) spoiler
+}
+
+// spoiler spoils requests one by one.
+type spoiler struct {
+	address string
+	// kinds are what can go wrong.
+	kinds []string
+	set   func(kind string) // "" for nothing
+}
+
+// slot is a place for a worker process: when one ends another takes it.
+type slot struct {
+	n          int
+	link       *link
+	spoil      spoiler
+	process    *fleet.Process
+	generation int
+}
+
+type arena struct {
+	t       *testing.T
+	backend backend
+	host    *fleet.Host
+	engine  *engine.Engine
+	stream  *engine.Stream
+	slots   []*slot
+
+	mu     sync.Mutex
+	put    []put
+	faults []fault
+	failed error
+
+	rate           []int64 // requests of all links, each quarter of a second
+	deploys, joins int
+	spread         atomic.Int32 // faults of single workers under way
+}
+
+func newArena(t *testing.T, b backend) *arena {
+	t.Helper()
+	e, err := engine.OpenMemory(engine.Config{Logger: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	s, err := e.EnsureStream(t.Context(), "orders", engine.StreamConfig{Shards: fewestShards})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := fleet.NewHost(t.TempDir(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	a := &arena{t: t, backend: b, host: h, engine: e, stream: s}
+	for i := range slots {
+		sl := &slot{n: i}
+		target := b.target
+		if b.spoil != nil {
+			sl.spoil = b.spoil(t)
+			target = sl.spoil.address
+		}
+		if sl.link, err = newLink(target); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(sl.link.close)
+		a.slots = append(a.slots, sl)
+		a.start(sl)
+	}
+	return a
+}
+
+// start starts a process in a slot. Its clock may be wrong by an hour.
+func (a *arena) start(s *slot) {
+	s.generation++
+	cfg := fleet.Config{
+		FailoverTime: failoverTime, CheckpointEvery: 100 * time.Millisecond, Drain: failoverTime,
+		Observe: true, Book: true, Slow: 300 * time.Millisecond,
+		Ahead: time.Duration(rand.IntN(3)-1) * time.Hour,
+	}
+	a.backend.reach(&cfg, s.link.addr())
+	p, err := a.host.Start(fmt.Sprintf("w%d.%d", s.n, s.generation), cfg)
+	if err != nil {
+		a.fail(err)
+		return
+	}
+	s.process = p
+}
+
+func (a *arena) fail(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.failed = errors.Join(a.failed, err)
+}
+
+// harm is one thing that can be done to the process of a slot. It lasts until the
+// function returns, or until ctx ends.
+type harm struct {
+	kind string
+	do   func(ctx context.Context, a *arena, s *slot)
+}
+
+func rest(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// between returns a time between two multiples of the failover time.
+func between(least, most float64) time.Duration {
+	return time.Duration((least + (most-least)*rand.Float64()) * float64(failoverTime))
+}
+
+// weatherFor holds a link in some weather for a while.
+func weatherFor(w weather, least, most float64) func(context.Context, *arena, *slot) {
+	return func(ctx context.Context, _ *arena, s *slot) {
+		s.link.set(w)
+		rest(ctx, between(least, most))
+		s.link.set(weather{})
+	}
+}
+
+var harms = []harm{
+	{killed, func(_ context.Context, a *arena, s *slot) {
+		select {
+		case <-s.process.Ended():
+			a.fail(fmt.Errorf("%s ended by itself:\n%s", s.process.Name, last(s.process.Log(), 50)))
+		default:
+		}
+		if err := s.process.Kill(); err != nil {
+			a.fail(err)
+		}
+	}},
+	{paused, func(ctx context.Context, a *arena, s *slot) {
+		if err := s.process.Pause(); err != nil {
+			a.fail(err)
+		}
+		rest(ctx, between(0.3, 1.8))
+		if err := s.process.Resume(); err != nil {
+			a.fail(err)
+		}
+	}},
+	{"cut off", weatherFor(weather{deaf: true, mute: true}, 0.2, 1.6)},
+	{"answers cut off", weatherFor(weather{deaf: true}, 0.2, 1.6)},
+	{"refused connections", weatherFor(weather{refuse: true}, 0.2, 1.3)},
+	{"a second for each call", weatherFor(weather{delay: time.Second}, 0.5, 1.5)},
+	{"lost answers", weatherFor(weather{lose: 0.2}, 0.5, 1.5)},
+}
+
+// globals are done to all workers at once.
+var globals = []struct {
+	kind string
+	do   func(ctx context.Context, a *arena)
+}{
+	{"store away for a moment", func(ctx context.Context, a *arena) { a.allIn(ctx, weather{deaf: true, mute: true}, between(0.2, 0.8)) }},
+	{"store away for longer than FailoverTime", func(ctx context.Context, a *arena) {
+		a.allIn(ctx, weather{deaf: true, mute: true}, between(1.2, 1.6))
+	}},
+	{"store restarted", func(ctx context.Context, a *arena) {
+		if a.backend.restart != nil {
+			a.backend.restart(between(0, 0.5))
+		}
+	}},
+	{"store slow for all", func(ctx context.Context, a *arena) {
+		a.allIn(ctx, weather{delay: time.Second}, between(0.5, 1))
+	}},
+}
+
+func (a *arena) allIn(ctx context.Context, w weather, d time.Duration) {
+	for _, s := range a.slots {
+		s.link.set(w)
+	}
+	rest(ctx, d)
+	for _, s := range a.slots {
+		s.link.set(weather{})
+	}
+}
+
+// done takes note of a fault.
+func (a *arena) done(kind, who string, from time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.faults = append(a.faults, fault{kind, who, from.UnixNano(), time.Now().UnixNano()})
+}
+
+// disturb does one thing after the other to a slot, until ctx ends.
+func (a *arena) disturb(ctx context.Context, s *slot) {
+	for rest(ctx, between(0.1, 0.5)); ctx.Err() == nil; rest(ctx, between(0.05, 0.4)) {
+		if a.spread.Add(1) > slots/2 { // somebody should be well
+			a.spread.Add(-1)
+			continue
+		}
+		began, who := time.Now(), s.process.Name
+		switch n := rand.IntN(len(harms) + len(s.spoil.kinds) + 2); {
+		case n < len(harms):
+			harms[n].do(ctx, a, s)
+			a.done(harms[n].kind, who, began)
+			if harms[n].kind == killed {
+				rest(ctx, between(0, 0.5))
+				a.start(s)
+			}
+		case n < len(harms)+len(s.spoil.kinds):
+			kind := s.spoil.kinds[n-len(harms)]
+			s.spoil.set(kind)
+			rest(ctx, between(0.5, 2))
+			s.spoil.set("")
+			a.done(kind, who, began)
+		default: // a deploy, which is no fault
+			a.stop(s)
+			a.mu.Lock()
+			a.deploys++
+			a.mu.Unlock()
+			a.start(s)
+		}
+		a.spread.Add(-1)
+	}
+}
+
+// stop stops the process of a slot in good order.
+func (a *arena) stop(s *slot) {
+	if err := s.process.Stop(10 * failoverTime); err != nil {
+		a.fail(err)
+	}
+}
+
+// disturbAll does one thing after the other to all.
+func (a *arena) disturbAll(ctx context.Context) {
+	order := rand.Perm(len(globals))
+	for n := 0; ; n++ {
+		if rest(ctx, between(1.5, 3)); ctx.Err() != nil {
+			return
+		}
+		g := globals[order[n%len(order)]]
+		began := time.Now()
+		g.do(ctx, a)
+		a.done(g.kind, "", began)
+	}
+}
+
+// produce puts numbered records until ctx ends.
+func (a *arena) produce(ctx context.Context, who, producers int) {
+	for n := who; ctx.Err() == nil; {
+		var entries []stream.Entry
+		for range 1 + rand.IntN(4) {
+			entries = append(entries, stream.Entry{
+				PartitionKey: "key-" + strconv.Itoa(n%keys),
+				Data:         []byte(strconv.Itoa(n) + strings.Repeat(" ", rand.IntN(100))),
+			})
+			n += producers
+		}
+		if err := a.putAll(entries...); err != nil {
+			a.fail(err)
+			return
+		}
+		rest(ctx, time.Duration(rand.IntN(60))*time.Millisecond)
+	}
+}
+
+func (a *arena) putAll(entries ...stream.Entry) error {
+	results, err := a.stream.Put(context.Background(), entries...)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i, r := range results {
+		if r.Err != nil {
+			return r.Err
+		}
+		a.put = append(a.put, put{strings.TrimRight(string(entries[i].Data), " "), r.Shard, r.Sequence})
+	}
+	return nil
+}
+
+// reshard changes the shards now and then, one or two at a time: a term should
+// last for longer than it takes to disturb it.
+func (a *arena) reshard(ctx context.Context) {
+	for rest(ctx, between(0.2, 0.6)); ctx.Err() == nil; rest(ctx, between(0.2, 0.6)) {
+		if err := a.reshardOnce(); err != nil {
+			a.fail(err)
+			return
+		}
+	}
+}
+
+func (a *arena) reshardOnce() error {
+	shards, err := a.stream.Shards(context.Background())
+	if err != nil {
+		return err
+	}
+	open := slices.DeleteFunc(shards, func(s stream.Shard) bool { return s.Closed })
+	slices.SortFunc(open, func(x, y stream.Shard) int { return x.Hash.Start.Compare(y.Hash.Start) })
+	n := len(open)
+	if i := rand.IntN(n); n <= fewestShards || n < mostShards && rand.IntN(2) == 0 {
+		r := open[i].Hash
+		middle := stream.Hash{Hi: r.Start.Hi + (r.End.Hi-r.Start.Hi)/2 + 1}
+		return a.stream.Split(context.Background(), open[i].ID, middle)
+	}
+	i := rand.IntN(n - 1)
+	return a.stream.Merge(context.Background(), open[i].ID, open[i+1].ID)
+}
+
+// measure counts the requests of all, each quarter of a second.
+func (a *arena) measure(ctx context.Context) {
+	tick := time.NewTicker(time.Second / 4)
+	defer tick.Stop()
+	for {
+		var sum int64
+		for _, s := range a.slots {
+			sum += s.link.requests.Load()
+		}
+		a.rate = append(a.rate, sum)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// most is the greatest number of requests in any second.
+func (a *arena) most() (most int64) {
+	for i := 4; i < len(a.rate); i++ {
+		most = max(most, a.rate[i]-a.rate[i-4])
+	}
+	return most
+}
+
+// run lets chaos be for so long, lets the fleet recover, and returns what is known
+// of it.
+func (a *arena) run(lasts time.Duration) *ledger {
+	var disturbers, all sync.WaitGroup
+	ctx, enough := context.WithTimeout(a.t.Context(), lasts)
+	defer enough()
+	const producers = 2
+	for i := range producers {
+		all.Go(func() { a.produce(ctx, i, producers) })
+	}
+	all.Go(func() { a.reshard(ctx) })
+	all.Go(func() { a.measure(ctx) })
+	for _, s := range a.slots {
+		disturbers.Go(func() { a.disturb(ctx, s) })
+	}
+	disturbers.Go(func() { a.disturbAll(ctx) })
+	all.Wait()
+	disturbers.Wait()
+	a.covered()
+
+	// After a stop in good order nothing comes again.
+	for _, s := range a.slots {
+		a.stop(s)
+	}
+	a.start(a.slots[0])
+	for n := range 100 {
+		if err := a.putAll(stream.Entry{PartitionKey: strconv.Itoa(n), Data: []byte("late-" + strconv.Itoa(n))}); err != nil {
+			a.t.Fatal(err)
+		}
+	}
+	a.covered()
+	a.stop(a.slots[0])
+	if a.failed != nil {
+		a.t.Error(a.failed)
+	}
+	return a.ledger()
+}
+
+// covered waits until everything that was put is covered by a checkpoint.
+func (a *arena) covered() {
+	a.t.Helper()
+	again := time.NewTicker(200 * time.Millisecond)
+	defer again.Stop()
+	late := time.NewTimer(recovery)
+	defer late.Stop()
+	for {
+		missing := a.uncovered()
+		if missing == "" {
+			return
+		}
+		select {
+		case <-again.C:
+		case <-late.C:
+			for _, s := range a.slots {
+				a.t.Logf("%s:\n%s", s.process.Name, last(s.process.Log(), 20))
+			}
+			a.t.Fatalf("L2: %v after the last fault: %s", recovery, missing)
+		}
+	}
+}
+
+func last(text string, lines int) string {
+	all := strings.Split(text, "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// uncovered says what no checkpoint covers yet, "" for nothing. A shard without a
+// row has ended, and so have all its descendants' parents, or it is not begun.
+func (a *arena) uncovered() string {
+	rows, err := a.backend.leases(a.t.Context())
+	if err != nil {
+		return err.Error()
+	}
+	at := map[string]lease.Lease{}
+	for _, row := range rows {
+		at[row.Shard] = row
+	}
+	shards, err := a.stream.Shards(a.t.Context())
+	if err != nil {
+		return err.Error()
+	}
+	for _, s := range shards {
+		row, there := at[s.ID]
+		switch {
+		case !there && !s.Closed:
+			return s.ID + " has no lease"
+		case there && s.Closed && !row.Finished():
+			return s.ID + " has not ended"
+		}
+	}
+	missing, n := "", 0
+	for _, p := range a.put {
+		if row, there := at[p.shard]; there && !row.Finished() && !row.Checkpoint.Position.Includes(p.seq) {
+			missing = fmt.Sprintf("record %s of %s at %v, of which the checkpoint is %v and the owner %q", p.record, p.shard, p.seq, row.Checkpoint.Position, row.Owner)
+			n++
+		}
+	}
+	if n > 0 {
+		return fmt.Sprintf("%d records are not covered: %s", n, missing)
+	}
+	return ""
+}
+
+// ledger gathers everything.
+func (a *arena) ledger() *ledger {
+	a.t.Helper()
+	l := &ledger{put: a.put, faults: a.faults, parents: map[string][]string{}}
+	var err error
+	if l.events, err = a.host.Events(); err != nil {
+		a.t.Fatal(err)
+	}
+	if l.leases, err = a.backend.leases(a.t.Context()); err != nil {
+		a.t.Fatal(err)
+	}
+	if l.booked, err = a.backend.booked(a.t.Context()); err != nil {
+		a.t.Fatal(err)
+	}
+	shards, err := a.stream.Shards(a.t.Context())
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	for _, s := range shards {
+		l.parents[s.ID] = s.Parents
+	}
+	return l
+}

@@ -1,0 +1,127 @@
+package chaos
+
+import (
+	"context"
+	"io"
+	"log"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strconv"
+	"testing"
+
+	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"github.com/millrace/millrace/internal/fleet"
+	"github.com/millrace/millrace/internal/testdynamo"
+	"github.com/millrace/millrace/lease"
+	"github.com/millrace/millrace/lease/dynamodb"
+)
+
+func TestAFleetOverDynamoDBKeepsItsPromisesUnderChaos(t *testing.T) {
+	lasts := length(t)
+	trial(t, lasts, inDynamoDB(t, testdynamo.Any(t)))
+}
+
+func inDynamoDB(t *testing.T, api testdynamo.API) backend {
+	application := testdynamo.TableName()
+	client := api.Client(t, nil)
+	store, err := dynamodb.New(client, dynamodb.Config{Application: application, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.CreateTables(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	address, err := url.Parse(api.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := backend{
+		name: "DynamoDB (" + api.Name + ")", target: address.Host,
+		reach: func(cfg *fleet.Config, at string) {
+			cfg.DynamoDB, cfg.Application = "http://"+at, application
+			cfg.Book = api.Complete // the others know no transactions
+		},
+		leases: func(ctx context.Context) (rows []lease.Lease, err error) {
+			for row, err := range store.Leases(ctx) {
+				if err != nil {
+					return nil, err
+				}
+				rows = append(rows, row)
+			}
+			return rows, nil
+		},
+		booked: func(context.Context) (map[string]booking, error) { return nil, nil },
+		spoil:  func(t *testing.T) spoiler { return spoilRequests(t, api) },
+	}
+	if api.Complete {
+		b.booked = func(ctx context.Context) (map[string]booking, error) {
+			return readBook(ctx, client, fleet.BookTable(application))
+		}
+	}
+	return b
+}
+
+func readBook(ctx context.Context, client *sdk.Client, table string) (map[string]booking, error) {
+	booked := map[string]booking{}
+	for pages := sdk.NewScanPaginator(client, &sdk.ScanInput{TableName: &table}); pages.HasMorePages(); {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, it := range page.Items {
+			number := func(name string) int64 {
+				n, _ := strconv.ParseInt(it[name].(*types.AttributeValueMemberN).Value, 10, 64)
+				return n
+			}
+			booked[it["record"].(*types.AttributeValueMemberS).Value] = booking{int(number("times")), number("term")}
+		}
+	}
+	return booked, nil
+}
+
+// What goes wrong with one request in so many.
+var spoilt = map[string]struct {
+	fault testdynamo.Fault
+	in    int
+}{
+	"throttling":                     {testdynamo.Throttle, 3},
+	"errors after the write":         {testdynamo.FailAfter, 5},
+	"answers lost after the write":   {testdynamo.LoseAnswer, 5},
+	"indexes that have stood still":  {testdynamo.Stale, 1},
+	"connections that break at once": {testdynamo.Break, 5},
+}
+
+// spoilRequests is an HTTP proxy with a wire that does what it is told.
+func spoilRequests(t *testing.T, api testdynamo.API) spoiler {
+	target, err := url.Parse(api.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wire := testdynamo.NewWire(testdynamo.Transport(t))
+	server := httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target) },
+		Transport: wire,
+		// A request without an answer is a connection that ends.
+		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
+		ErrorLog:     log.New(io.Discard, "", 0),
+	})
+	t.Cleanup(server.Close)
+	s := spoiler{address: server.Listener.Addr().String(), set: func(kind string) {
+		wire.SetFault(func(string, int) testdynamo.Fault {
+			if f, some := spoilt[kind]; some && rand.IntN(f.in) == 0 {
+				return f.fault
+			}
+			return testdynamo.Pass
+		})
+	}}
+	for kind := range spoilt {
+		s.kinds = append(s.kinds, kind)
+	}
+	return s
+}

@@ -1,0 +1,129 @@
+package chaos
+
+import (
+	"context"
+	"net/url"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/millrace/millrace/internal/fleet"
+	"github.com/millrace/millrace/internal/proof"
+	"github.com/millrace/millrace/internal/testpg"
+	"github.com/millrace/millrace/lease"
+	"github.com/millrace/millrace/lease/postgres"
+)
+
+// length is for how long a fleet is disturbed: 20 s, or MILLRACE_CHAOS.
+func length(t *testing.T) time.Duration {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("disturbs real processes for half a minute; not with -short")
+	}
+	text := os.Getenv("MILLRACE_CHAOS")
+	if text == "" {
+		return 20 * time.Second
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		t.Fatalf("MILLRACE_CHAOS is %q: give the time for which each fleet is disturbed, as 15m", text)
+	}
+	return d
+}
+
+func TestAFleetOverPostgreSQLKeepsItsPromisesUnderChaos(t *testing.T) {
+	lasts := length(t)
+	server := testpg.Start(t)
+	trial(t, lasts, inPostgres(t, server))
+}
+
+// trial disturbs a fleet and holds it against the promises.
+func trial(t *testing.T, lasts time.Duration, b backend) {
+	began := time.Now()
+	a := newArena(t, b)
+	l := a.run(lasts)
+	found := l.audit()
+	for _, problem := range found.problems {
+		t.Error(problem)
+	}
+	faults := map[string]int{}
+	for _, f := range l.faults {
+		faults[f.kind]++
+	}
+	t.Logf("faults: %v", faults)
+	t.Logf("records that came again: %s", found.reasons())
+	t.Logf("%+v", *found)
+	var late int64
+	for _, s := range a.slots {
+		late += s.link.late.Load()
+	}
+	if t.Failed() {
+		return
+	}
+	proof.Report(t, "worker processes over "+b.name, "seconds of chaos", int(lasts.Seconds()), "processes", generations(a),
+		"faults", len(l.faults), "killed", faults[killed], "stopped in good order", a.deploys,
+		"records acknowledged", found.records, "lost", 0, "booked in the transaction of their checkpoint", found.booked, "booked twice", 0,
+		"shards ended", found.ended, "terms", found.terms, "terms held by two at one time", 0,
+		"terms lost", found.lapsed, "writes refused", found.refused, "writes without an answer", found.unknown, "requests that came late", late,
+		"records again after a fault", found.again, "again after a clean end", 0, "most requests in a second", a.most(),
+		"seconds in all", int(time.Since(began).Seconds()))
+}
+
+func generations(a *arena) (n int) {
+	for _, s := range a.slots {
+		n += s.generation
+	}
+	return n
+}
+
+func inPostgres(t *testing.T, server *testpg.Server) backend {
+	const application = "fleet"
+	pool := server.Pool(t)
+	store, err := postgres.New(pool, postgres.Config{Application: application, Schema: application})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	address, err := url.Parse(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return backend{
+		name: "PostgreSQL", target: address.Host,
+		reach: func(cfg *fleet.Config, at string) {
+			there := *address
+			there.Host = at
+			cfg.Postgres, cfg.Application = there.String(), application
+		},
+		leases: func(ctx context.Context) (rows []lease.Lease, err error) {
+			for row, err := range store.Leases(ctx) {
+				if err != nil {
+					return nil, err
+				}
+				rows = append(rows, row)
+			}
+			return rows, nil
+		},
+		booked: func(ctx context.Context) (map[string]booking, error) {
+			table := pgx.Identifier{fleet.BookTable(application)}.Sanitize()
+			rows, err := pool.Query(ctx, "SELECT record, count(*), max(term) FROM "+table+" GROUP BY record")
+			if err != nil {
+				return nil, err
+			}
+			booked := map[string]booking{}
+			var record string
+			var b booking
+			_, err = pgx.ForEachRow(rows, []any{&record, &b.times, &b.term}, func() error { booked[record] = b; return nil })
+			return booked, err
+		},
+		restart: func(down time.Duration) {
+			server.Kill(t)
+			time.Sleep(down) // it is the fault
+			server.Resume(t)
+		},
+	}
+}

@@ -1,0 +1,466 @@
+package chaos
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/millrace/millrace/internal/check"
+	"github.com/millrace/millrace/internal/fleet"
+	"github.com/millrace/millrace/lease"
+	"github.com/millrace/millrace/stream"
+)
+
+// ledger is everything that is known of a fleet's life when it is over: what was
+// put, what the processes told, what was done to them, and what is in the store.
+// [ledger.audit] holds it against the promises.
+//
+// All times are of the machine's one clock. What happens later because of something
+// else has a later time.
+type ledger struct {
+	put    []put
+	events []fleet.Event // by their times
+	faults []fault
+	leases []lease.Lease
+	booked map[string]booking // nil: nobody booked
+	// parents are those of each shard.
+	parents map[string][]string
+}
+
+// put is an acknowledged record.
+type put struct {
+	record string
+	shard  string
+	seq    stream.Sequence
+}
+
+// fault is something that was done to a process, or to all.
+type fault struct {
+	kind     string
+	who      string // "" for all
+	from, to int64
+}
+
+// Kinds of faults that the audit has to know.
+const (
+	killed = "killed"
+	paused = "paused"
+)
+
+// booking is how often a record was booked, and under which term at last.
+type booking struct {
+	times int
+	term  int64
+}
+
+// account is what came out.
+type account struct {
+	records, done, booked int
+	terms, clean, lapsed  int
+	overlaps              int // terms that began while the former holder's process was stopped
+	refused               int // writes of those who had lost the shard, or believed something old
+	unknown               int // writes without an answer
+	again                 int // records processed again
+	againFailed           int // because the callback had failed after its work
+	againAfter            map[string]int
+	ended                 int // shards
+	problems              []error
+	unprovoked            int // lapses at a time without a fault
+	scans                 int
+}
+
+func (a *account) problem(rule, format string, args ...any) {
+	const kept = 20
+	switch len(a.problems) {
+	case kept:
+		a.problems = append(a.problems, errors.New("and more"))
+	default:
+		if len(a.problems) < kept {
+			a.problems = append(a.problems, fmt.Errorf("%s: %s", rule, fmt.Sprintf(format, args...)))
+		}
+	}
+}
+
+// term is one term on a shard, as its process told it.
+type term struct {
+	shard string
+	n     int64
+	who   string
+	from  stream.Position
+	began int64
+	// over is when nothing was processed under it any more: when its context was
+	// cancelled, it was handed over, or its process killed. 0 when it never was.
+	over int64
+	// clean says that it was handed over, or ended, with its context intact.
+	clean, handed bool
+	why           string
+	batches       []fleet.Event
+}
+
+// history is one shard's.
+type history struct {
+	id      string
+	records []put // by their sequence numbers
+	place   map[string]int
+	terms   []*term
+	rows    map[int64]fleet.Row // as they truly were, by their counters
+	won     []fleet.Event       // writes that took place, in the order of their answers
+	endAsk  int64               // when SHARD_END was first asked for
+	ended   bool
+}
+
+// audit finds what is not as promised. The names are those of package check.
+func (l *ledger) audit() *account {
+	a := &account{againAfter: map[string]int{}, records: len(l.put)}
+	shards := l.histories(a)
+	for _, id := range slices.Sorted(keysOf(shards)) {
+		h := shards[id]
+		l.auditRows(a, h)
+		l.auditTerms(a, h, shards)
+		l.auditRecords(a, h)
+	}
+	l.auditBook(a, shards)
+	return a
+}
+
+func keysOf[V any](m map[string]V) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+// histories sorts what is known by shards.
+func (l *ledger) histories(a *account) map[string]*history {
+	shards := map[string]*history{}
+	of := func(id string) *history {
+		h := shards[id]
+		if h == nil {
+			h = &history{id: id, place: map[string]int{}, rows: map[int64]fleet.Row{}}
+			shards[id] = h
+		}
+		return h
+	}
+	for _, p := range l.put {
+		h := of(p.shard)
+		h.records = append(h.records, p)
+	}
+	for _, h := range shards {
+		slices.SortFunc(h.records, func(x, y put) int { return x.seq.Compare(y.seq) })
+		for i, p := range h.records {
+			h.place[p.record] = i
+		}
+	}
+	deaths := map[string]int64{}
+	for _, f := range l.faults {
+		if f.kind == killed {
+			deaths[f.who] = f.from
+		}
+	}
+	terms := map[string]*term{} // by shard, term and process
+	asks := map[string]fleet.Event{}
+	for _, e := range l.events {
+		key := fmt.Sprint(e.Shard, " ", e.Term, " ", e.Who)
+		t := terms[key]
+		if t == nil && slices.Contains([]fleet.Kind{fleet.Done, fleet.Cancelled, fleet.HandedOver, fleet.Ended, fleet.Lost}, e.Kind) {
+			a.problem("F2", "%s tells %q of %s under term %d, which it has not begun", e.Who, e.Kind, e.Shard, e.Term)
+			continue
+		}
+		switch e.Kind {
+		case fleet.Began:
+			if t != nil { // Initialize is called again when the processor failed
+				a.problem("F2", "%s began term %d of %s twice", e.Who, e.Term, e.Shard)
+			}
+			t = &term{shard: e.Shard, n: e.Term, who: e.Who, from: e.From, began: e.At, over: deaths[e.Who]}
+			terms[key] = t
+			of(e.Shard).terms = append(of(e.Shard).terms, t)
+			a.terms++
+		case fleet.Done:
+			t.batches = append(t.batches, e)
+		case fleet.HandedOver, fleet.Ended:
+			t.handed, t.over = true, e.At
+		case fleet.Cancelled:
+			if t.over == 0 || e.At < t.over {
+				t.over = e.At
+			}
+			if t.why = e.Why; e.Why == "" && t.handed {
+				t.clean = true
+			}
+		case fleet.Scan:
+			a.scans++
+		case fleet.Ask:
+			asks[fmt.Sprint(e.Who, " ", e.ID)] = e
+			if h := of(e.Shard); e.New.Checkpoint == stream.ShardEnd && h.endAsk == 0 {
+				h.endAsk = e.At
+			}
+		case fleet.Unknown:
+			a.unknown++
+		case fleet.Won, fleet.Refused:
+			ask := asks[fmt.Sprint(e.Who, " ", e.ID)]
+			if e.Kind == fleet.Refused {
+				a.refused++
+			} else if !e.In {
+				of(e.Shard).fact(a, *ask.Old, "before a write of "+e.Who)
+				of(e.Shard).won = append(of(e.Shard).won, e)
+			}
+			if !e.In && e.New.Counter != 0 { // a transaction may still be rolled back
+				of(e.Shard).fact(a, *e.New, "after a write of "+e.Who)
+			}
+		}
+	}
+	for _, row := range l.leases {
+		of(row.Shard).fact(a, *fleet.RowOf(row), "at the end")
+	}
+	return shards
+}
+
+// fact takes note of a row as it was. A row changes with its counter, and not
+// without: else two have won against each other.
+func (h *history) fact(a *account, row fleet.Row, when string) {
+	if was, known := h.rows[row.Counter]; known && was != row {
+		a.problem("F1", "%s: with the counter %d the row was %+v, and %s %+v", h.id, row.Counter, was, when, row)
+	}
+	h.rows[row.Counter] = row
+	h.ended = h.ended || row.Checkpoint == stream.ShardEnd
+}
+
+// auditRows follows the row of a shard through its counters.
+func (l *ledger) auditRows(a *account, h *history) {
+	counters := make([]int64, 0, len(h.rows))
+	for c := range h.rows {
+		counters = append(counters, c)
+	}
+	slices.Sort(counters)
+	var newest int64
+	var at stream.Position
+	for _, c := range counters {
+		row := h.rows[c]
+		if row.Term != 0 && row.Term < newest {
+			a.problem("F1", "%s: term %d after term %d", h.id, row.Term, newest)
+		}
+		newest = max(newest, row.Term)
+		if row.Term > row.Counter {
+			a.problem("F1", "%s: term %d is beyond the counter %d", h.id, row.Term, row.Counter)
+		}
+		if row.Checkpoint.Compare(at) < 0 {
+			a.problem("C3", "%s: the checkpoint goes back from %v to %v", h.id, at, row.Checkpoint)
+		}
+		at = row.Checkpoint
+	}
+	if h.ended {
+		a.ended++
+	}
+}
+
+// slack is how late a process may learn that it was stopped for too long.
+const slack = int64(time.Second)
+
+// auditTerms looks for two that hold a shard at one time.
+func (l *ledger) auditTerms(a *account, h *history, shards map[string]*history) {
+	slices.SortStableFunc(h.terms, func(x, y *term) int { return int(min(max(x.began-y.began, -1), 1)) })
+	for i, t := range h.terms {
+		if t.clean {
+			a.clean++
+		}
+		if t.why != "" {
+			a.lapsed++
+			if l.faultOf(t.who, t.over-2*int64(failoverTime), t.over) == "" {
+				a.unprovoked++
+			}
+		}
+		if row, known := h.rows[t.n]; known && (check.WorkerOf(row.Owner) != t.who || row.Term != t.n) {
+			a.problem("F2", "%s: %s began term %d; the row was %+v", h.id, t.who, t.n, row)
+		} else if known && row.Checkpoint != t.from {
+			a.problem("C3", "%s: term %d begins at %v, stored was %v", h.id, t.n, t.from, row.Checkpoint)
+		}
+		for _, parent := range l.parents[h.id] {
+			if p := shards[parent]; p != nil && (p.endAsk == 0 || p.endAsk > t.began) {
+				a.problem("P1", "%s was begun before its parent %s had ended", h.id, parent)
+			}
+		}
+		for _, former := range h.terms[:i] {
+			if former.n >= t.n {
+				a.problem("F1", "%s: %s began term %d after %s had begun term %d", h.id, t.who, t.n, former.who, former.n)
+			}
+			switch {
+			case former.over != 0 && former.over <= t.began:
+			case l.wasStopped(former.who, t.began):
+				a.overlaps++
+			default:
+				a.problem("F5", "%s: %s began term %d at %v while %s held term %d until %v", h.id, t.who, t.n, clock(t.began), former.who, former.n, clock(former.over))
+			}
+		}
+	}
+}
+
+func clock(at int64) string {
+	if at == 0 {
+		return "the end"
+	}
+	return time.Unix(0, at).Format("15:04:05.000000")
+}
+
+// wasStopped reports whether a process did not run at a moment, or had only just
+// been told to go on.
+func (l *ledger) wasStopped(who string, at int64) bool {
+	return slices.ContainsFunc(l.faults, func(f fault) bool {
+		return f.who == who && f.kind == paused && f.from <= at && at <= f.to+slack
+	})
+}
+
+// faultOf returns what was done to a process in a stretch of time, "" for nothing.
+func (l *ledger) faultOf(who string, from, to int64) string {
+	for _, f := range l.faults {
+		if (f.who == who || f.who == "") && f.from <= to && from <= f.to {
+			return f.kind
+		}
+	}
+	return ""
+}
+
+// auditRecords follows the records of a shard through its terms.
+func (l *ledger) auditRecords(a *account, h *history) {
+	first := make([]int64, len(h.records)) // when each was first done
+	by := make([]*term, len(h.records))    // and the last term to do it
+	for _, t := range h.terms {
+		next := l.placeAfter(h, t.from)
+		last := -1 // where the batch before began
+		for _, b := range t.batches {
+			start, known := h.place[b.Records[0]]
+			if known && start == last {
+				a.againFailed += len(b.Records)
+				next = start
+			}
+			for _, r := range b.Records {
+				at, known := h.place[r]
+				if !known {
+					a.problem("D3", "%s: record %s was processed and not acknowledged", h.id, r)
+					continue
+				}
+				if at != next {
+					a.problem("C2", "%s term %d: record %d of the shard was processed where %d was next", h.id, t.n, at, next)
+				}
+				next = at + 1
+				if first[at] == 0 {
+					first[at] = b.At
+					a.done++
+				}
+				if by[at] != nil && by[at] != t {
+					a.again++
+					a.againAfter[l.excuse(a, h, by[at])]++
+				}
+				by[at] = t
+			}
+			last = start
+		}
+	}
+	// A record that is booked may lack the line that says so: its process was
+	// killed between the two.
+	for i, r := range h.records {
+		if first[i] == 0 && l.booked[r.record].times > 0 {
+			first[i] = 1
+			a.done++
+		}
+		if first[i] == 0 {
+			a.problem("C1", "%s: record %s at %v was never processed", h.id, r.record, r.seq)
+		}
+	}
+	l.auditCheckpoints(a, h, first)
+}
+
+// placeAfter returns the first record behind a checkpoint.
+func (l *ledger) placeAfter(h *history, p stream.Position) int {
+	i, _ := slices.BinarySearchFunc(h.records, p, func(r put, p stream.Position) int {
+		if p.Includes(r.seq) {
+			return -1
+		}
+		return 1
+	})
+	return i
+}
+
+// excuse returns what explains that the records of a term came again. A term that
+// ended in good order leaves none that may.
+func (l *ledger) excuse(a *account, h *history, t *term) string {
+	for _, f := range l.faults {
+		if f.who == t.who && f.kind == killed && (t.over == 0 || f.from <= t.over) {
+			return killed
+		}
+	}
+	switch during := l.faultOf(t.who, t.began, t.over+int64(failoverTime)); {
+	case t.clean && l.faultOf(t.who, t.over, t.over+int64(failoverTime)) == "":
+		a.problem("C5", "%s: records of term %d, which %s handed over in good order, came again", h.id, t.n, t.who)
+		return "nothing"
+	case during != "":
+		return during
+	case t.why != "":
+		return "late beats"
+	default:
+		a.problem("C6", "%s: records of term %d of %s came again, and nothing was done to it", h.id, t.n, t.who)
+		return "nothing"
+	}
+}
+
+// auditCheckpoints holds what was stored against what was done.
+func (l *ledger) auditCheckpoints(a *account, h *history, first []int64) {
+	var final stream.Position
+	for _, row := range l.leases {
+		if row.Shard == h.id {
+			final = row.Checkpoint.Position
+		}
+	}
+	for i, r := range h.records {
+		if !h.ended && !final.Includes(r.seq) {
+			a.problem("C1", "%s: record %s is %s and not covered; stored is %v", h.id, r.record, map[bool]string{true: "done", false: "not done"}[first[i] > 0], final)
+		}
+	}
+	latest := make([]int64, len(first)+1) // when the last of the first n records was done
+	for i, at := range first {
+		latest[i+1] = max(latest[i], at)
+	}
+	for _, e := range h.won {
+		if n := l.placeAfter(h, e.New.Checkpoint); latest[n] > e.At {
+			a.problem("C4", "%s: %s stored %v before all %d records up to there were done", h.id, e.Who, e.New.Checkpoint, n)
+		}
+	}
+}
+
+// auditBook looks for records that were booked twice, or not.
+func (l *ledger) auditBook(a *account, shards map[string]*history) {
+	if l.booked == nil {
+		return
+	}
+	for _, id := range slices.Sorted(keysOf(shards)) {
+		var newest int64
+		for _, r := range shards[id].records {
+			b := l.booked[r.record]
+			want := 0
+			if fleet.Booked(id) {
+				want = 1
+			}
+			a.booked += b.times
+			if b.times != want {
+				a.problem("C7", "%s: record %s was booked %d times, not %d", id, r.record, b.times, want)
+			}
+			if want == 1 && b.term < newest {
+				a.problem("F3", "%s: record %s was booked under term %d, one before it under term %d", id, r.record, b.term, newest)
+			}
+			newest = max(newest, b.term)
+		}
+	}
+}
+
+// reasons tells why records came again, the most frequent reason first.
+func (a *account) reasons() string {
+	names := slices.Collect(keysOf(a.againAfter))
+	slices.SortFunc(names, func(x, y string) int { return a.againAfter[y] - a.againAfter[x] })
+	for i, n := range names {
+		names[i] = fmt.Sprintf("%s %d", n, a.againAfter[n])
+	}
+	return strings.Join(names, ", ")
+}

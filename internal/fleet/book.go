@@ -1,0 +1,98 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/millrace/millrace/lease/dynamodb"
+	"github.com/millrace/millrace/lease/postgres"
+	"github.com/millrace/millrace/processors"
+)
+
+// book is where records are booked in the transaction that stores the checkpoint.
+// Nothing in it keeps a record from being booked twice but that.
+type book interface {
+	enter(ctx context.Context, b *processors.Batch, records []string) error
+}
+
+// BookTable is the table of an application's book. In PostgreSQL it has a row for
+// each time that a record was booked: record, shard, term. In DynamoDB it has an
+// item for each record, with the number of times.
+func BookTable(application string) string { return application + "-book" }
+
+// mostBooked is how many records one transaction can book: DynamoDB's bound is 100
+// writes, one of which is the checkpoint.
+const mostBooked = 90
+
+type postgresBook struct {
+	pool  *pgxpool.Pool
+	table string
+}
+
+func (b *postgresBook) name() string { return pgx.Identifier{b.table}.Sanitize() }
+
+func (b *postgresBook) create(ctx context.Context) error {
+	// Two that create a table at once may both find that it is not there.
+	return pgx.BeginFunc(ctx, b.pool, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtext($1))", b.table)
+		if err == nil {
+			_, err = tx.Exec(ctx, "CREATE TABLE IF NOT EXISTS "+b.name()+" (record text NOT NULL, shard text NOT NULL, term bigint NOT NULL)")
+		}
+		return err
+	})
+}
+
+func (b *postgresBook) enter(ctx context.Context, batch *processors.Batch, records []string) error {
+	return pgx.BeginFunc(ctx, b.pool, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, "INSERT INTO "+b.name()+" SELECT unnest($1::text[]), $2, $3", records, batch.Shard.ID, batch.Shard.Term)
+		if err != nil {
+			return err
+		}
+		return postgres.CheckpointTx(ctx, tx, batch.Checkpointer, batch.Records[len(batch.Records)-1].Sequence)
+	})
+}
+
+type dynamoBook struct {
+	client *sdk.Client
+	table  string
+}
+
+func (b *dynamoBook) create(ctx context.Context) error {
+	_, err := b.client.CreateTable(ctx, &sdk.CreateTableInput{
+		TableName: &b.table, BillingMode: types.BillingModePayPerRequest,
+		KeySchema:            []types.KeySchemaElement{{AttributeName: aws.String("record"), KeyType: types.KeyTypeHash}},
+		AttributeDefinitions: []types.AttributeDefinition{{AttributeName: aws.String("record"), AttributeType: types.ScalarAttributeTypeS}},
+	})
+	if _, there := errors.AsType[*types.ResourceInUseException](err); there {
+		return nil
+	}
+	return err
+}
+
+func (b *dynamoBook) enter(ctx context.Context, batch *processors.Batch, records []string) error {
+	write, err := dynamodb.CheckpointWrite(ctx, batch.Checkpointer, batch.Records[len(batch.Records)-1].Sequence)
+	if err != nil {
+		return err
+	}
+	writes := []types.TransactWriteItem{write}
+	for _, r := range records {
+		writes = append(writes, types.TransactWriteItem{Update: &types.Update{
+			TableName: &b.table, Key: map[string]types.AttributeValue{"record": &types.AttributeValueMemberS{Value: r}},
+			UpdateExpression: aws.String("ADD times :one SET shard = :shard, term = :term"),
+			ExpressionAttributeValues: map[string]types.AttributeValue{
+				":one":   &types.AttributeValueMemberN{Value: "1"},
+				":shard": &types.AttributeValueMemberS{Value: batch.Shard.ID},
+				":term":  &types.AttributeValueMemberN{Value: fmt.Sprint(batch.Shard.Term)},
+			},
+		}})
+	}
+	_, err = b.client.TransactWriteItems(ctx, &sdk.TransactWriteItemsInput{TransactItems: writes})
+	return err
+}

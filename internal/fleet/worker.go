@@ -1,0 +1,207 @@
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/millrace/millrace/lease"
+	"github.com/millrace/millrace/lease/dynamodb"
+	"github.com/millrace/millrace/lease/postgres"
+	"github.com/millrace/millrace/processors"
+	"github.com/millrace/millrace/stream"
+	"github.com/millrace/millrace/worker"
+)
+
+// Config says what a worker process does. Postgres or DynamoDB is needed; the zero
+// value of everything else works.
+type Config struct {
+	// Postgres is the address of a server; its leases lie in the schema Application.
+	Postgres string
+	// DynamoDB is the endpoint of an API; its lease table is Application.
+	DynamoDB string
+	// Application names the fleet. Default: "fleet".
+	Application string
+
+	// FailoverTime, CheckpointEvery, Drain and MaxShards are those of the worker.
+	FailoverTime, CheckpointEvery, Drain time.Duration
+	MaxShards                            int
+
+	// Observe lets the journal tell what is asked of the lease store.
+	Observe bool
+	// Book lets half of the shards book their records in the database of the leases,
+	// by the transaction that stores their checkpoint: see [BookTable].
+	Book bool
+	// Slow is for how long at most a callback takes its time now and then; some of
+	// them do not listen to their context meanwhile. Default: 0, they take none.
+	Slow time.Duration
+	// Ahead is by how much the process's wall clock is wrong.
+	Ahead time.Duration
+}
+
+// order is what a worker process is told at its start.
+type order struct {
+	Config
+	Name, Stream, Journal string
+}
+
+const envOrder = "MILLRACE_FLEET_WORKER"
+
+// Main is the life of a worker process: a program that starts some calls it before
+// all else. In any other process it returns at once.
+func Main() {
+	text := os.Getenv(envOrder)
+	if text == "" {
+		return
+	}
+	var o order
+	err := json.Unmarshal([]byte(text), &o)
+	if err == nil {
+		err = o.work()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "worker:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// work takes part in the fleet until it is told to stop by SIGTERM.
+func (o order) work() error {
+	go func() {
+		// The parent never writes: this returns when it is gone, however it ended.
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(1)
+	}()
+	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer cancel()
+	j, err := openJournal(o.Journal)
+	if err != nil {
+		return err
+	}
+	s, err := dial(o.Stream)
+	if err != nil {
+		return err
+	}
+	store, book, err := o.open(ctx)
+	if err != nil {
+		return err
+	}
+	if o.Observe {
+		store = observe(store, j, o.Ahead)
+	}
+	w, err := worker.New(worker.Config{
+		Application: o.Application, Name: o.Name, Streams: []stream.Stream{s}, Leases: store,
+		Processor: func(shard processors.Shard) processors.RecordProcessor {
+			return &processor{order: &o, shard: shard, journal: j, book: book}
+		},
+		FailoverTime: o.FailoverTime, CheckpointEvery: o.CheckpointEvery, Drain: o.Drain, MaxShards: o.MaxShards,
+		BatchRecords: mostBooked, Retry: processors.Backoff{Min: 10 * time.Millisecond, Max: 200 * time.Millisecond},
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	})
+	if err != nil {
+		return err
+	}
+	j.tell(Event{Kind: Ready})
+	err = w.Run(ctx)
+	j.tell(Event{Kind: Stopped})
+	return errors.Join(err, s.close())
+}
+
+// open opens the lease store, and the book in the same database. A store that
+// cannot be reached is waited for, as a supervisor that starts the process again
+// and again would do.
+func (o order) open(ctx context.Context) (store lease.Store, b book, err error) {
+	var prepare func(context.Context) error
+	switch {
+	case o.Postgres != "":
+		store, b, prepare, err = o.openPostgres()
+	case o.DynamoDB != "":
+		store, b, prepare, err = o.openDynamoDB()
+	default:
+		err = errors.New("fleet: Config has neither Postgres nor DynamoDB: give the address of one")
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	for {
+		err := prepare(ctx)
+		if err == nil {
+			return store, b, nil
+		}
+		fmt.Fprintln(os.Stderr, "waiting for the lease store:", err)
+		select {
+		case <-ctx.Done():
+			return nil, nil, errors.Join(err, context.Cause(ctx))
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// answer is how long a database may take to answer when the process starts.
+const answer = 5 * time.Second
+
+func (o order) openPostgres() (lease.Store, book, func(context.Context) error, error) {
+	pool := func(connections int32) (*pgxpool.Pool, error) {
+		c, err := pgxpool.ParseConfig(o.Postgres)
+		if err != nil {
+			return nil, err
+		}
+		c.MaxConns, c.ConnConfig.ConnectTimeout = connections, answer
+		return pgxpool.NewWithConfig(context.Background(), c)
+	}
+	leases, err := pool(4)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	// Long transactions shall not keep the beats from their connections.
+	effects, err := pool(4)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	store, err := postgres.New(leases, postgres.Config{Application: o.Application, Schema: o.Application})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	b := &postgresBook{pool: effects, table: BookTable(o.Application)}
+	return store, b, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, answer)
+		defer cancel()
+		if err := store.Migrate(ctx); err != nil || !o.Book {
+			return err
+		}
+		return b.create(ctx)
+	}, nil
+}
+
+func (o order) openDynamoDB() (lease.Store, book, func(context.Context) error, error) {
+	client := sdk.New(sdk.Options{
+		Region: "us-east-1", BaseEndpoint: &o.DynamoDB, Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
+		HTTPClient: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16, IdleConnTimeout: time.Minute}},
+	})
+	store, err := dynamodb.New(client, dynamodb.Config{Application: o.Application, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	b := &dynamoBook{client: client, table: BookTable(o.Application)}
+	return store, b, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, answer)
+		defer cancel()
+		if err := store.CreateTables(ctx); err != nil || !o.Book {
+			return err
+		}
+		return b.create(ctx)
+	}, nil
+}
