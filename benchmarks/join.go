@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/millrace/millrace/internal/check"
 	"github.com/millrace/millrace/internal/fleet"
 )
 
@@ -33,7 +32,7 @@ const (
 func joinCase(s leaseStore) string { return s.name + ", " + shardsName(joinShards) }
 
 func runJoin(ctx context.Context, b *bench) error {
-	b.note("Default settings. Nothing is put. A pass counts from when the new process is about to join; the move of a lease, when its row names another owner. The need is the new worker's share, rounded up.")
+	b.note("Default settings. Nothing is put. Passes count from when the new process is about to join until as many leases are given to it as are its share; moves, when a row names another owner. The need is that share, rounded up.")
 	for _, s := range leaseStores {
 		err := b.compare(ctx, joinCase(s), contender{newcomer, func(ctx context.Context, dir string) (figures, error) {
 			return b.join(ctx, dir, s)
@@ -68,23 +67,20 @@ func (b *bench) join(ctx context.Context, dir string, s leaseStore) (_ figures, 
 		return nil, err
 	}
 	took := time.Since(began)
-	passes, ready := 0, false
-	for _, e := range f.events[before:] {
-		ready = ready || e.Kind == fleet.Ready && e.Who == p.Name
-		if ready && e.Kind == fleet.Scan {
-			passes++
-		}
-	}
 	// Nothing may move after it.
 	if err := f.rest(ctx, took); err != nil {
 		return nil, err
 	}
-	moves := 0
+	passes, moves, ready := 0, 0, false
 	owners := map[string]string{}
-	for _, e := range f.events {
-		if e.Kind == fleet.Won && e.New.Owner != "" {
+	for i, e := range f.events {
+		ready = ready || i >= before && e.Kind == fleet.Ready
+		switch {
+		case e.Kind == fleet.Scan && ready && moves < fair:
+			passes++
+		case e.Kind == fleet.Won && e.New.Owner != "":
 			was := owners[e.Shard]
-			if owners[e.Shard] = e.New.Owner; was != "" && was != e.New.Owner && check.WorkerOf(e.New.Owner) == p.Name {
+			if owners[e.Shard] = e.New.Owner; ready && was != "" && was != e.New.Owner {
 				moves++
 			}
 		}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 
 	"github.com/millrace/millrace/lease"
 	"github.com/millrace/millrace/stream"
@@ -39,7 +38,7 @@ const (
 	planRest   = "all is well"
 	planCrash  = "a worker in ten is gone"
 	planJoin   = "a worker in ten is new"
-	planUneven = "loads that differ by a factor of ten"
+	planUneven = "a worker in ten has ten times the load"
 )
 
 func runPlanner(ctx context.Context, b *bench) error {
@@ -70,9 +69,10 @@ func runPlanner(ctx context.Context, b *bench) error {
 		})},
 		contender{planUneven, ask(func() lease.View {
 			v := fleetView(leases, workers, func(i int) int { return i % workers })
-			random := rand.New(rand.NewPCG(1, 2))
 			for i := range v.Leases {
-				v.Leases[i].Load.BytesPerSecond = 1e5 * (1 + 9*random.Float64())
+				if v.Leases[i].Load.BytesPerSecond = 1e5; i%workers < workers/10 {
+					v.Leases[i].Load.BytesPerSecond = 1e6
+				}
 			}
 			return v
 		})},

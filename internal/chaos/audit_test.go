@@ -168,6 +168,10 @@ func TestEachBrokenPromiseIsNoticed(t *testing.T) {
 		{"a record is not booked", "C7", func(s *teller) { delete(s.booked, "b1") }},
 		{"a record of another shard is booked", "C7", func(s *teller) { s.booked["p1"] = booking{1, 10} }},
 		{"a former holder books after a later one", "F3", func(s *teller) { s.booked["b2"] = booking{1, 49} }},
+		{"a shard ends before its records are done", "P2", func(s *teller) {
+			s.find(fleet.Done, 2).At = s.find(fleet.Cancelled, 1).At - 1
+			slices.SortFunc(s.events, func(x, y fleet.Event) int { return int(x.At - y.At) })
+		}},
 		{"two hold a shard", "F5", func(s *teller) { s.without(fleet.HandedOver, 0); s.without(fleet.Cancelled, 0) }},
 		{"a term goes back", "F1", func(s *teller) { s.find(fleet.Began, 0).Term = 25; s.find(fleet.Done, 0).Term = 25 }},
 		{"two writes win against each other", "F1", func(s *teller) {

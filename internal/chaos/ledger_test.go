@@ -198,6 +198,8 @@ func (l *ledger) histories(a *account) map[string]*history {
 			if h := of(e.Shard); e.New.Checkpoint == stream.ShardEnd && h.endAsk == 0 {
 				h.endAsk = e.At
 			}
+		case fleet.Deleted:
+			of(e.Shard).fact(a, *e.Old, "when it was deleted by "+e.Who)
 		case fleet.Unknown:
 			a.unknown++
 		case fleet.Won, fleet.Refused:
@@ -409,15 +411,22 @@ func (l *ledger) excuse(a *account, h *history, t *term) string {
 // auditCheckpoints holds what was stored against what was done.
 func (l *ledger) auditCheckpoints(a *account, h *history, first []int64) {
 	var final stream.Position
+	there := false
 	for _, row := range l.leases {
 		if row.Shard == h.id {
-			final = row.Checkpoint.Position
+			final, there = row.Checkpoint.Position, true
 		}
 	}
+	// Of a row that is gone nobody may have heard that it had ended: that the answer
+	// to its last write was lost, and that to its deletion.
+	ended := h.ended || !there && h.endAsk != 0
 	for i, r := range h.records {
-		if !h.ended && !final.Includes(r.seq) {
+		if !ended && !final.Includes(r.seq) {
 			a.problem("C1", "%s: record %s is %s and not covered; stored is %v", h.id, r.record, map[bool]string{true: "done", false: "not done"}[first[i] > 0], final)
 		}
+	}
+	if l.booked != nil && fleet.Booked(h.id) {
+		return // they are done when they are booked, which is when the checkpoint is stored
 	}
 	latest := make([]int64, len(first)+1) // when the last of the first n records was done
 	for i, at := range first {
@@ -427,6 +436,9 @@ func (l *ledger) auditCheckpoints(a *account, h *history, first []int64) {
 		if n := l.placeAfter(h, e.New.Checkpoint); latest[n] > e.At {
 			a.problem("C4", "%s: %s stored %v before all %d records up to there were done", h.id, e.Who, e.New.Checkpoint, n)
 		}
+	}
+	if h.endAsk != 0 && latest[len(first)] > h.endAsk {
+		a.problem("P2", "%s: its end was stored before all its records were done", h.id)
 	}
 }
 
