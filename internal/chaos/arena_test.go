@@ -42,6 +42,8 @@ type backend struct {
 	// leases are read past all links.
 	leases func(ctx context.Context) ([]lease.Lease, error)
 	booked func(ctx context.Context) (map[string]booking, error)
+	// tidy is called each second, when it is not nil.
+	tidy func(ctx context.Context) error
 	// restart takes the store down in the middle of whatever it does, and starts it
 	// again; nil where it would forget everything.
 	restart func(down time.Duration)
@@ -205,32 +207,27 @@ var harms = []harm{
 	{"lost answers", weatherFor(weather{lose: 0.2}, 0.5, 1.5)},
 }
 
-// globals are done to all workers at once.
-var globals = []struct {
+// global is one thing that can be done to all workers at once.
+type global struct {
 	kind string
 	do   func(ctx context.Context, a *arena)
-}{
-	{"store away for a moment", func(ctx context.Context, a *arena) { a.allIn(ctx, weather{deaf: true, mute: true}, between(0.2, 0.8)) }},
-	{"store away for longer than FailoverTime", func(ctx context.Context, a *arena) {
-		a.allIn(ctx, weather{deaf: true, mute: true}, between(1.2, 1.6))
-	}},
-	{"store restarted", func(ctx context.Context, a *arena) {
-		if a.backend.restart != nil {
-			a.backend.restart(between(0, 0.5))
-		}
-	}},
-	{"store slow for all", func(ctx context.Context, a *arena) {
-		a.allIn(ctx, weather{delay: time.Second}, between(0.5, 1))
-	}},
 }
 
-func (a *arena) allIn(ctx context.Context, w weather, d time.Duration) {
-	for _, s := range a.slots {
-		s.link.set(w)
-	}
-	rest(ctx, d)
-	for _, s := range a.slots {
-		s.link.set(weather{})
+var globals = []global{
+	{"store away for a moment", allIn(weather{deaf: true, mute: true}, 0.2, 0.8)},
+	{"store away for longer than FailoverTime", allIn(weather{deaf: true, mute: true}, 1.2, 1.6)},
+	{"store slow for all", allIn(weather{delay: time.Second}, 0.5, 1)},
+}
+
+func allIn(w weather, least, most float64) func(context.Context, *arena) {
+	return func(ctx context.Context, a *arena) {
+		for _, s := range a.slots {
+			s.link.set(w)
+		}
+		rest(ctx, between(least, most))
+		for _, s := range a.slots {
+			s.link.set(weather{})
+		}
 	}
 }
 
@@ -283,6 +280,10 @@ func (a *arena) stop(s *slot) {
 
 // disturbAll does one thing after the other to all.
 func (a *arena) disturbAll(ctx context.Context) {
+	globals := slices.Clone(globals)
+	if restart := a.backend.restart; restart != nil {
+		globals = append(globals, global{"store restarted", func(context.Context, *arena) { restart(between(0, 0.5)) }})
+	}
 	order := rand.Perm(len(globals))
 	for n := 0; ; n++ {
 		if rest(ctx, between(1.5, 3)); ctx.Err() != nil {
@@ -376,6 +377,17 @@ func (a *arena) measure(ctx context.Context) {
 	}
 }
 
+// tidy keeps house while the fleet works.
+func (a *arena) tidy(ctx context.Context) {
+	for a.backend.tidy != nil && ctx.Err() == nil {
+		if err := a.backend.tidy(context.WithoutCancel(ctx)); err != nil {
+			a.fail(err)
+			return
+		}
+		rest(ctx, time.Second)
+	}
+}
+
 // most is the greatest number of requests in any second.
 func (a *arena) most() (most int64) {
 	for i := 4; i < len(a.rate); i++ {
@@ -396,6 +408,7 @@ func (a *arena) run(lasts time.Duration) *ledger {
 	}
 	all.Go(func() { a.reshard(ctx) })
 	all.Go(func() { a.measure(ctx) })
+	all.Go(func() { a.tidy(ctx) })
 	for _, s := range a.slots {
 		disturbers.Go(func() { a.disturb(ctx, s) })
 	}

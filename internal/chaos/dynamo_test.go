@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log"
 	"log/slog"
@@ -11,8 +12,10 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strconv"
+	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
@@ -24,6 +27,7 @@ import (
 
 func TestAFleetOverDynamoDBKeepsItsPromisesUnderChaos(t *testing.T) {
 	lasts := length(t)
+	t.Parallel()
 	trial(t, lasts, inDynamoDB(t, testdynamo.Any(t)))
 }
 
@@ -60,29 +64,39 @@ func inDynamoDB(t *testing.T, api testdynamo.API) backend {
 		spoil:  func(t *testing.T) spoiler { return spoilRequests(t, api) },
 	}
 	if api.Complete {
-		b.booked = func(ctx context.Context) (map[string]booking, error) {
-			return readBook(ctx, client, fleet.BookTable(application))
-		}
+		book := fleet.BookTable(application)
+		booked := map[string]booking{}
+		b.tidy = func(ctx context.Context) error { return emptyBook(ctx, client, book, booked) }
+		b.booked = func(ctx context.Context) (map[string]booking, error) { return booked, b.tidy(ctx) }
 	}
 	return b
 }
 
-func readBook(ctx context.Context, client *sdk.Client, table string) (map[string]booking, error) {
-	booked := map[string]booking{}
-	for pages := sdk.NewScanPaginator(client, &sdk.ScanInput{TableName: &table}); pages.HasMorePages(); {
+// emptyBook takes note of what is booked, and removes it: for each transaction the
+// emulator copies all that there is.
+func emptyBook(ctx context.Context, client *sdk.Client, table string, booked map[string]booking) error {
+	for pages := sdk.NewScanPaginator(client, &sdk.ScanInput{TableName: &table, ConsistentRead: aws.Bool(true)}); pages.HasMorePages(); {
 		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, err
+		if _, none := errors.AsType[*types.ResourceNotFoundException](err); none {
+			return nil // no worker has opened it yet
+		} else if err != nil {
+			return err
 		}
 		for _, it := range page.Items {
-			number := func(name string) int64 {
-				n, _ := strconv.ParseInt(it[name].(*types.AttributeValueMemberN).Value, 10, 64)
-				return n
+			term, err := strconv.ParseInt(it["term"].(*types.AttributeValueMemberN).Value, 10, 64)
+			if err != nil {
+				return err
 			}
-			booked[it["record"].(*types.AttributeValueMemberS).Value] = booking{int(number("times")), number("term")}
+			_, err = client.DeleteItem(ctx, &sdk.DeleteItemInput{TableName: &table, Key: map[string]types.AttributeValue{"id": it["id"]}})
+			if err != nil {
+				return err
+			}
+			for record := range strings.FieldsSeq(it["records"].(*types.AttributeValueMemberS).Value) {
+				booked[record] = booking{booked[record].times + 1, max(booked[record].term, term)}
+			}
 		}
 	}
-	return booked, nil
+	return nil
 }
 
 // What goes wrong with one request in so many.

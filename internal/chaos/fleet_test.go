@@ -35,6 +35,7 @@ func length(t *testing.T) time.Duration {
 
 func TestAFleetOverPostgreSQLKeepsItsPromisesUnderChaos(t *testing.T) {
 	lasts := length(t)
+	t.Parallel()
 	server := testpg.Start(t)
 	trial(t, lasts, inPostgres(t, server))
 }

@@ -315,14 +315,16 @@ func (l *ledger) wasStopped(who string, at int64) bool {
 	})
 }
 
-// faultOf returns what was done to a process in a stretch of time, "" for nothing.
-func (l *ledger) faultOf(who string, from, to int64) string {
+// faultOf returns what was done last to a process in a stretch of time, "" for
+// nothing.
+func (l *ledger) faultOf(who string, from, to int64) (kind string) {
+	var last int64
 	for _, f := range l.faults {
-		if (f.who == who || f.who == "") && f.from <= to && from <= f.to {
-			return f.kind
+		if (f.who == who || f.who == "") && f.from <= to && from <= f.to && f.from > last {
+			kind, last = f.kind, f.from
 		}
 	}
-	return ""
+	return kind
 }
 
 // auditRecords follows the records of a shard through its terms.

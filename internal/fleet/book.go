@@ -2,8 +2,10 @@ package fleet
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -24,12 +26,9 @@ type book interface {
 
 // BookTable is the table of an application's book. In PostgreSQL it has a row for
 // each time that a record was booked: record, shard, term. In DynamoDB it has an
-// item for each record, with the number of times.
+// item for each batch: id, which says nothing, records, with spaces between them,
+// and term.
 func BookTable(application string) string { return application + "-book" }
-
-// mostBooked is how many records one transaction can book: DynamoDB's bound is 100
-// writes, one of which is the checkpoint.
-const mostBooked = 90
 
 type postgresBook struct {
 	pool  *pgxpool.Pool
@@ -67,8 +66,8 @@ type dynamoBook struct {
 func (b *dynamoBook) create(ctx context.Context) error {
 	_, err := b.client.CreateTable(ctx, &sdk.CreateTableInput{
 		TableName: &b.table, BillingMode: types.BillingModePayPerRequest,
-		KeySchema:            []types.KeySchemaElement{{AttributeName: aws.String("record"), KeyType: types.KeyTypeHash}},
-		AttributeDefinitions: []types.AttributeDefinition{{AttributeName: aws.String("record"), AttributeType: types.ScalarAttributeTypeS}},
+		KeySchema:            []types.KeySchemaElement{{AttributeName: aws.String("id"), KeyType: types.KeyTypeHash}},
+		AttributeDefinitions: []types.AttributeDefinition{{AttributeName: aws.String("id"), AttributeType: types.ScalarAttributeTypeS}},
 	})
 	if _, there := errors.AsType[*types.ResourceInUseException](err); there {
 		return nil
@@ -81,18 +80,11 @@ func (b *dynamoBook) enter(ctx context.Context, batch *processors.Batch, records
 	if err != nil {
 		return err
 	}
-	writes := []types.TransactWriteItem{write}
-	for _, r := range records {
-		writes = append(writes, types.TransactWriteItem{Update: &types.Update{
-			TableName: &b.table, Key: map[string]types.AttributeValue{"record": &types.AttributeValueMemberS{Value: r}},
-			UpdateExpression: aws.String("ADD times :one SET shard = :shard, term = :term"),
-			ExpressionAttributeValues: map[string]types.AttributeValue{
-				":one":   &types.AttributeValueMemberN{Value: "1"},
-				":shard": &types.AttributeValueMemberS{Value: batch.Shard.ID},
-				":term":  &types.AttributeValueMemberN{Value: fmt.Sprint(batch.Shard.Term)},
-			},
-		}})
-	}
-	_, err = b.client.TransactWriteItems(ctx, &sdk.TransactWriteItemsInput{TransactItems: writes})
+	entry := types.TransactWriteItem{Put: &types.Put{TableName: &b.table, Item: map[string]types.AttributeValue{
+		"id":      &types.AttributeValueMemberS{Value: rand.Text()},
+		"records": &types.AttributeValueMemberS{Value: strings.Join(records, " ")},
+		"term":    &types.AttributeValueMemberN{Value: fmt.Sprint(batch.Shard.Term)},
+	}}}
+	_, err = b.client.TransactWriteItems(ctx, &sdk.TransactWriteItemsInput{TransactItems: []types.TransactWriteItem{entry, write}})
 	return err
 }

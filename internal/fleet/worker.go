@@ -108,7 +108,7 @@ func (o order) work() error {
 			return &processor{order: &o, shard: shard, journal: j, book: book}
 		},
 		FailoverTime: o.FailoverTime, CheckpointEvery: o.CheckpointEvery, Drain: o.Drain, MaxShards: o.MaxShards,
-		BatchRecords: mostBooked, Retry: processors.Backoff{Min: 10 * time.Millisecond, Max: 200 * time.Millisecond},
+		BatchRecords: 100, Retry: processors.Backoff{Min: 10 * time.Millisecond, Max: 200 * time.Millisecond},
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
 	if err != nil {

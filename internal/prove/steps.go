@@ -71,6 +71,15 @@ var steps = []step{
 		},
 	},
 	{
+		name: "chaos", title: "Fleets of real processes, disturbed",
+		says: "Worker processes with a lease store in PostgreSQL, and in a DynamoDB emulator, are killed, stopped for longer than the failover " +
+			"time, cut off in one direction or both, slowed down to a second a call, given answers late or never, throttled, shown old " +
+			"indexes, one by one and all at once, while shards are split and merged; their clocks are an hour apart, their callbacks slow. In " +
+			"the end every record is accounted for: processed and covered, booked once in the transaction of its checkpoint, repeated for a " +
+			"reason; and no two held a shard at one time.",
+		commands: []command{test("./internal/chaos", "UnderChaos", "1h", "MILLRACE_CHAOS=15m")},
+	},
+	{
 		name: "fleet", title: "Fleets in virtual time",
 		says: "Real workers, coordinators and processors over a stream and a lease store with faults, in virtual time: crashes, pauses, " +
 			"cut networks, lost answers, throttling, reshards. Safety holds all the time; when the faults end, the fleet comes to rest.",
