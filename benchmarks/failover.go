@@ -53,7 +53,7 @@ func runFailover(ctx context.Context, b *bench) error {
 	if b.quick {
 		times = []time.Duration{time.Second}
 	}
-	for _, s := range leaseStores {
+	for _, s := range b.leaseStores() {
 		for _, failover := range times {
 			killing := func(leader bool) func(context.Context, string) (figures, error) {
 				return func(ctx context.Context, dir string) (figures, error) {

@@ -47,6 +47,14 @@ var (
 	leaseStores = []leaseStore{onPostgres, onDynamoDB}
 )
 
+// leaseStores are those to measure: one, in a quick run.
+func (b *bench) leaseStores() []leaseStore {
+	if b.quick {
+		return leaseStores[:1]
+	}
+	return leaseStores
+}
+
 // haveLeaseStores says, by an error, why fleets cannot be measured on this machine.
 func haveLeaseStores() error {
 	var errs []error

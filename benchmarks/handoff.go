@@ -44,7 +44,7 @@ func handoffCase(s leaseStore) string { return s.name }
 func runHandoff(ctx context.Context, b *bench) error {
 	b.note("%d worker processes at the default settings, %d shards, a record for each shard every %v, by which a gap is too long at most. All moves are counted: those of a stop, and those to the worker that is new.",
 		handoffWorkers, handoffShards, handoffPuts)
-	for _, s := range leaseStores {
+	for _, s := range b.leaseStores() {
 		err := b.compare(ctx, handoffCase(s), contender{deploy, func(ctx context.Context, dir string) (figures, error) {
 			return b.handoff(ctx, dir, s)
 		}})

@@ -33,7 +33,7 @@ func joinCase(s leaseStore) string { return s.name + ", " + shardsName(joinShard
 
 func runJoin(ctx context.Context, b *bench) error {
 	b.note("Default settings. Nothing is put. Passes count from when the new process is about to join until as many leases are given to it as are its share; moves, when a row names another owner. The need is that share, rounded up.")
-	for _, s := range leaseStores {
+	for _, s := range b.leaseStores() {
 		err := b.compare(ctx, joinCase(s), contender{newcomer, func(ctx context.Context, dir string) (figures, error) {
 			return b.join(ctx, dir, s)
 		}})
