@@ -198,6 +198,15 @@ type Transactional interface {
 	SwapIn(ctx context.Context, tx any, old, next Lease) (Lease, error)
 }
 
+// Grouping is a store that may make one write of many swaps. Optional, found by
+// type assertion: a worker lets the checkpoints of its shards come at the same
+// moments then, and spreads them otherwise.
+type Grouping interface {
+	// GroupsSwaps reports whether swaps that come at the same moment cost less
+	// than the same number one after the other.
+	GroupsSwaps() bool
+}
+
 // ErrConflict says that a row is not as the caller believed, so that nothing
 // was written.
 var ErrConflict = errors.New("lease store: the row has changed")

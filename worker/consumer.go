@@ -39,8 +39,9 @@ type consumer struct {
 
 	// dirty wakes the committer; it holds one token while there is something
 	// to store.
-	dirty chan struct{}
-	load  *loadMeter
+	dirty   chan struct{}
+	moments *moments // of its checkpoints
+	load    *loadMeter
 
 	behind atomic.Int64 // how far the last batch was behind, in nanoseconds
 }
@@ -235,43 +236,6 @@ func failure(err error) []any {
 		return []any{"err", err, "stack", string(p.Stack)}
 	}
 	return []any{"err", err}
-}
-
-// commit tells what the shard costs and, unless that is left to the processor,
-// stores finished work: each CheckpointEvery while there is any.
-func (c *consumer) commit(ctx context.Context) {
-	var idle <-chan time.Time // when nothing has come for loadMemory: once
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-idle:
-			idle = nil
-			c.hold.SetLoad(c.load.rate())
-			continue
-		case <-c.dirty:
-		}
-		if !pause(ctx, c.cfg.CheckpointEvery, nil) {
-			return
-		}
-		c.hold.SetLoad(c.load.rate())
-		idle = time.After(loadMemory)
-		if c.cfg.ManualCheckpoints {
-			continue
-		}
-		err := c.keeper.Save(ctx)
-		switch {
-		case err == nil:
-		case errors.Is(err, checkpoint.ErrLeaseLost), ctx.Err() != nil:
-			return
-		default:
-			c.log.WarnContext(ctx, "checkpoint not stored, trying again", "err", err)
-			select {
-			case c.dirty <- struct{}{}:
-			default:
-			}
-		}
-	}
 }
 
 // ended is the end of a shard that was read to its end: the processor is asked

@@ -20,6 +20,7 @@ type Worker struct {
 	started     atomic.Bool
 	held        atomic.Int64 // shards in hand, for the size of batches
 	batches     batches
+	moments     *moments
 
 	mu        sync.Mutex             // guards what follows
 	consumers map[*consumer]struct{} // one for each shard in hand
@@ -57,7 +58,7 @@ func New(cfg Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Worker{cfg: cfg, coordinator: coordinator, tel: tel, consumers: map[*consumer]struct{}{}}, nil
+	return &Worker{cfg: cfg, coordinator: coordinator, tel: tel, moments: newMoments(&cfg), consumers: map[*consumer]struct{}{}}, nil
 }
 
 // ErrStarted says that Run was called twice.
@@ -111,6 +112,7 @@ func (w *Worker) consumer(h lease.Hold) *consumer {
 		batches: &w.batches,
 		random:  w.cfg.random(h, "consumer"),
 		dirty:   make(chan struct{}, 1),
+		moments: w.moments,
 		load:    newLoadMeter(row.Load),
 	}
 }

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/millrace/millrace/checkpoint"
@@ -10,7 +11,7 @@ import (
 )
 
 func benchmarks(b *testing.B, run func(b *testing.B, s *Store)) {
-	for name, config := range map[string]Config{"durable": {}, "forgetful": {MayForgetOnPowerCut: true}} {
+	for name, config := range map[string]Config{"durable": {Application: "app"}, "forgetful": {Application: "app", MayForgetOnPowerCut: true}} {
 		b.Run(name, func(b *testing.B) {
 			s := open(b, file(b), config)
 			b.ReportAllocs()
@@ -121,4 +122,36 @@ func BenchmarkRead1(b *testing.B) {
 			}
 		}
 	})
+}
+
+// BenchmarkSwapTogether makes one swap of each row, in groups that come at the
+// same moment.
+func BenchmarkSwapTogether(b *testing.B) {
+	for _, group := range []int{16, 100} {
+		b.Run(fmt.Sprint(group), func(b *testing.B) {
+			benchmarks(b, func(b *testing.B, s *Store) {
+				rows := someLeases(1000)
+				if err := s.Create(b.Context(), rows...); err != nil {
+					b.Fatal(err)
+				}
+				var wg sync.WaitGroup
+				for i := 0; b.Loop(); i++ {
+					row := &rows[i%len(rows)]
+					wg.Go(func() {
+						next := *row
+						next.Checkpoint.Position = stream.After(stream.MakeSequence(1, 1, uint64(i)))
+						var err error
+						if *row, err = s.Swap(b.Context(), *row, next); err != nil {
+							b.Error(err)
+						}
+					})
+					if i%group == group-1 {
+						wg.Wait()
+					}
+				}
+				wg.Wait()
+				b.ReportMetric(float64(b.N)/float64(s.written.Load()), "swaps/transaction")
+			})
+		})
+	}
 }

@@ -58,7 +58,7 @@ func TestOpenRefusesWhatIsNoFile(t *testing.T) {
 func TestAFileThatCannotBeWrittenIsSaidToBe(t *testing.T) {
 	path := file(t)
 	open(t, path, Config{Application: "app"})
-	s := &Store{application: "default"}
+	s := newStore(Config{Application: "default"})
 	t.Cleanup(func() { s.Close() })
 	var err error
 	// The way in which SQLite itself is told that a file is read-only: file
@@ -67,9 +67,6 @@ func TestAFileThatCannotBeWrittenIsSaidToBe(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s.reads, err = connect(path, url.Values{}); err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(s.leases.prepare(t.Context(), s), s.members.prepare(t.Context(), s)); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Create(t.Context(), lease.Lease{Key: "a"}); !errors.Is(err, ErrReadOnly) {

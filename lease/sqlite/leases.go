@@ -2,10 +2,9 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
-	"errors"
 	"iter"
+	"slices"
 
 	"github.com/millrace/millrace/lease"
 )
@@ -13,6 +12,10 @@ import (
 // page is how many rows Leases reads at a time. Between pages nothing is open,
 // so that a slow reader keeps nobody from cutting back the write-ahead log.
 const page = 500
+
+// creation is how many rows Create writes at a time: for longer than that takes,
+// nobody should wait for a beat.
+const creation = 1000
 
 // The columns of a lease, in the order of leaseValues and scanLease.
 const leaseColumns = `key, stream, stream_id, shard, owner, checkpoint_owner, counter, term,
@@ -23,6 +26,12 @@ const (
 	createLease = `INSERT INTO millrace_lease (application, ` + leaseColumns + `)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)
 ON CONFLICT (application, key) DO NOTHING`
+
+	// All but the owners: those are in indexes, which cost as much again as the row.
+	saveLease = `UPDATE millrace_lease SET
+    counter = counter + 1, term = ?, checkpoint = ?, pending = ?, pending_data = ?, progress = ?,
+    parents = ?, children = ?, hash_start = ?, hash_end = ?, bytes_per_second = ?, records_per_second = ?
+WHERE application = ? AND key = ? AND counter = ? AND owner = ? AND checkpoint_owner = ?`
 
 	swapLease = `UPDATE millrace_lease SET
     owner = ?5, checkpoint_owner = ?6, counter = counter + 1, term = ?7,
@@ -52,30 +61,13 @@ SELECT ` + leaseColumns + ` FROM millrace_lease
 WHERE application = ?1 AND checkpoint_owner = ?2 AND checkpoint_owner <> '' AND owner <> ?2`
 )
 
-type leaseStatements struct {
-	create, swap, delete          *sql.Stmt // run by the writer
-	read, readMany, page, ownedBy *sql.Stmt // run by readers
-}
-
-func (l *leaseStatements) prepare(ctx context.Context, s *Store) error {
-	return errors.Join(
-		prepare(ctx, s.writes, &l.create, createLease),
-		prepare(ctx, s.writes, &l.swap, swapLease),
-		prepare(ctx, s.writes, &l.delete, deleteLease),
-		prepare(ctx, s.reads, &l.read, readLease),
-		prepare(ctx, s.reads, &l.readMany, readLeases),
-		prepare(ctx, s.reads, &l.page, pageOfLeases),
-		prepare(ctx, s.reads, &l.ownedBy, ownedLeases),
-	)
-}
-
 // Leases implements [lease.Store]. The rows come in the order of their keys,
 // in pages; each page is a snapshot.
 func (s *Store) Leases(ctx context.Context) iter.Seq2[lease.Lease, error] {
 	return func(yield func(lease.Lease, error) bool) {
 		last := ""
 		for {
-			rows, err := many(ctx, s.leases.page, scanLease, s.application, last, page)
+			rows, err := read(ctx, s, scanLease, pageOfLeases, s.application, last, int64(page))
 			if err != nil {
 				yield(lease.Lease{}, failed(ctx, err, "list leases"))
 				return
@@ -99,7 +91,7 @@ func (s *Store) Leases(ctx context.Context) iter.Seq2[lease.Lease, error] {
 
 // Owned implements [lease.Store]. It does not lag.
 func (s *Store) Owned(ctx context.Context, incarnation string) ([]lease.Lease, error) {
-	rows, err := many(ctx, s.leases.ownedBy, scanLease, s.application, incarnation)
+	rows, err := read(ctx, s, scanLease, ownedLeases, s.application, incarnation)
 	if err != nil {
 		return nil, failed(ctx, err, "list leases of %s", incarnation)
 	}
@@ -112,64 +104,50 @@ func (s *Store) Read(ctx context.Context, keys ...string) ([]lease.Lease, error)
 	if err != nil {
 		return nil, failed(ctx, err, "read %d leases", len(keys))
 	}
-	rows, err := many(ctx, s.leases.readMany, scanLease, s.application, string(list))
+	rows, err := read(ctx, s, scanLease, readLeases, s.application, string(list))
 	if err != nil {
 		return nil, failed(ctx, err, "read %d leases", len(keys))
 	}
 	return rows, nil
 }
 
-// Create implements [lease.Store]. All rows appear at once, or none.
+// Create implements [lease.Store]. Of each thousand rows all appear at once, or
+// none: between them others may write.
 func (s *Store) Create(ctx context.Context, leases ...lease.Lease) error {
-	if len(leases) == 0 {
-		return nil
+	for rows := range slices.Chunk(leases, creation) {
+		if err := s.create(ctx, rows); err != nil {
+			return failed(ctx, err, "create %d leases", len(leases))
+		}
 	}
-	if err := patiently(ctx, func() error { return s.create(ctx, leases) }); err != nil {
-		return failed(ctx, err, "create %d leases", len(leases))
-	}
-	s.wrote(ctx)
 	return nil
 }
 
 func (s *Store) create(ctx context.Context, leases []lease.Lease) error {
-	tx, err := s.writes.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer tx.Rollback()
-	insert := tx.StmtContext(ctx, s.leases.create)
-	for _, l := range leases {
-		values := append([]any{s.application, l.Key, l.Stream, l.StreamID, l.Shard, l.Owner, l.CheckpointOwner, l.Counter}, stateValues(l)...)
-		if _, err := insert.ExecContext(ctx, values...); err != nil {
-			return err
+	return s.write(ctx, func(c *conn) (tell bool, err error) {
+		for _, l := range leases {
+			values := append([]any{s.application, l.Key, l.Stream, l.StreamID, l.Shard, l.Owner, l.CheckpointOwner, l.Counter}, stateValues(l)...)
+			created, err := c.exec(createLease, values...)
+			if err != nil {
+				return false, err
+			}
+			tell = tell || created > 0
 		}
-	}
-	return tx.Commit()
-}
-
-// Swap implements [lease.Store].
-func (s *Store) Swap(ctx context.Context, old, next lease.Lease) (lease.Lease, error) {
-	values := append([]any{s.application, old.Key, old.Counter, old.Owner, next.Owner, next.CheckpointOwner}, stateValues(next)...)
-	row, swapped, err := one(ctx, s.leases.swap, scanLease, values...)
-	if err == nil && !swapped {
-		if row, _, err = one(ctx, s.leases.read, scanLease, s.application, old.Key); err == nil {
-			return row, lease.ErrConflict
-		}
-	}
-	if err != nil {
-		return lease.Lease{}, failed(ctx, err, "swap lease %s", old.Key)
-	}
-	s.wrote(ctx)
-	return row, nil
+		return tell, nil
+	})
 }
 
 // Delete implements [lease.Store].
 func (s *Store) Delete(ctx context.Context, old lease.Lease) error {
-	n, err := affected(ctx, s.leases.delete, s.application, old.Key, old.Counter, old.Owner)
-	if err != nil {
+	deleted := false
+	err := s.write(ctx, func(c *conn) (tell bool, err error) {
+		rows, err := c.exec(deleteLease, s.application, old.Key, old.Counter, old.Owner)
+		deleted = rows > 0
+		return deleted, err
+	})
+	switch {
+	case err != nil:
 		return failed(ctx, err, "delete lease %s", old.Key)
-	}
-	if n == 0 {
+	case !deleted:
 		return lease.ErrConflict
 	}
 	return nil

@@ -2,10 +2,10 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 
 	"github.com/millrace/millrace/lease"
+	"github.com/millrace/millrace/lease/internal/sqlstore"
 )
 
 // The columns of a member, in the order of scanMember.
@@ -14,15 +14,13 @@ const memberColumns = `incarnation, worker, version, beats, revision, fenced, dr
 
 const (
 	joinMember = `INSERT INTO millrace_member (application, ` + memberColumns + `)
-VALUES (?1, ?2, ?4, 1, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
-ON CONFLICT (application, incarnation) DO NOTHING
-RETURNING ` + memberColumns
+VALUES (?1, ?2, ?4, ?3 + 1, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+ON CONFLICT (application, incarnation) DO NOTHING`
 
 	swapMember = `UPDATE millrace_member SET
     worker = ?4, version = version + 1, beats = ?5, revision = ?6, fenced = ?7, draining = ?8,
     bytes_per_second = ?9, records_per_second = ?10, max_leases = ?11, code = ?12, zone = ?13, host = ?14, streams = ?15, blocked = ?16
-WHERE application = ?1 AND incarnation = ?2 AND version = ?3
-RETURNING ` + memberColumns
+WHERE application = ?1 AND incarnation = ?2 AND version = ?3`
 
 	endMember = `DELETE FROM millrace_member
 WHERE application = ?1 AND incarnation = ?2 AND version = ?3`
@@ -34,24 +32,9 @@ WHERE application = ?1 AND incarnation = ?2`
 WHERE application = ?1 ORDER BY incarnation`
 )
 
-type memberStatements struct {
-	join, swap, end *sql.Stmt // run by the writer
-	read, all       *sql.Stmt // run by readers
-}
-
-func (m *memberStatements) prepare(ctx context.Context, s *Store) error {
-	return errors.Join(
-		prepare(ctx, s.writes, &m.join, joinMember),
-		prepare(ctx, s.writes, &m.swap, swapMember),
-		prepare(ctx, s.writes, &m.end, endMember),
-		prepare(ctx, s.reads, &m.read, readMember),
-		prepare(ctx, s.reads, &m.all, allMembers),
-	)
-}
-
 // Members implements [lease.Store]. The rows are one snapshot.
 func (s *Store) Members(ctx context.Context) ([]lease.Member, error) {
-	rows, err := many(ctx, s.members.all, scanMember, s.application)
+	rows, err := read(ctx, s, scanMember, allMembers, s.application)
 	if err != nil {
 		return nil, failed(ctx, err, "list members")
 	}
@@ -60,33 +43,49 @@ func (s *Store) Members(ctx context.Context) ([]lease.Member, error) {
 
 // SwapMember implements [lease.Store].
 func (s *Store) SwapMember(ctx context.Context, old, next lease.Member) (row lease.Member, err error) {
+	var nobody lease.Member
+	key := old.Incarnation
+	switch {
+	case old == nobody && next == nobody:
+		return nobody, errors.New("sqlite: swap member: both rows are zero; give the row to join as next, or the row to end as old")
+	case old == nobody:
+		key = next.Incarnation
+	}
+	written := false
+	err = s.write(ctx, func(c *conn) (tell bool, err error) {
+		if written, err = s.writeMember(c, key, old, next); err != nil || written {
+			return sqlstore.WakesMember(old, next), err
+		}
+		row, err = one(c, scanMember, readMember, s.application, key)
+		return false, err
+	})
+	switch {
+	case err != nil:
+		return nobody, failed(ctx, err, "swap member %s", key)
+	case !written:
+		return row, lease.ErrConflict
+	case next != nobody:
+		next.Incarnation, next.Version = key, old.Version+1
+	}
+	return next, nil
+}
+
+// writeMember reports whether the row was as old says, so that it was written.
+func (s *Store) writeMember(c *conn, key string, old, next lease.Member) (bool, error) {
 	var (
 		nobody    lease.Member
-		join, end = old == nobody, next == nobody
-		key       = old.Incarnation
-		written   bool
+		statement = swapMember
+		values    = []any{s.application, key, old.Version}
 	)
-	switch {
-	case join && end:
-		return nobody, errors.New("sqlite: swap member: both rows are zero; give the row to join as next, or the row to end as old")
-	case join:
-		key = next.Incarnation
-		row, written, err = one(ctx, s.members.join, scanMember, s.memberValues(key, 0, next)...)
-	case end:
-		var n int64
-		n, err = affected(ctx, s.members.end, s.application, key, old.Version)
-		written = n > 0
-	default:
-		row, written, err = one(ctx, s.members.swap, scanMember, s.memberValues(key, old.Version, next)...)
+	switch nobody {
+	case next:
+		statement = endMember
+	case old:
+		statement = joinMember
 	}
-	if err == nil && !written {
-		if row, _, err = one(ctx, s.members.read, scanMember, s.application, key); err == nil {
-			return row, lease.ErrConflict
-		}
+	if next != nobody {
+		values = append(values, memberValues(next)...)
 	}
-	if err != nil {
-		return nobody, failed(ctx, err, "swap member %s", key)
-	}
-	s.wrote(ctx)
-	return row, nil
+	rows, err := c.exec(statement, values...)
+	return rows > 0, err
 }

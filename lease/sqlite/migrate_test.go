@@ -114,7 +114,7 @@ func TestAFileMayHoldTablesOfOthers(t *testing.T) {
 		}
 		names = append(names, name)
 	}
-	if want := []string{"lease", "migration", "millrace_lease", "millrace_member", "millrace_migration", "millrace_note"}; !slices.Equal(names, want) {
+	if want := []string{"lease", "migration", "millrace_change", "millrace_lease", "millrace_member", "millrace_migration", "millrace_note"}; !slices.Equal(names, want) {
 		t.Errorf("tables %q, want %q", names, want)
 	}
 }

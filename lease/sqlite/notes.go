@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 
 	"github.com/millrace/millrace/lease"
@@ -14,12 +13,10 @@ const noteColumns = `name, version, value`
 const (
 	createNote = `INSERT INTO millrace_note (application, ` + noteColumns + `)
 VALUES (?1, ?2, ?3, ?4)
-ON CONFLICT (application, name) DO NOTHING
-RETURNING ` + noteColumns
+ON CONFLICT (application, name) DO NOTHING`
 
 	swapNote = `UPDATE millrace_note SET version = version + 1, value = ?4
-WHERE application = ?1 AND name = ?2 AND version = ?3
-RETURNING ` + noteColumns
+WHERE application = ?1 AND name = ?2 AND version = ?3`
 
 	removeNote = `DELETE FROM millrace_note
 WHERE application = ?1 AND name = ?2 AND version = ?3`
@@ -31,24 +28,9 @@ WHERE application = ?1 AND name = ?2`
 WHERE application = ?1 ORDER BY name`
 )
 
-type noteStatements struct {
-	create, swap, remove *sql.Stmt // run by the writer
-	read, all            *sql.Stmt // run by readers
-}
-
-func (n *noteStatements) prepare(ctx context.Context, s *Store) error {
-	return errors.Join(
-		prepare(ctx, s.writes, &n.create, createNote),
-		prepare(ctx, s.writes, &n.swap, swapNote),
-		prepare(ctx, s.writes, &n.remove, removeNote),
-		prepare(ctx, s.reads, &n.read, readNote),
-		prepare(ctx, s.reads, &n.all, allNotes),
-	)
-}
-
 // Notes implements [lease.Store]. The rows are one snapshot.
 func (s *Store) Notes(ctx context.Context) ([]lease.Note, error) {
-	notes, err := many(ctx, s.notes.all, scanNote, s.application)
+	notes, err := read(ctx, s, scanNote, allNotes, s.application)
 	if err != nil {
 		return nil, failed(ctx, err, "list notes")
 	}
@@ -57,39 +39,53 @@ func (s *Store) Notes(ctx context.Context) ([]lease.Note, error) {
 
 // SwapNote implements [lease.Store].
 func (s *Store) SwapNote(ctx context.Context, old, next lease.Note) (row lease.Note, err error) {
-	var (
-		none           lease.Note
-		create, remove = old == none, next == none
-		name           = old.Name
-		written        bool
-	)
+	var none lease.Note
+	name := old.Name
 	switch {
-	case create && remove:
+	case old == none && next == none:
 		return none, errors.New("sqlite: swap note: both are zero; give the note to create as next, or the one to remove as old")
-	case create:
+	case old == none:
 		name = next.Name
-		row, written, err = one(ctx, s.notes.create, scanNote, s.application, name, next.Version, next.Value)
-	case remove:
-		var n int64
-		n, err = affected(ctx, s.notes.remove, s.application, name, old.Version)
-		written = n > 0
-	default:
-		row, written, err = one(ctx, s.notes.swap, scanNote, s.application, name, old.Version, next.Value)
 	}
-	if err == nil && !written {
-		if row, _, err = one(ctx, s.notes.read, scanNote, s.application, name); err == nil {
-			return row, lease.ErrConflict
+	written := false
+	err = s.write(ctx, func(c *conn) (tell bool, err error) {
+		if written, err = s.writeNote(c, name, old, next); err != nil || written {
+			return true, err
 		}
-	}
-	if err != nil {
+		row, err = one(c, scanNote, readNote, s.application, name)
+		return false, err
+	})
+	switch {
+	case err != nil:
 		return none, failed(ctx, err, "swap note %s", name)
+	case !written:
+		return row, lease.ErrConflict
+	case next == none || old == none:
+		return next, nil
 	}
-	s.wrote(ctx)
-	return row, nil
+	next.Name, next.Version = name, old.Version+1
+	return next, nil
+}
+
+// writeNote reports whether the row was as old says, so that it was written.
+func (s *Store) writeNote(c *conn, name string, old, next lease.Note) (written bool, err error) {
+	var (
+		none lease.Note
+		rows int64
+	)
+	switch none {
+	case next:
+		rows, err = c.exec(removeNote, s.application, name, old.Version)
+	case old:
+		rows, err = c.exec(createNote, s.application, name, next.Version, next.Value)
+	default:
+		rows, err = c.exec(swapNote, s.application, name, old.Version, next.Value)
+	}
+	return rows > 0, err
 }
 
 // scanNote reads the columns of noteColumns.
-func scanNote(rows *sql.Rows) (n lease.Note, err error) {
-	err = rows.Scan(&n.Name, &n.Version, &n.Value)
-	return n, err
+func scanNote(c *columns) (n lease.Note, err error) {
+	n.Name, n.Version, n.Value = next[string](c), next[int64](c), next[string](c)
+	return n, c.err
 }

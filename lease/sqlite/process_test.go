@@ -49,7 +49,7 @@ func start(t *testing.T, part, path, name string) (*exec.Cmd, io.Reader) {
 func play(part string) (exitCode int) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	parts := map[string]func(ctx context.Context, s *Store, name string) error{"contend": contend, "write": write}
+	parts := map[string]func(ctx context.Context, s *Store, name string) error{"contend": contend, "write": write, "group": group}
 	s, err := Open(ctx, os.Getenv(pathVariable), Config{Application: "app"})
 	if err == nil {
 		err = errors.Join(parts[part](ctx, s, os.Getenv(nameVariable)), s.Close())
@@ -233,6 +233,82 @@ func TestAcknowledgedWritesOutliveAKill(t *testing.T) {
 		}
 		if err := s.Close(); err != nil {
 			t.Errorf("close: %v", err)
+		}
+	}
+}
+
+// groupRows is how many rows group swaps at a time.
+const groupRows = 50
+
+// marked returns the row as group writes it over one with that counter.
+func marked(row lease.Lease) lease.Lease {
+	row.Checkpoint = checkpoint.State{
+		Position: stream.After(stream.MakeSequence(0, 0, uint64(row.Counter))),
+		Progress: fmt.Append(nil, row.Counter),
+	}
+	return row
+}
+
+// group swaps many rows at a time, for ever, and prints the number of each and the
+// counter that was acknowledged.
+func group(ctx context.Context, s *Store, name string) error {
+	failed := make(chan error)
+	for i := range groupRows {
+		go func() {
+			row := lease.Lease{Key: fmt.Sprint(name, " ", i)}
+			err := s.Create(ctx, row)
+			for err == nil {
+				if row, err = s.Swap(ctx, row, marked(row)); err == nil {
+					fmt.Printf("%d\t%d\n", i, row.Counter) // one write, whole
+				}
+			}
+			failed <- err
+		}()
+	}
+	return <-failed
+}
+
+func TestAcknowledgedSwapsOfAGroupOutliveAKill(t *testing.T) {
+	path := file(t)
+	rounds := 8
+	if testing.Short() {
+		rounds = 2
+	}
+	for round := range rounds {
+		name := fmt.Sprint("round", round)
+		cmd, out := start(t, "group", path, name)
+		acknowledged := map[int]int64{} // row → counter
+		lines := bufio.NewScanner(out)
+		note := func() {
+			var row int
+			var counter int64
+			if _, err := fmt.Sscanf(lines.Text(), "%d\t%d", &row, &counter); err != nil {
+				t.Fatalf("%q: %v", lines.Text(), err)
+			}
+			acknowledged[row] = counter
+		}
+		for n := 0; (n < 500+137*round || len(acknowledged) < groupRows) && lines.Scan(); n++ {
+			note()
+		}
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		for lines.Scan() { // what it acknowledged before the signal came
+			note()
+		}
+		cmd.Wait()
+
+		s := open(t, path, Config{Application: "app"})
+		for i := range groupRows {
+			row := rowOf(t, s, fmt.Sprint(name, " ", i))
+			if row.Counter < acknowledged[i] || row.Counter > acknowledged[i]+1 {
+				t.Errorf("round %d, row %d: counter %d was acknowledged, found %d", round, i, acknowledged[i], row.Counter)
+			}
+			before := row
+			before.Counter--
+			if want := marked(before).Checkpoint; row.Checkpoint.Position != want.Position || string(row.Checkpoint.Progress) != string(want.Progress) {
+				t.Errorf("round %d, row %d: half of a swap was stored: %+v at counter %d", round, i, row.Checkpoint, row.Counter)
+			}
 		}
 	}
 }

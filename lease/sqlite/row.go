@@ -1,8 +1,6 @@
 package sqlite
 
 import (
-	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,17 +35,17 @@ func list(ids []string) string {
 }
 
 // scanLease reads the columns of leaseColumns.
-func scanLease(rows *sql.Rows) (l lease.Lease, err error) {
-	var position, pending, parents, children, start, end string
-	if err := rows.Scan(
-		&l.Key, &l.Stream, &l.StreamID, &l.Shard, &l.Owner, &l.CheckpointOwner, &l.Counter, &l.Term,
-		&position, &pending, &l.Checkpoint.Pending.Data, &l.Checkpoint.Progress,
-		&parents, &children, &start, &end,
-		&l.Load.BytesPerSecond, &l.Load.RecordsPerSecond,
-	); err != nil {
-		return lease.Lease{}, err
-	}
+func scanLease(c *columns) (l lease.Lease, err error) {
+	l.Key, l.Stream, l.StreamID, l.Shard = next[string](c), next[string](c), next[string](c), next[string](c)
+	l.Owner, l.CheckpointOwner = next[string](c), next[string](c)
+	l.Counter, l.Term = next[int64](c), next[int64](c)
+	position, pending := next[string](c), next[string](c)
+	l.Checkpoint.Pending.Data, l.Checkpoint.Progress = next[[]byte](c), next[[]byte](c)
+	parents, children := next[string](c), next[string](c)
+	start, end := next[string](c), next[string](c)
+	l.Load.BytesPerSecond, l.Load.RecordsPerSecond = next[float64](c), next[float64](c)
 	if err := errors.Join(
+		c.err,
 		sqlstore.Parse("checkpoint", position, &l.Checkpoint.Position, stream.ParsePosition),
 		sqlstore.Parse("pending", pending, &l.Checkpoint.Pending.Position, stream.ParsePosition),
 		sqlstore.Parse("parents", parents, &l.Parents, parseList),
@@ -69,33 +67,23 @@ func parseList(text string) (ids []string, err error) {
 	return ids, err
 }
 
-// memberValues returns the arguments that joinMember and swapMember share.
-func (s *Store) memberValues(incarnation string, version int64, m lease.Member) []any {
+// memberValues returns the values of the columns that joinMember and swapMember
+// write.
+func memberValues(m lease.Member) []any {
 	return []any{
-		s.application, incarnation, version,
 		m.Worker, m.Beats, m.Revision, m.Fenced, m.Draining,
-		m.Load.BytesPerSecond, m.Load.RecordsPerSecond, m.MaxLeases, m.Code, m.Zone, m.Host, string(m.Streams), string(m.Blocked),
+		m.Load.BytesPerSecond, m.Load.RecordsPerSecond, int64(m.MaxLeases), m.Code, m.Zone, m.Host, string(m.Streams), string(m.Blocked),
 	}
 }
 
 // scanMember reads the columns of memberColumns.
-func scanMember(rows *sql.Rows) (m lease.Member, err error) {
-	err = rows.Scan(
-		&m.Incarnation, &m.Worker, &m.Version, &m.Beats, &m.Revision, &m.Fenced, &m.Draining,
-		&m.Load.BytesPerSecond, &m.Load.RecordsPerSecond, &m.MaxLeases, &m.Code, &m.Zone, &m.Host, &m.Streams, &m.Blocked,
-	)
-	return m, err
-}
-
-// affected runs a statement that returns no rows, and says how many it changed.
-func affected(ctx context.Context, statement *sql.Stmt, args ...any) (n int64, err error) {
-	err = patiently(ctx, func() error {
-		result, err := statement.ExecContext(ctx, args...)
-		if err != nil {
-			return err
-		}
-		n, err = result.RowsAffected()
-		return err
-	})
-	return n, err
+func scanMember(c *columns) (m lease.Member, err error) {
+	m.Incarnation, m.Worker = next[string](c), next[string](c)
+	m.Version, m.Beats, m.Revision = next[int64](c), next[int64](c), next[int64](c)
+	m.Fenced, m.Draining = next[int64](c) != 0, next[int64](c) != 0
+	m.Load.BytesPerSecond, m.Load.RecordsPerSecond = next[float64](c), next[float64](c)
+	m.MaxLeases = int(next[int64](c))
+	m.Code, m.Zone, m.Host = next[string](c), next[string](c), next[string](c)
+	m.Streams, m.Blocked = lease.StreamSet(next[string](c)), lease.BlockedSet(next[string](c))
+	return m, c.err
 }

@@ -16,6 +16,7 @@ import (
 	driver "modernc.org/sqlite"
 
 	"github.com/millrace/millrace/lease"
+	"github.com/millrace/millrace/lease/internal/sqlstore"
 )
 
 // readers is how many reads run at the same time. They do not wait for
@@ -27,7 +28,7 @@ const readers = 4
 // it anew, with short pauses again.
 const busyTimeout = 100 * time.Millisecond
 
-// Store is a [lease.Store], a [lease.Notifier] and [lease.Named] in an SQLite file.
+// Store is a [lease.Store] in an SQLite file, and all that a store may be besides.
 type Store struct {
 	application string
 	poll        time.Duration
@@ -44,15 +45,14 @@ type Store struct {
 	log     string       // the path of the write-ahead log
 	written atomic.Int64 // writes of this handle
 
-	leases  leaseStatements
-	members memberStatements
-	notes   noteStatements
+	swaps sqlstore.Gatherer[swap]
 }
 
 var (
 	_ lease.Store    = (*Store)(nil)
 	_ lease.Notifier = (*Store)(nil)
 	_ lease.Named    = (*Store)(nil)
+	_ lease.Grouping = (*Store)(nil)
 )
 
 // Open opens the file for one application, and makes it and its tables where
@@ -70,15 +70,26 @@ func Open(ctx context.Context, path string, config Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{application: config.Application, poll: config.PollInterval}
+	s := newStore(config)
 	if err := s.open(ctx, path, config.synchronous()); err != nil {
 		return nil, errors.Join(failed(ctx, err, "open %s", path), s.Close())
 	}
 	return s, nil
 }
 
+// newStore returns a store that has nothing open yet.
+func newStore(config Config) *Store {
+	s := &Store{application: config.Application, poll: config.PollInterval}
+	s.swaps = sqlstore.Gatherer[swap]{Most: together, Fly: s.swapTogether}
+	return s
+}
+
 // Application returns whose rows these are: a worker of another one refuses them.
 func (s *Store) Application() string { return s.application }
+
+// GroupsSwaps implements [lease.Grouping]: swaps that come together are one
+// transaction.
+func (s *Store) GroupsSwaps() bool { return true }
 
 // checkPath finds what can be said about a path without SQLite, whose own
 // words are few: "unable to open database file".
@@ -135,9 +146,7 @@ func (s *Store) open(ctx context.Context, path, synchronous string) (err error) 
 		path = real // the log lies beside the file, and not beside a link to it
 	}
 	s.log = path + "-wal"
-	return patiently(ctx, func() error {
-		return errors.Join(s.leases.prepare(ctx, s), s.members.prepare(ctx, s), s.notes.prepare(ctx, s))
-	})
+	return nil
 }
 
 // connect makes a pool; connections are opened as they are needed.
@@ -146,11 +155,11 @@ func connect(path string, parameters url.Values) (*sql.DB, error) {
 	parameters.Set("_dqs", "0")      // a misspelled column is an error, and no text
 	parameters.Set("_error_rc", "1") // messages that belong to their errors
 	file := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: parameters.Encode()}
-	connector, err := driver.NewConnector(file.String())
+	made, err := driver.NewConnector(file.String())
 	if err != nil {
 		return nil, err
 	}
-	return sql.OpenDB(connector), nil
+	return sql.OpenDB(connector{made}), nil
 }
 
 // useWriteAheadLog turns the file to the journal mode in which readers and the
@@ -178,57 +187,4 @@ func (s *Store) Close() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// one returns the only row that a statement returns, if it returns one. It
-// runs the statement to its end: an UPDATE … RETURNING commits after its last
-// row, and only then is it known to have taken place.
-func one[T any](ctx context.Context, statement *sql.Stmt, scan func(*sql.Rows) (T, error), args ...any) (row T, found bool, err error) {
-	err = patiently(ctx, func() error {
-		found = false
-		rows, err := statement.QueryContext(ctx, args...)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			if row, err = scan(rows); err != nil {
-				return err
-			}
-			found = true
-		}
-		return rows.Err()
-	})
-	return row, found, err
-}
-
-// many returns all rows of a query.
-func many[T any](ctx context.Context, statement *sql.Stmt, scan func(*sql.Rows) (T, error), args ...any) (all []T, err error) {
-	err = patiently(ctx, func() error {
-		all = nil
-		rows, err := statement.QueryContext(ctx, args...)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			row, err := scan(rows)
-			if err != nil {
-				return err
-			}
-			all = append(all, row)
-		}
-		return rows.Err()
-	})
-	return all, err
-}
-
-// prepare compiles a statement for every connection that will run it.
-func prepare(ctx context.Context, db *sql.DB, into **sql.Stmt, statement string) error {
-	compiled, err := db.PrepareContext(ctx, statement)
-	if err != nil {
-		return err
-	}
-	*into = compiled
-	return nil
 }

@@ -134,7 +134,7 @@ func TestWritersWaitForTheirTurnUntilTheirContextIsDone(t *testing.T) {
 
 func TestEveryQueryGoesThroughAnIndex(t *testing.T) {
 	s := open(t, file(t), Config{Application: "app"})
-	for _, statement := range []string{swapLease, deleteLease, readLease, readLeases, pageOfLeases, ownedLeases, swapMember, endMember, readMember, allMembers} {
+	for _, statement := range []string{saveLease, swapLease, deleteLease, readLease, readLeases, pageOfLeases, ownedLeases, swapMember, endMember, readMember, allMembers, lastChange} {
 		plan, err := planOf(t.Context(), s, statement)
 		if err != nil {
 			t.Errorf("%s: %v", statement, err)

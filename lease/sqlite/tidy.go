@@ -27,5 +27,8 @@ func (s *Store) wrote(ctx context.Context) {
 		return
 	}
 	// The write itself is stored, whatever comes of this.
-	_, _ = s.writes.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
+	_ = on(ctx, s.writes, func(c *conn) error {
+		_, err := c.exec("PRAGMA wal_checkpoint(TRUNCATE)")
+		return err
+	})
 }

@@ -2,20 +2,22 @@ package sqlstore
 
 import (
 	"context"
+	"runtime"
 	"slices"
 	"sync"
 )
 
 // A Gatherer lets calls that come while another is under way go out together.
 //
-//	Do ──► alone: takes off at once ──────────────► fly(1) ──► landed
+//	Do ──► alone: takes off at once ──────────────► Fly(1) ──► landed
 //	Do ──┐
-//	Do ──┼► gather while that one is under way ───► fly(3) ──► landed
+//	Do ──┼► gather while that one is under way ───► Fly(3) ──► landed
 //	Do ──┘                                          (who has left by then is not aboard)
 //
 // There is no timer: how many go together is how many came during one flight.
-// A flight's goroutine belongs to those who wait for it. Whoever's context ends
-// leaves at once, and the last one to leave ends the flight.
+// The goroutine that flies belongs to those who wait for it, and ends when nobody
+// does. Whoever's context ends leaves at once, and the last one to leave ends the
+// flight.
 //
 // Its methods may be called at the same time.
 type Gatherer[C any] struct {
@@ -23,8 +25,8 @@ type Gatherer[C any] struct {
 	Fly  func(ctx context.Context, calls []*C) error // writes the answers into the calls
 
 	mu      sync.Mutex  // guards what follows, and the groups
-	flying  bool        // a flight is under way
-	waiting []*group[C] // for it to land; all full but the last one
+	flying  bool        // there is a goroutine that flies
+	waiting []*group[C] // for the next ones; all full but the last one
 }
 
 // group is who takes one flight.
@@ -62,8 +64,7 @@ func (g *Gatherer[C]) Waiting() (calls int) {
 	return calls
 }
 
-// board gives the call a place in a group, and lets that take off when nothing
-// is under way.
+// board gives the call a place in a group, and sees to it that it takes off.
 func (g *Gatherer[C]) board(call *C) *group[C] {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -73,17 +74,43 @@ func (g *Gatherer[C]) board(call *C) *group[C] {
 	gr := g.waiting[len(g.waiting)-1]
 	gr.calls = append(gr.calls, call)
 	if !g.flying {
-		g.takeOff()
+		g.flying = true
+		go g.fly()
 	}
 	return gr
 }
 
-// takeOff starts the flight of the group that waits longest, if any does. The
-// caller holds mu.
-func (g *Gatherer[C]) takeOff() {
+// fly carries out one group after the other while any wait. It is one goroutine for
+// all of them, since its stack has grown to what a flight needs.
+func (g *Gatherer[C]) fly() {
+	for more := true; more; {
+		runtime.Gosched() // who wanted to call at this very moment comes aboard
+		gr, ctx := g.takeOff()
+		if gr == nil {
+			return
+		}
+		gr.err = g.Fly(ctx, gr.calls)
+		gr.cancel()
+		more = g.othersWait()
+		close(gr.landed)
+	}
+}
+
+// othersWait reports whether there is another flight. If not, the next call begins one.
+func (g *Gatherer[C]) othersWait() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.flying = len(g.waiting) > 0
-	if !g.flying {
-		return
+	return g.flying
+}
+
+// takeOff closes the group that waits longest, and returns it, or nil when none does.
+func (g *Gatherer[C]) takeOff() (*group[C], context.Context) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.waiting) == 0 {
+		g.flying = false
+		return nil, nil
 	}
 	gr := g.waiting[0]
 	g.waiting = g.waiting[1:]
@@ -92,17 +119,7 @@ func (g *Gatherer[C]) takeOff() {
 	// A flight is nobody's alone, so it has nobody's context.
 	ctx, cancel := context.WithCancel(context.Background())
 	gr.cancel = cancel
-	go g.flight(ctx, gr)
-}
-
-// flight carries out one group, and lets the next one take off.
-func (g *Gatherer[C]) flight(ctx context.Context, gr *group[C]) {
-	defer close(gr.landed)
-	defer gr.cancel()
-	gr.err = g.Fly(ctx, gr.calls)
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.takeOff()
+	return gr, ctx
 }
 
 // leave takes a call out of its group. When it is the last one and the flight
