@@ -53,10 +53,10 @@ RETURNING`,
 		Mechanism: "The SQLite store swaps a member only at the version that the caller knows",
 		Promise:   "P2", Without: "any version will do",
 		File: "lease/sqlite/members.go",
-		Old: `WHERE application = ?1 AND incarnation = ?2 AND version = ?3
-RETURNING`,
-		New: `WHERE application = ?1 AND incarnation = ?2 AND ?3 = ?3
-RETURNING`,
+		Old: `streams = ?15, blocked = ?16
+WHERE application = ?1 AND incarnation = ?2 AND version = ?3`,
+		New: `streams = ?15, blocked = ?16
+WHERE application = ?1 AND incarnation = ?2 AND ?3 = ?3`,
 		Test: "TestTheSQLiteStoreKeepsTheContract/ABeatNeedsTheVersion",
 	},
 	{
@@ -67,15 +67,55 @@ RETURNING`,
 		Test: "TestDurabilityIsAsConfigured",
 	},
 	{
-		Mechanism: "An UPDATE that returned its row has taken place only when it has committed",
-		Promise:   "P4", Without: "the row is believed",
-		File: "lease/sqlite/store.go",
-		Old: `			found = true
-		}
-		return rows.Err()`,
-		New: `			found = true
-		}
-		return nil`,
+		Mechanism: "A write of the SQLite store has taken place only when it has committed",
+		Promise:   "P4", Without: "what its statements said is believed",
+		File: "lease/sqlite/conn.go",
+		Old: `		_, err = c.exec("COMMIT")
+	}
+	if err == nil {`,
+		New: `		_, err = c.exec("COMMIT")
+	}
+	if true {`,
 		Test: "TestAWriteThatDidNotFitOnTheDiskIsNotAcknowledged",
+	},
+	{
+		Mechanism: "The SQLite store saves a checkpoint only at the counter that the caller knows",
+		Promise:   "P4", Without: "the owners' names are enough",
+		File: "lease/sqlite/leases.go",
+		Old:  `AND counter = ? AND owner = ? AND checkpoint_owner = ?`,
+		New:  `AND (counter = ? OR true) AND owner = ? AND checkpoint_owner = ?`,
+		Test: "TestTheSQLiteStoreKeepsTheContract/AHandoffPassesTheRowFromHandToHand",
+	},
+	{
+		Mechanism: "The SQLite store saves a checkpoint only for the owner that the caller knows",
+		Promise:   "P2", Without: "the counter is enough",
+		File: "lease/sqlite/leases.go",
+		Old:  `AND counter = ? AND owner = ? AND checkpoint_owner = ?`,
+		New:  `AND counter = ? AND (owner = ? OR true) AND checkpoint_owner = ?`,
+		Test: "TestTheSQLiteStoreKeepsTheContract/AFormerOwnerCannotCheckpoint",
+	},
+	{
+		Mechanism: "A swap of the SQLite store that moves a shard is no checkpoint",
+		Promise:   "P5", Without: "who lets go of a shard is answered that it did, and keeps it",
+		File: "lease/sqlite/leases.go",
+		Old:  `AND counter = ? AND owner = ? AND checkpoint_owner = ?`,
+		New:  `AND counter = ? AND owner = ? AND (checkpoint_owner = ? OR true)`,
+		Test: "TestTheSQLiteStoreKeepsTheContract/AHandoffPassesTheRowFromHandToHand",
+	},
+	{
+		Mechanism: "A row that has no room in the SQLite file spoils the swaps of no other",
+		Promise:   "P4", Without: "all that were sent together fail",
+		File: "lease/sqlite/swap.go",
+		Old:  `if err == nil || len(swaps) == 1 || ctx.Err() != nil {`,
+		New:  `if err == nil || len(swaps) > 0 {`,
+		Test: "TestARowThatSpoilsATransactionFailsAlone",
+	},
+	{
+		Mechanism: "A swap in a transaction of the user's in SQLite is guarded, too",
+		Promise:   "P6", Without: "a former holder commits its effects",
+		File: "lease/sqlite/tx.go",
+		Old:  `strings.ReplaceAll(swapLease, "millrace_", "main.millrace_")`,
+		New:  `strings.ReplaceAll(strings.Replace(swapLease, "counter = ?3 AND owner = ?4", "?3 = ?3 AND ?4 = ?4", 1), "millrace_", "main.millrace_")`,
+		Test: "TestASwapInATransactionIsThereWhenThatCommits",
 	},
 }
