@@ -19,8 +19,10 @@ type Fleet struct {
 	// Members are all rows of workers, by incarnation, Shards all leases, by key.
 	Members []MemberStatus
 	Shards  []ShardStatus
-	// Orders are the pauses, drains and seeks that are in force.
-	Orders []Order
+	// Orders are the pauses, drains and seeks that are in force, and Unreadable what
+	// could not be understood of the notes in which they stand.
+	Orders     []Order
+	Unreadable error
 }
 
 // MemberState is whether a worker lives.
@@ -59,12 +61,14 @@ type MemberStatus struct {
 // String tells it on one line: "w-2#5f3a: live, leads, 12 shards".
 func (m MemberStatus) String() string {
 	parts := []string{string(m.State)}
+	if m.State == MemberSilent {
+		parts[0] += " for " + m.Silence.Round(time.Second).String()
+	}
 	add := func(when bool, text string) {
 		if when {
 			parts = append(parts, text)
 		}
 	}
-	add(m.State == MemberSilent, "for "+m.Silence.Round(time.Second).String())
 	add(m.Leads, "leads")
 	add(m.Draining && m.Order.Kind == "", "draining")
 	add(m.Order.Kind != "", m.Order.String())
@@ -122,6 +126,9 @@ func (s ShardStatus) String() string {
 	text := fmt.Sprintf("%s: %s", s.Lease.Shard, s.State)
 	switch s.State {
 	case ShardHeld:
+		if s.Lease.Term == 0 {
+			return fmt.Sprintf("%s: given to %s, who has not taken it yet", s.Lease.Shard, s.Lease.Owner)
+		}
 		text += fmt.Sprintf(" by %s since term %d, at %v", s.Lease.Owner, s.Lease.Term, s.Lease.Checkpoint.Position)
 	case ShardPaused:
 		text = fmt.Sprintf("%s: %v", s.Lease.Shard, s.Order)
@@ -256,7 +263,7 @@ func (o *Observer) state(m Member) (MemberState, time.Duration) {
 
 // fleet draws the conclusions. The caller holds mu.
 func (o *Observer) fleet(p *picture) Fleet {
-	f := Fleet{Orders: slices.SortedFunc(maps.Values(p.orders.holds), byScope)}
+	f := Fleet{Unreadable: p.unreadable, Orders: slices.SortedFunc(maps.Values(p.orders.holds), byScope)}
 	f.Orders = slices.AppendSeq(f.Orders, maps.Values(p.orders.drains))
 	slices.SortFunc(f.Orders, byScope)
 	if state, _ := o.state(p.leader); state != MemberSilent {
@@ -320,7 +327,9 @@ func (t *teller) shard(i int) ShardStatus {
 		s.State = ShardFinished
 	case paused:
 		s.State, s.Order, s.Reason = ShardPaused, order, order.String()
-		s.From, s.To = cmp.Or(l.CheckpointOwner, l.Owner), ""
+		if s.From, s.To = cmp.Or(l.CheckpointOwner, l.Owner), ""; t.planner.bins[s.From] == nil {
+			s.From = "" // it is out, and holds nothing
+		}
 	case len(waits) > 0:
 		s.State = ShardWaiting
 		var reasons []string

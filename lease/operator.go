@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"os/user"
-	"sync"
 	"time"
 
 	"github.com/millrace/millrace/stream"
@@ -250,21 +249,12 @@ func (o *Operator) pin(ctx context.Context, c *Change) error {
 		known[id.ID()] = s
 	}
 	problems := make([]error, len(c.Leases))
-	var calls sync.WaitGroup
-	tokens := make(chan struct{}, concurrency)
-	for i := range c.Leases {
+	parallel(len(c.Leases), func(i int) {
 		l := &c.Leases[i].After
-		s := known[l.StreamID]
-		if s == nil && numbered {
-			continue
-		}
-		tokens <- struct{}{}
-		calls.Go(func() {
-			defer func() { <-tokens }()
+		if s := known[l.StreamID]; s != nil || !numbered {
 			problems[i] = pinOne(ctx, s, l)
-		})
-	}
-	calls.Wait()
+		}
+	})
 	if err := errors.Join(problems...); err != nil {
 		return fmt.Errorf("lease: %v: %w", c.Action, err)
 	}

@@ -51,7 +51,10 @@ const (
 	ActionDrain ActionKind = "drain"
 	// ActionUndrain ends that.
 	ActionUndrain ActionKind = "undrain"
-	// ActionSeek makes a scope go on from another position.
+	// ActionSeek makes a scope go on from another position. Shards that are finished
+	// are left out, and with them what lies before a reshard: their records would
+	// come after those of their children. Who wants to process a stream again from
+	// before a reshard does so under another application.
 	ActionSeek ActionKind = "seek"
 	// ActionMove gives one shard to a worker, by its name or incarnation. Where it
 	// does not fit into what is balanced the leader may move it on.

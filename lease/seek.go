@@ -1,9 +1,11 @@
 package lease
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -22,7 +24,7 @@ type seeking struct {
 	*Operator
 	change  *Change
 	note    Note           // under which the scope is held
-	left    map[string]int // the leases that are not yet where they go: their places in change.Leases
+	left    map[string]int // the leases that are not yet where they go: their places among those wanted
 	members *watch
 	trouble
 }
@@ -35,43 +37,43 @@ func (o *Operator) reposition(ctx context.Context, c *Change) error {
 		members: newWatch(o.cfg.FailoverTime, 3*o.cfg.FailoverTime/4),
 		trouble: trouble{what: "seeking"},
 	}
-	for i, l := range c.Leases {
+	wanted := c.Leases
+	for i, l := range wanted {
 		s.left[l.Before.Key] = i
 	}
+	c.Leases = nil
 	err := s.hold(ctx)
-	total := len(c.Leases)
-	for held := err == nil; held; {
-		err = s.step(ctx)
-		if len(s.left) == 0 {
-			err = nil
-		}
-		if len(s.left) == 0 || errors.Is(err, ErrMovedOn) {
-			break
-		}
-		if err != nil {
-			s.met(ctx, o.log, err)
-		}
-		if !wait(ctx, o.cfg.FailoverTime/50, nil) {
-			err = errors.Join(context.Cause(ctx), err)
-			break
-		}
+	if err == nil {
+		err = s.carryOut(ctx, wanted)
 	}
-	sought := c.Leases[:0:0]
-	for i, l := range c.Leases {
-		if _, is := s.left[l.Before.Key]; !is && !slices.ContainsFunc(c.Skipped, func(of Skipped) bool { return of.Key == l.Before.Key }) {
-			sought = append(sought, c.Leases[i])
-		}
-	}
-	c.Leases = sought
 	if err == nil {
 		err = s.release(ctx)
 	}
+	slices.SortFunc(c.Leases, func(a, b LeaseChange) int { return cmp.Compare(a.Before.Key, b.Before.Key) })
 	if err != nil && s.note != (Note{}) {
 		c.Notes = append(c.Notes, NoteChange{After: s.note})
 		return fmt.Errorf("%d of %d shards are where they should be, and the others stay paused until this is done again, or %v is resumed: %w",
-			len(sought), total, c.Action.Scope, err)
+			len(c.Leases), len(wanted), c.Action.Scope, err)
 	}
 	return err
+}
+
+// carryOut looks again and again until every lease is where it goes.
+func (s *seeking) carryOut(ctx context.Context, wanted []LeaseChange) error {
+	for {
+		err := s.step(ctx, wanted)
+		switch {
+		case len(s.left) == 0:
+			return nil
+		case errors.Is(err, ErrMovedOn):
+			return err
+		case err != nil:
+			s.met(ctx, s.log, err)
+		}
+		if !wait(ctx, s.cfg.FailoverTime/20, nil) {
+			return errors.Join(context.Cause(ctx), err)
+		}
+	}
 }
 
 // hold writes the note, unless it stands there already: a seek that was broken
@@ -116,14 +118,9 @@ func (s *seeking) release(ctx context.Context) error {
 }
 
 // step looks once, and writes the rows that nobody holds any more.
-func (s *seeking) step(ctx context.Context) error {
-	keys := make([]string, 0, len(s.left))
-	for key := range s.left {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
+func (s *seeking) step(ctx context.Context, wanted []LeaseChange) error {
 	calling, cancel := s.call(ctx)
-	rows, err := s.store.Read(calling, keys...)
+	rows, err := s.store.Read(calling, slices.Sorted(maps.Keys(s.left))...)
 	cancel()
 	if err != nil {
 		return fmt.Errorf("read leases: %w", err)
@@ -135,17 +132,25 @@ func (s *seeking) step(ctx context.Context) error {
 	if err := s.stillHeld(ctx); err != nil {
 		return err
 	}
+	done := make([]bool, len(rows))
+	parallel(len(rows), func(i int) { done[i] = s.put(ctx, rows[i], &wanted[s.left[rows[i].Key]], in) })
 	there := make(map[string]bool, len(rows))
-	for _, row := range rows {
+	for i, row := range rows {
 		there[row.Key] = true
-		s.put(ctx, row, in)
+		switch {
+		case row.Finished():
+			s.skip(row.Key, "it was finished meanwhile")
+		case done[i]:
+			s.change.Leases = append(s.change.Leases, wanted[s.left[row.Key]])
+			delete(s.left, row.Key)
+		}
 	}
-	for _, key := range keys {
+	for _, key := range slices.Sorted(maps.Keys(s.left)) {
 		if !there[key] {
 			s.skip(key, "its row is gone")
 		}
 	}
-	return ctx.Err()
+	return nil
 }
 
 func (s *seeking) skip(key, reason string) {
@@ -168,27 +173,25 @@ func (s *seeking) stillHeld(ctx context.Context) error {
 	return nil
 }
 
-// put writes one row, if nobody holds it.
-func (s *seeking) put(ctx context.Context, row Lease, in map[string]bool) {
-	at := s.left[row.Key]
-	c := &s.change.Leases[at]
+// put writes one row, if nobody holds it, and reports whether it is where it goes.
+func (s *seeking) put(ctx context.Context, row Lease, c *LeaseChange, in map[string]bool) (done bool) {
 	next, verdict := soughtFrom(row, c.After.Checkpoint, in)
 	switch verdict {
-	case seekWaits:
-	case seekFinished:
-		s.skip(row.Key, "it was finished meanwhile")
 	case seekDone:
 		if row.Counter != c.After.Counter { // else an answer was lost, and Before is what it was
 			c.Before = row
 		}
 		c.After = row
-		delete(s.left, row.Key)
+		return true
 	case seekWrites:
 		c.Before, c.After.Counter = row, row.Counter+1
-		if written, err := s.swap(ctx, row, next); err == nil {
+		written, err := s.swap(ctx, row, next)
+		if err == nil {
 			c.After = written
-			delete(s.left, row.Key)
 		}
+		return err == nil
+	default:
+		return false
 	}
 }
 

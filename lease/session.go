@@ -219,7 +219,9 @@ func (s *session) fresh() bool {
 
 // parallel calls f for 0 to n-1, some of them at the same time, and returns
 // when all have returned.
-func (c *Coordinator) parallel(n int, f func(i int)) {
+func (c *Coordinator) parallel(n int, f func(i int)) { parallel(n, f) }
+
+func parallel(n int, f func(i int)) {
 	tokens := make(chan struct{}, concurrency)
 	var calls sync.WaitGroup
 	for i := range n {

@@ -1,0 +1,116 @@
+package main
+
+// operatorMutants take out what keeps people who act on a running fleet from
+// breaking what it promises.
+var operatorMutants = []Mutant{
+	{
+		Mechanism: "A paused lease is given to nobody",
+		Promise:   "P2", Without: "it is assigned like any other",
+		File: "lease/plan.go",
+		Old:  `case v.Paused[l.Key]:`,
+		New:  `case v.Paused[l.Key] && l.Owner != "":`,
+		Test: "TestAPausedLeaseIsTakenFromItsOwnerAndGivenToNobody",
+	},
+	{
+		Mechanism: "A paused lease is taken from whoever has it, who lets go in good order",
+		Promise:   "P5", Without: "it is taken from a live owner without a word",
+		File: "lease/transition.go",
+		Old:  `return HandedOff(l, owner)`,
+		New:  `return Assigned(l, owner)`,
+		Test: "TestALeaseIsMovedToNobodyAsToAnybody",
+	},
+	{
+		Mechanism: "Children of a paused shard are paused",
+		Promise:   "P3", Without: "a pause holds for the shard alone",
+		File: "lease/order.go",
+		Old:  `if order, known := l.known[shard]; known || row == nil {`,
+		New:  `if order, known := l.known[shard]; known || row != nil || row == nil {`,
+		Test: "TestAPauseHoldsForItsScopeAndForWhatComesAfterItsShards",
+	},
+	{
+		Mechanism: "A worker that ends a shard leaves children alone that are paused",
+		Promise:   "P3", Without: "it begins them at once",
+		File:   "lease/serve.go",
+		Old:    `_, held := paused[row.Key]`,
+		New:    `_, held := paused["the child of another"]`,
+		Test:   "TestAWorkerThatEndsAPausedShardDoesNotBeginItsChildren/paused",
+		Panics: true,
+	},
+	{
+		Mechanism: "A seek waits for who still holds the shard",
+		Promise:   "P2", Without: "it waits for its owner only",
+		File: "lease/seek.go",
+		Old:  `case in[row.Owner] || in[row.CheckpointOwner]:`,
+		New:  `case in[row.Owner]:`,
+		Test: "TestASeekWritesARowOnlyWhenNobodyHoldsIt",
+	},
+	{
+		Mechanism: "A seek waits for the owner of the shard",
+		Promise:   "P2", Without: "it waits for a handoff only",
+		File: "lease/seek.go",
+		Old:  `case in[row.Owner] || in[row.CheckpointOwner]:`,
+		New:  `case in[row.CheckpointOwner]:`,
+		Test: "TestASeekWritesARowOnlyWhenNobodyHoldsIt",
+	},
+	{
+		Mechanism: "A seek ends the term, so that a former holder stores nothing any more",
+		Promise:   "P2", Without: "the term goes on",
+		File: "lease/transition.go",
+		Old: `	l.Checkpoint = checkpoint.State{Position: to}
+	l.Term = 0`,
+		New:  `	l.Checkpoint = checkpoint.State{Position: to}`,
+		Test: "TestASeekWritesARowOnlyWhenNobodyHoldsIt",
+	},
+	{
+		Mechanism: "A seek drops what was done beyond the former position",
+		Promise:   "P1", Without: "the progress stays, and what it covers is skipped",
+		File: "lease/transition.go",
+		Old:  `l.Checkpoint = checkpoint.State{Position: to}`,
+		New:  `l.Checkpoint.Position = to`,
+		Test: "TestWhatAnActionWouldChange",
+	},
+	{
+		Mechanism: "A shard whose end is stored is not sought",
+		Promise:   "P3", Without: "its records come after those of its children",
+		File: "lease/change.go",
+		Old: `	if l.Finished() {
+		return "it is finished,`,
+		New: `	if false {
+		return "it is finished,`,
+		Test: "TestWhatAnActionWouldChange",
+	},
+	{
+		Mechanism: "A shard that waits for its parents goes only to a position that leaves it waiting",
+		Promise:   "P3", Without: "it begins before they have ended",
+		File: "lease/change.go",
+		Old:  `if p != nil && !p.Finished() && !l.Begun() && (sought.Begun() || to == stream.Latest) {`,
+		New:  `if p != nil && sought.Finished() {`,
+		Test: "TestWhatAnActionWouldChange",
+	},
+	{
+		Mechanism: "An operator takes a worker for dead only where nobody leads who could tell better",
+		Promise:   "P2", Without: "it fences by its own FailoverTime beside a leader",
+		File:   "lease/seek.go",
+		Old:    `if led || !in[m.Incarnation] || !s.members.dead(m.Incarnation) {`,
+		New:    `if led && false || !in[m.Incarnation] || !s.members.dead(m.Incarnation) {`,
+		Test:   "TestAnOperatorFencesOnlyWhereNobodyLeads/led",
+		Panics: true,
+	},
+	{
+		Mechanism: "An operator waits for FailoverTime before it takes a worker for dead",
+		Promise:   "P2", Without: "who does not lead is dead",
+		File:   "lease/seek.go",
+		Old:    `if led || !in[m.Incarnation] || !s.members.dead(m.Incarnation) {`,
+		New:    `if led || !in[m.Incarnation] {`,
+		Test:   "TestAnOperatorFencesOnlyWhereNobodyLeads/leaderless",
+		Panics: true,
+	},
+	{
+		Mechanism: "What was sought elsewhere since is not undone",
+		Promise:   "P1", Without: "the later seek is overruled without a word",
+		File: "lease/change.go",
+		Old:  `case at != left && (at.Compare(left) < 0 || !now.Begun()):`,
+		New:  `case at != left && false:`,
+		Test: "TestWhatIsTakenBackAndWhatHasMovedOn",
+	},
+}
