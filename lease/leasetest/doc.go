@@ -12,6 +12,8 @@
 //		leasetest.Run(t, func(t testing.TB) lease.Store { return open(t) }, leasetest.Options{})
 //	}
 //
+// [Operate] lets an operator act on a small fleet over a store.
+//
 // Each part of the contract is one test whose name is a sentence. The suite
 // itself is tested with stores that are broken on purpose, one way each, and
 // has to turn red for every one of them.
