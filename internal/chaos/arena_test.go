@@ -31,6 +31,10 @@ const (
 	// recovery is how long a fleet may take, when nothing disturbs it any more,
 	// until everything is done: some failover times, on a machine that is busy.
 	recovery = 20 * failoverTime
+	// mostRequests is how many requests all workers together may send in a second,
+	// whatever happens: several times what they send when nothing does. A store that
+	// is back after an outage must not be run over by those who waited for it.
+	mostRequests = 150 * slots
 )
 
 // backend is a lease store as the arena needs it.

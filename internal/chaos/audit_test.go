@@ -211,4 +211,10 @@ func TestATakeoverFromAStoppedProcessIsNoBreach(t *testing.T) {
 	if len(a.problems) > 0 || a.overlaps == 0 {
 		t.Errorf("%d terms began meanwhile, problems %v", a.overlaps, a.problems)
 	}
+
+	// When it goes on, it has to stop at once.
+	s.faults[len(s.faults)-1].to -= 3 * slack
+	if found := fmt.Sprint(s.audit().problems); !strings.Contains(found, "F5: ") {
+		t.Errorf("a term that goes on when its process does is not noticed, but %s", found)
+	}
 }

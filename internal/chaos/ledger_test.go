@@ -291,7 +291,7 @@ func (l *ledger) auditTerms(a *account, h *history, shards map[string]*history) 
 			}
 			switch {
 			case former.over != 0 && former.over <= t.began:
-			case l.wasStopped(former.who, t.began):
+			case l.wasStopped(former, t.began):
 				a.overlaps++
 			default:
 				a.problem("F5", "%s: %s began term %d at %v while %s held term %d until %v", h.id, t.who, t.n, clock(t.began), former.who, former.n, clock(former.over))
@@ -307,11 +307,11 @@ func clock(at int64) string {
 	return time.Unix(0, at).Format("15:04:05.000000")
 }
 
-// wasStopped reports whether a process did not run at a moment, or had only just
-// been told to go on.
-func (l *ledger) wasStopped(who string, at int64) bool {
+// wasStopped reports whether the process of a term did not run at a moment, or had
+// only just been told to go on, and gave the term up as soon as it did.
+func (l *ledger) wasStopped(t *term, at int64) bool {
 	return slices.ContainsFunc(l.faults, func(f fault) bool {
-		return f.who == who && f.kind == paused && f.from <= at && at <= f.to+slack
+		return f.who == t.who && f.kind == paused && f.from <= at && at <= f.to+slack && t.over != 0 && t.over <= f.to+slack
 	})
 }
 
@@ -350,9 +350,12 @@ func (l *ledger) auditRecords(a *account, h *history) {
 					a.problem("C2", "%s term %d: record %d of the shard was processed where %d was next", h.id, t.n, at, next)
 				}
 				next = at + 1
-				if first[at] == 0 {
-					first[at] = b.At
+				switch {
+				case first[at] == 0:
 					a.done++
+					first[at] = b.At
+				case b.At < first[at]: // a process that was stopped tells late
+					first[at] = b.At
 				}
 				if by[at] != nil && by[at] != t {
 					a.again++
