@@ -2,8 +2,10 @@ package chaos
 
 import (
 	"context"
+	"maps"
 	"net/url"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -53,8 +55,8 @@ func trial(t *testing.T, lasts time.Duration, b backend) {
 	for _, f := range l.faults {
 		faults[f.kind]++
 	}
-	t.Logf("faults: %v", faults)
-	t.Logf("records that came again: %s", found.reasons())
+	t.Logf("done to them: %v", faults)
+	t.Logf("records came again after: %v", found.againAfter)
 	most := a.most()
 	if most > mostRequests {
 		t.Errorf("L3: %d requests in one second, want %d at most", most, mostRequests)
@@ -70,9 +72,19 @@ func trial(t *testing.T, lasts time.Duration, b backend) {
 		"faults", len(l.faults), "killed", faults[killed], "stopped in good order", a.deploys,
 		"records acknowledged", found.records, "lost", 0, "booked in the transaction of their checkpoint", found.booked, "booked twice", 0,
 		"shards ended", found.ended, "terms", found.terms, "terms held by two at one time", 0,
-		"terms lost", found.lapsed, "writes refused", found.refused, "writes without an answer", found.unknown, "requests that came late", late,
+		"terms lost", found.lapsed, "of them without a fault", found.unprovoked, "writes refused", found.refused, "writes without an answer", found.unknown, "requests that came late", late,
 		"records again after a fault", found.again, "again after a clean end", 0, "most requests in a second", most,
 		"seconds in all", int(time.Since(began).Seconds()))
+	proof.Report(t, "done to worker processes over "+b.name, counted(faults)...)
+	proof.Report(t, "why records came again over "+b.name, counted(found.againAfter)...)
+}
+
+// counted returns names and numbers as figures.
+func counted(m map[string]int) (figures []any) {
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		figures = append(figures, name, m[name])
+	}
+	return figures
 }
 
 func generations(a *arena) (n int) {

@@ -1,10 +1,11 @@
 package chaos
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/millrace/millrace/internal/check"
@@ -115,7 +116,7 @@ type history struct {
 func (l *ledger) audit() *account {
 	a := &account{againAfter: map[string]int{}, records: len(l.put)}
 	shards := l.histories(a)
-	for _, id := range slices.Sorted(keysOf(shards)) {
+	for _, id := range slices.Sorted(maps.Keys(shards)) {
 		h := shards[id]
 		l.auditRows(a, h)
 		l.auditTerms(a, h, shards)
@@ -123,16 +124,6 @@ func (l *ledger) audit() *account {
 	}
 	l.auditBook(a, shards)
 	return a
-}
-
-func keysOf[V any](m map[string]V) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
-	}
 }
 
 // histories sorts what is known by shards.
@@ -264,7 +255,7 @@ const slack = int64(time.Second)
 
 // auditTerms looks for two that hold a shard at one time.
 func (l *ledger) auditTerms(a *account, h *history, shards map[string]*history) {
-	slices.SortStableFunc(h.terms, func(x, y *term) int { return int(min(max(x.began-y.began, -1), 1)) })
+	slices.SortStableFunc(h.terms, func(x, y *term) int { return cmp.Compare(x.began, y.began) })
 	for i, t := range h.terms {
 		if t.clean {
 			a.clean++
@@ -452,7 +443,7 @@ func (l *ledger) auditBook(a *account, shards map[string]*history) {
 	if l.booked == nil {
 		return
 	}
-	for _, id := range slices.Sorted(keysOf(shards)) {
+	for _, id := range slices.Sorted(maps.Keys(shards)) {
 		var newest int64
 		for _, r := range shards[id].records {
 			b := l.booked[r.record]
@@ -470,14 +461,4 @@ func (l *ledger) auditBook(a *account, shards map[string]*history) {
 			newest = max(newest, b.term)
 		}
 	}
-}
-
-// reasons tells why records came again, the most frequent reason first.
-func (a *account) reasons() string {
-	names := slices.Collect(keysOf(a.againAfter))
-	slices.SortFunc(names, func(x, y string) int { return a.againAfter[y] - a.againAfter[x] })
-	for i, n := range names {
-		names[i] = fmt.Sprintf("%s %d", n, a.againAfter[n])
-	}
-	return strings.Join(names, ", ")
 }

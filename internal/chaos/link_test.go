@@ -25,7 +25,7 @@ type link struct {
 	pumps    sync.WaitGroup
 
 	requests atomic.Int64 // that were passed on
-	late     atomic.Int64 // of them, after their sender had gone
+	late     atomic.Int64 // of them, when their sender had long given up
 
 	mu      sync.Mutex
 	weather weather
@@ -155,12 +155,10 @@ type chunk struct {
 
 func (k *link) requestsTo(server io.Writer, client io.Reader) {
 	chunks := make(chan chunk, 64)
-	var gone atomic.Bool
 	var reading sync.WaitGroup
 	defer reading.Wait()
 	reading.Go(func() {
 		defer close(chunks)
-		defer gone.Store(true)
 		for {
 			buf := make([]byte, 64<<10)
 			n, err := client.Read(buf)
@@ -188,7 +186,7 @@ func (k *link) requestsTo(server io.Writer, client io.Reader) {
 			}
 		}
 		k.requests.Add(1)
-		if gone.Load() && time.Since(c.at) > time.Second {
+		if time.Since(c.at) > failoverTime/3 {
 			k.late.Add(1)
 		}
 		if _, err := server.Write(c.data); err != nil {
