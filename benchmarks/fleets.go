@@ -122,24 +122,25 @@ func openFleet(ctx context.Context, dir string, s leaseStore, cfg fleet.Config, 
 			return f, err
 		}
 	}
-	return f, f.wait(ctx, "each worker has its share", func() bool { return f.shared(workers, shards) })
+	return f, f.wait(ctx, "each worker has its share", func() bool { return f.shared(shards) })
 }
 
-// shared reports whether the shards are shared out evenly among so many.
-func (f *liveFleet) shared(workers, shards int) bool {
+// shared reports whether the shards are shared out evenly among the processes that
+// there are.
+func (f *liveFleet) shared(shards int) bool {
 	counts := map[string]int{}
 	for _, who := range f.holder {
 		counts[who]++
 	}
-	if len(f.holder) < shards || len(counts) < workers {
-		return false
-	}
-	for _, n := range counts {
+	held, workers := 0, len(f.processes)
+	for _, p := range f.processes {
+		n := counts[p.Name]
 		if n < shards/workers || n > (shards+workers-1)/workers {
 			return false
 		}
+		held += n
 	}
-	return true
+	return held == shards
 }
 
 func (f *liveFleet) start() (*fleet.Process, error) {

@@ -81,7 +81,7 @@ func (b *bench) handoff(ctx context.Context, dir string, s leaseStore) (_ figure
 		if _, err := f.start(); err != nil {
 			return nil, err
 		}
-		if err := f.wait(ctx, "each worker has its share again", func() bool { return f.shared(workers, shards) }); err != nil {
+		if err := f.wait(ctx, "each worker has its share again", func() bool { return f.shared(shards) }); err != nil {
 			return nil, err
 		}
 	}
