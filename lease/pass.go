@@ -288,19 +288,11 @@ func (l *leader) create(ctx context.Context, from stream.Stream, rows []Lease) e
 func (l *leader) pin(ctx context.Context, from stream.Stream, rows, leases []Lease) {
 	ctx, cancel := context.WithTimeoutCause(ctx, l.cfg.FailoverTime, errSlowStream)
 	defer cancel()
-	pinned := make([]Lease, len(rows))
+	pinned, problems := make([]Lease, len(rows)), make([]error, len(rows))
 	l.parallel(len(rows), func(i int) {
 		next := rows[i]
-		at, err := from.Pin(ctx, next.Shard)
-		if err == nil {
-			next.Checkpoint.Position = at
-			if next, _, err = l.swap(ctx, rows[i], next); err == nil {
-				pinned[i] = next
-				return
-			}
-		}
-		if !errors.Is(err, ErrConflict) {
-			l.log.WarnContext(ctx, "cannot pin the latest position, trying again in the next pass", "stream", rows[i].Stream, "shard", rows[i].Shard, "err", err)
+		if next.Checkpoint.Position, problems[i] = from.Pin(ctx, next.Shard); problems[i] == nil {
+			pinned[i], _, problems[i] = l.swap(ctx, rows[i], next)
 		}
 	})
 	at := make(map[string]int, len(leases))
@@ -308,12 +300,15 @@ func (l *leader) pin(ctx context.Context, from stream.Stream, rows, leases []Lea
 		at[leases[i].Key] = i
 	}
 	for i, row := range rows {
-		if pinned[i].Key == "" {
+		if problems[i] != nil {
 			l.unseen[row.Key] = row.StreamID
-		} else {
-			leases[at[row.Key]] = pinned[i]
-			l.log.InfoContext(ctx, "latest position pinned", "stream", row.Stream, "shard", row.Shard, "at", pinned[i].Checkpoint.Position)
+			continue
 		}
+		leases[at[row.Key]] = pinned[i]
+		l.log.InfoContext(ctx, "latest position pinned", "stream", row.Stream, "shard", row.Shard, "at", pinned[i].Checkpoint.Position)
+	}
+	if err := cmp.Or(problems...); err != nil {
+		l.log.WarnContext(ctx, "cannot pin the latest position, trying again in the next pass", "stream", rows[0].Stream, "err", err)
 	}
 }
 

@@ -33,6 +33,9 @@ var (
 // lost, and that what the row shows does not tell whether that attempt wrote.
 var errUnsure = errors.New("an answer was lost, and the row has changed since: whether the write took place cannot be known")
 
+// errOthers says that a row was written by somebody else while we are at work.
+var errOthers = errors.New("leaseCounter of a row has moved on without us")
+
 // errShort says that DynamoDB left out a part of what was asked for.
 var errShort = errors.New("rows of a batch were not read, for want of capacity")
 

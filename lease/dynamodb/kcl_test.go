@@ -187,7 +187,9 @@ func kcl(t *testing.T, api testdynamo.API, config Config, log *bytes.Buffer) *St
 	t.Helper()
 	config.Table = testdynamo.TableName()
 	config.Logger = slog.New(slog.NewTextHandler(log, nil))
-	return open(t, api.Client(t, nil), config)
+	s := open(t, api.Client(t, nil), config)
+	log.Reset() // of what making the tables tells
+	return s
 }
 
 // listing returns the leases that are listed, and the error with which that ends.
@@ -369,7 +371,8 @@ func TestAfterATermOfOursTheKCLGoesOn(t *testing.T) {
 			}
 			t.Run(f.name, func(t *testing.T) {
 				ctx := t.Context()
-				s := kcl(t, api, f.config, &bytes.Buffer{})
+				var log bytes.Buffer
+				s := kcl(t, api, f.config, &log)
 				f.row["ofAnother"] = text("kept") // what nobody here knows
 				put(t, s, f.row)
 				inherit(t, s)
@@ -418,9 +421,15 @@ func TestAfterATermOfOursTheKCLGoesOn(t *testing.T) {
 					t.Errorf("the row is\n%s, want\n%s", show(got), show(want))
 				}
 
+				if log.Len() > 0 {
+					t.Errorf("a term that nobody disturbs is told of:\n%s", log.String())
+				}
 				javaTakes(t, s, key, before.Counter+4)
 				if _, err := s.Swap(ctx, l, l); !errors.Is(err, lease.ErrConflict) {
 					t.Errorf("a swap after Java took the lease: %v, want %v", err, lease.ErrConflict)
+				}
+				if !strings.Contains(log.String(), "stop the KCL application") {
+					t.Errorf("nobody is told that a KCL is at work, too:\n%s", log.String())
 				}
 				stolen := readOne(t, s, l.Key)
 				if stolen.Owner != "java" || stolen.Term != 0 || stolen.Checkpoint.Progress != nil || stolen.Checkpoint.Position != after(nextText, 3) {

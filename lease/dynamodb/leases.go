@@ -301,6 +301,10 @@ func (s *Store) conflict(ctx context.Context, err error, old lease.Lease, unsure
 	}
 	wrote, at := writeOf(row)
 	counter := (&reader{item: row}).integer(leaseCounter)
+	if row != nil && at != counter {
+		s.tell(ctx, "somebody who does not know this program writes to the lease table: stop the KCL application, or both process the same shards",
+			s.config.Table, errOthers)
+	}
 	switch {
 	case wrote == mark && at == counter:
 		return row, nil

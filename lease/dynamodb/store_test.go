@@ -2,6 +2,7 @@ package dynamodb
 
 import (
 	"flag"
+	"log/slog"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -27,6 +28,9 @@ func open(t testing.TB, api API, config Config) *Store {
 // handle returns a store on tables that are there. Its pages are small.
 func handle(t testing.TB, api API, config Config) *Store {
 	t.Helper()
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
 	s, err := New(api, config)
 	if err != nil {
 		t.Fatal(err)

@@ -79,10 +79,24 @@ func (s *Store) CreateTables(ctx context.Context) error {
 	return nil
 }
 
-// ensure takes one step after the other until a table is what it has to be.
+// ensure takes one step after the other until a table is what it has to be. What it
+// waits for is told when it is something else than before: an index takes minutes.
 func (s *Store) ensure(ctx context.Context, t table) error {
+	told := ""
 	for look := 1; ; look++ {
-		if err := s.step(ctx, t); err == nil || !busy(err) || !pause(ctx, look) {
+		err := s.step(ctx, t)
+		if err == nil || !busy(err) {
+			return err
+		}
+		why := "somebody is changing it"
+		if is, ok := errors.AsType[unfinished](err); ok {
+			why = string(is)
+		}
+		if why != told {
+			told = why
+			s.config.Logger.InfoContext(ctx, "waiting for a table", "table", t.name, "why", why)
+		}
+		if !pause(ctx, look) {
 			return err
 		}
 	}
