@@ -18,6 +18,10 @@
 // record's) is kept in two attributes beside, millraceShard and millrace, which
 // the KCL leaves alone; it holds for as long as nobody else has written the row.
 //
+// Of which incarnation of its stream a row of the KCL's is, the stream itself
+// says: [Store.Inherit] tells what it is at present, and [Store.Leases] writes it
+// into the rows that do not say so, once and for all.
+//
 // Leases of shards that were pinned and never checkpointed, which the KCL has no
 // word for, say TRIM_HORIZON to it: it reads such a shard from its beginning,
 // and misses nothing. A row that the KCL has created counts from 0, and one of
@@ -26,30 +30,32 @@
 //
 // A KCL and Millrace must not run on one table at the same time: the KCL gives
 // leases away whose counter stands still, and Millrace does not move it. Every
-// write of either makes a swap of the other conflict all the same.
+// write of either makes a swap of the other conflict all the same, and the log
+// tells of it.
+//
+// # The members table
+//
+// It has the members of any number of applications, the notes of their operators,
+// and which streams each member serves, which a member's own row has a digest of:
+// so a beat is one write unit, however many they are.
 //
 // # Writes
 //
 // Each write is one UpdateItem with a condition on the counter and the owner,
-// and carries a mark of its own. Throttled requests and lost answers are tried
-// again with jittered pauses; when a second attempt fails on its condition, the
-// mark tells whether the first one had gone through. Where even that cannot be
-// known the error is no conflict, and the caller reads back.
+// and carries a mark of its own. Lost answers are tried again with jittered
+// pauses; when a second attempt fails on its condition, the mark tells whether the
+// first one had gone through. Where even that cannot be known the error is no
+// conflict, and the caller reads back. Throttled requests are tried again for as
+// long as their context allows, and listings go on from the page that they have
+// come to.
 //
-// A row has 400 KB at most, which bounds what is kept of progress beyond a
-// checkpoint. The table must be in one region: the replicas of a global table accept writes
-// that conflict, so that two workers can hold one shard.
+// A row has 400 KB at most, which bounds the notes of prepared checkpoints, and
+// what is kept of progress beyond a checkpoint ([checkpoint.ErrTooLarge]). The
+// table must be in one region: the replicas of a global table accept writes that
+// conflict, so that two workers can hold one shard.
 //
-// # What it needs
+// # More
 //
-// The operations BatchGetItem, DeleteItem, GetItem, PutItem, Query, Scan and
-// UpdateItem on both tables and their indexes. [Store.CreateTables] needs
-// DescribeTable, and where something is missing CreateTable and UpdateTable, with
-// tags TagResource, with point-in-time recovery UpdateContinuousBackups.
-//
-// At rest and with the default settings a fleet of 10 workers with 1,000 leases
-// sends about 5 writes a second, most of them beats, and 7 reads of about 70
-// read units: one scan for each of the leader's passes, and a look at the indexes
-// for each worker every 5 s. Each checkpoint is one write unit for each KB of
-// its row.
+// README.md, beside the source, has the way from a KCL and back step by step, what
+// a fleet costs, an IAM policy, and what to do when something is wrong.
 package dynamodb

@@ -11,7 +11,7 @@ import (
 // but the owner writes the row of a settled lease without changing what the
 // indexes say of it, and what this handle writes or learns is known at once; so
 // this bounds what should not be, and not what happens every day.
-const trust = 30 * time.Second
+const trust = 2 * time.Minute
 
 // known remembers the rows that Owned has read, so that a worker which asks for
 // its leases again and again does not pay for reading them each time.
