@@ -182,11 +182,17 @@ func TestThrottledRequestsAreTriedAgainUntilTheirContextEnds(t *testing.T) {
 			}
 		}
 
-		wire.SetFault(func(string, int) testdynamo.Fault { return testdynamo.Throttle })
-		short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		defer cancel()
-		if _, err := s.Read(short, "a"); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, ErrThrottled) {
-			t.Errorf("read with a deadline: error %v, want %v and why", err, context.DeadlineExceeded)
+		short, cancel := context.WithCancelCause(t.Context())
+		defer cancel(nil)
+		over := errors.New("the time is over")
+		wire.SetFault(func(_ string, nth int) testdynamo.Fault {
+			if nth == 3 {
+				cancel(over)
+			}
+			return testdynamo.Throttle
+		})
+		if _, err := s.Read(short, "a"); !errors.Is(err, over) || !errors.Is(err, ErrThrottled) {
+			t.Errorf("read whose context ends: error %v, want %v and why", err, over)
 		}
 	})
 }
@@ -259,13 +265,18 @@ func TestWithoutCredentialsNothingIsTriedAgain(t *testing.T) {
 // out of capacity or of room.
 type stingy struct {
 	*sdk.Client
-	nothing int // answers without a row are yet to come
+	nothing int    // answers without a row are yet to come
+	never   func() // is called after one of those, and another comes
 }
 
 func (a *stingy) BatchGetItem(ctx context.Context, in *sdk.BatchGetItemInput, opts ...func(*sdk.Options)) (*sdk.BatchGetItemOutput, error) {
 	for table, ask := range in.RequestItems {
 		if a.nothing > 0 {
 			a.nothing--
+			if a.never != nil {
+				a.nothing++
+				a.never()
+			}
 			return &sdk.BatchGetItemOutput{UnprocessedKeys: map[string]types.KeysAndAttributes{table: ask}}, nil
 		}
 		some := min(3, len(ask.Keys))
@@ -292,9 +303,9 @@ func TestWhatABatchLeavesOutIsAskedForAgain(t *testing.T) {
 	if rows, err := s.Read(t.Context(), keys...); err != nil || len(rows) != len(keys) {
 		t.Errorf("got %d rows and error %v, want %d", len(rows), err, len(keys))
 	}
-	never := handle(t, &stingy{Client: api.Client(t, nil), nothing: 1000}, s.config)
-	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	short, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	never := handle(t, &stingy{Client: api.Client(t, nil), nothing: 1, never: cancel}, s.config)
 	if _, err := never.Read(short, keys...); !errors.Is(err, ErrThrottled) {
 		t.Errorf("got error %v, want %v", err, ErrThrottled)
 	}
@@ -359,11 +370,13 @@ func TestAListingGoesOnFromThePageAtWhichItWasThrottled(t *testing.T) {
 // dwindling is an API that reads some rows of a batch, and then no more.
 type dwindling struct {
 	*sdk.Client
-	rows int // are left
+	rows int    // are left
+	over func() // is called when none are
 }
 
 func (a *dwindling) BatchGetItem(ctx context.Context, in *sdk.BatchGetItemInput, opts ...func(*sdk.Options)) (*sdk.BatchGetItemOutput, error) {
 	if a.rows == 0 {
+		a.over()
 		return nil, &types.ProvisionedThroughputExceededException{}
 	}
 	for table, ask := range in.RequestItems {
@@ -390,14 +403,14 @@ func TestOwnedGoesOnWithTheRowsThatItHasNotReadYet(t *testing.T) {
 		create(t, s, someRow(fmt.Sprint(i)))
 	}
 	for call := 1; ; call++ {
-		a.rows = 4
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		ctx, cancel := context.WithCancel(t.Context())
+		a.rows, a.over = 4, cancel
 		rows, err := s.Owned(ctx, "w")
 		cancel()
 		if err == nil && len(rows) == n {
 			return
 		}
-		if !errors.Is(err, ErrThrottled) && !errors.Is(err, context.DeadlineExceeded) || call > n {
+		if !errors.Is(err, ErrThrottled) || call > n {
 			t.Fatalf("call %d: %d rows, error %v", call, len(rows), err)
 		}
 	}
