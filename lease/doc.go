@@ -20,6 +20,11 @@
 //	                                            ▼
 //	                                Checkpoint=SHARD_END: nobody takes it again
 //
+// People act on a running fleet through its store, too: an [Operator] pauses and
+// resumes, drains, moves and seeks by notes that the leader obeys and by the same
+// guarded swaps; [FleetStatus] tells who owns what, and why a shard is not
+// processed.
+//
 // The decisions are pure functions of rows: transitions ([Taken], [Released],
 // [HandedOff] …), [Plan] and [Sync]. Everything else carries them out, by
 // guarded swaps. Two leaders at a time, paused processes, lost answers and

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/millrace/millrace/internal/actor"
+	"github.com/millrace/millrace/internal/check"
+	"github.com/millrace/millrace/internal/proof"
 	"github.com/millrace/millrace/lease"
 	"github.com/millrace/millrace/lease/leasetest"
 	"github.com/millrace/millrace/stream"
@@ -172,10 +175,12 @@ func (m *meddler) leave() {
 }
 
 func TestAFleetWithFaultsUnderAMeddlingOperatorBreaksNoInvariant(t *testing.T) {
-	seeds := 4
+	seeds := *flagSeeds
 	if testing.Short() {
 		seeds = 1
 	}
+	var sum check.Stats
+	actions, refused := 0, 0
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint("seed ", seed+1), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -188,7 +193,16 @@ func TestAFleetWithFaultsUnderAMeddlingOperatorBreaksNoInvariant(t *testing.T) {
 				if err != nil {
 					t.Error(err)
 				}
+				sum.Add(s.check.Stats())
+				for what, n := range m.tally {
+					if actions += n; strings.HasSuffix(what, ")") {
+						refused += n
+					}
+				}
 			})
 		})
 	}
+	proof.Report(t, "fleets under an operator who meddles, in virtual time", "fleets", seeds, "virtual hours of each", *flagHours,
+		"actions", actions, "of them refused or interrupted", refused, "shards sought", sum.Seeks,
+		"records put", sum.Puts, "deliveries", sum.Deliveries, "terms", sum.Terms, "violations", sum.Violations)
 }

@@ -122,3 +122,49 @@ func TestWhatWaitsTheLongestIsToldAndOneShardCountsOnce(t *testing.T) {
 		}
 	})
 }
+
+// At night: one record cannot be processed, the fleet's status names it, and an
+// operator goes on behind it.
+func TestAnOperatorSkipsThePoisonRecordThatTheFleetsStatusNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t, 1)
+		cfg := b.config("a")
+		cfg.BatchRecords = 1
+		cfg.Processor = func(processors.Shard) processors.RecordProcessor {
+			return processors.Func(func(_ context.Context, batch *processors.Batch) error {
+				if string(batch.Records[0].Data) == "5" {
+					return errors.New("poison")
+				}
+				b.ledger.add(batch)
+				return nil
+			})
+		}
+		w := b.start(cfg)
+		b.puts(10)
+		b.ledger.wait(t, 4)
+		time.Sleep(time.Minute)
+		fleet, err := lease.FleetStatus(t.Context(), b.store, 0)
+		if err != nil || len(fleet.Shards) != 1 || fleet.Shards[0].State != lease.ShardBlocked {
+			t.Fatalf("%+v, %v", fleet.Shards, err)
+		}
+		shard := fleet.Shards[0]
+		ops, err := lease.NewOperator(b.store, lease.OperatorConfig{Actor: "ada", Streams: []stream.Stream{b.stream}, Logger: cfg.Logger})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ops.Do(t.Context(), lease.Action{
+			Kind: lease.ActionSeek, Scope: lease.Scope{Stream: "orders", Shard: shard.Lease.Shard}, To: stream.After(shard.Blocked.Record), Reason: "poison",
+		}); err != nil {
+			t.Fatal(err)
+		}
+		b.ledger.wait(t, 9)
+		w.stop()
+		b.ledger.mu.Lock()
+		defer b.ledger.mu.Unlock()
+		for n := 1; n <= 10; n++ {
+			if want := map[bool]int{true: 0, false: 1}[n == 5]; b.ledger.done[n] != want {
+				t.Errorf("record %d was done %d times, want %d", n, b.ledger.done[n], want)
+			}
+		}
+	})
+}

@@ -86,6 +86,12 @@ var steps = []step{
 		commands: []command{test("./internal/sim", "TestFleets", "24h").with("-seeds", "2000", "-hours", "1")},
 	},
 	{
+		name: "operator", title: "An operator who meddles",
+		says: "The same kind of fleets, while somebody pauses, resumes, seeks, drains, moves and undoes at random, over a bad network, and is " +
+			"interrupted. No invariant breaks; and after each seek every record behind it is processed again.",
+		commands: []command{test("./lease", "MeddlingOperator", "8h").with("-seeds", "1000", "-hours", "1")},
+	},
+	{
 		name: "incident", title: "Known incidents",
 		says:     "Scripts of what has gone wrong with systems of this kind.",
 		commands: []command{test("./internal/sim", "TestIncident", "30m")},

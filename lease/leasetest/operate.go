@@ -20,7 +20,7 @@ import (
 )
 
 // Operate tests that an operator can act on a fleet over that store, which is
-// empty: real coordinators, in real time. It takes some ten seconds.
+// empty: real coordinators, in real time. It takes some twenty seconds.
 func Operate(t *testing.T, store lease.Store) {
 	s := &site{T: t, store: store, stream: streamtest.NewMemory("orders", 4), given: map[int]int{}}
 	ops, err := lease.NewOperator(store, lease.OperatorConfig{
@@ -44,7 +44,7 @@ func Operate(t *testing.T, store lease.Store) {
 	}
 	s.put(20)
 	select {
-	case <-time.After(2 * siteFailover):
+	case <-time.After(siteFailover):
 	case <-t.Context().Done():
 	}
 	if s.least() != 0 {
@@ -93,7 +93,7 @@ func Operate(t *testing.T, store lease.Store) {
 
 // siteFailover is the FailoverTime of the fleets of Operate: short, and long enough
 // for a busy machine.
-const siteFailover = 3 * time.Second
+const siteFailover = 5 * time.Second
 
 // site is a fleet with an operator.
 type site struct {
@@ -202,7 +202,7 @@ func (s *site) hold(ctx context.Context, h lease.Hold) error {
 
 func (s *site) do(a lease.Action) lease.Change {
 	s.Helper()
-	ctx, cancel := context.WithTimeout(s.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(s.Context(), 3*time.Minute)
 	defer cancel()
 	c, err := s.ops.Do(ctx, a)
 	if err != nil {
@@ -220,7 +220,7 @@ func (s *site) undo(c lease.Change) {
 		err = json.Unmarshal(text, &kept)
 	}
 	if err == nil {
-		ctx, cancel := context.WithTimeout(s.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(s.Context(), 3*time.Minute)
 		defer cancel()
 		_, err = s.ops.Undo(ctx, kept)
 	}
@@ -261,7 +261,7 @@ func (s *site) of(worker string) string {
 
 func (s *site) until(what string, so func() bool) {
 	s.Helper()
-	deadline := time.NewTimer(time.Minute)
+	deadline := time.NewTimer(3 * time.Minute)
 	defer deadline.Stop()
 	again := time.NewTicker(50 * time.Millisecond)
 	defer again.Stop()
@@ -272,7 +272,7 @@ func (s *site) until(what string, so func() bool) {
 			for _, sh := range s.fleet().Shards {
 				s.Log(sh)
 			}
-			s.Fatalf("after a minute it is still not so: %s", what)
+			s.Fatalf("after three minutes it is still not so: %s", what)
 		}
 	}
 }
