@@ -11,12 +11,13 @@ import (
 // another incarnation has to try, since no row is used again.
 func (s *session) join(ctx context.Context) bool {
 	row := Member{
-		Incarnation: s.me, Worker: s.cfg.Worker, Beats: 1, MaxLeases: s.cfg.MaxLeases,
+		Incarnation: s.me, Worker: s.cfg.Worker, MaxLeases: s.cfg.MaxLeases,
 		Code: s.cfg.Code, Zone: s.cfg.Zone, Host: s.cfg.Host, Streams: s.serves(),
 	}
-	began := time.Now()
-	for pause := s.retry(s.diceOf("join " + s.me)); ctx.Err() == nil && time.Since(began) < s.right.failover; {
+	s.born = time.Now()
+	for pause := s.retry(s.diceOf("join " + s.me)); ctx.Err() == nil && time.Since(s.born) < s.right.failover; {
 		sent := time.Now()
+		row.Beats = s.beatAt(sent)
 		joined, err := s.joinOnce(ctx, row)
 		if err == nil {
 			s.joining.over(ctx, s.log)
@@ -45,7 +46,7 @@ func (s *session) joinOnce(ctx context.Context, row Member) (Member, error) {
 	}
 	if errors.Is(err, ErrConflict) {
 		beaten := joined
-		beaten.Beats++
+		beaten.Beats = max(joined.Beats+1, row.Beats)
 		joined, err = s.store.SwapMember(ctx, joined, beaten)
 	}
 	return joined, err
@@ -125,8 +126,8 @@ func (s *session) tellOfLapse(ctx context.Context) {
 // beatOnce writes one beat. It tries again at once when the row was bumped.
 func (s *session) beatOnce(ctx context.Context) error {
 	for {
-		old, next := s.nextBeat()
 		sent := time.Now()
+		old, next := s.nextBeat(sent)
 		row, err := s.swapMember(ctx, old, next)
 		s.tellOfLapse(ctx) // the right may have expired meanwhile, and be back now
 		switch {
@@ -145,11 +146,17 @@ func (s *session) beatOnce(ctx context.Context) error {
 	}
 }
 
-func (s *session) nextBeat() (old, next Member) {
+// beatAt returns what the beats are of a row that is sent at that moment: the
+// milliseconds, rounded up, since the incarnation was born, and one.
+func (s *session) beatAt(sent time.Time) int64 {
+	return 1 + int64((sent.Sub(s.born)+time.Millisecond-1)/time.Millisecond)
+}
+
+func (s *session) nextBeat(sent time.Time) (old, next Member) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	next = s.member
-	next.Beats++
+	next.Beats = max(next.Beats+1, s.beatAt(sent))
 	next.Draining = s.leaving
 	next.Streams = s.serves()
 	next.Load = Load{}
@@ -192,27 +199,40 @@ func (s *session) beatenLocked(sent time.Time, row Member) (back bool) {
 		kick(s.pollNow)
 	}
 	if s.right.stale() {
-		kick(s.pollNow)
+		s.alert()
 		kick(s.fuseNow) // it may burn earlier now
 	}
 	return back
 }
 
+// alert makes the worker look for leases often for a while: a leader bumps it not
+// only after a change, but also when one may come soon. The caller holds mu.
+func (s *session) alert() {
+	s.alerted = time.Now()
+	kick(s.pollNow)
+}
+
 // fencedOut ends everything: the fleet gives the leases to others.
 func (s *session) fencedOut() {
-	s.mu.Lock()
-	first := !s.isOut
-	if first {
-		s.isOut = true
-		close(s.out)
-		for _, h := range s.inOrder() {
-			h.cancel(ErrExpired)
-		}
-	}
-	s.mu.Unlock()
-	if first {
+	if s.expel(ErrExpired) {
 		s.meters.fenced()
 	}
+}
+
+// expel ends all holds, with that cause, and for good. It reports whether that
+// was not so before.
+func (s *session) expel(cause error) (first bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.isOut {
+		return false
+	}
+	s.isOut = true
+	close(s.out)
+	for _, h := range s.inOrder() {
+		h.cancel(cause)
+	}
+	return true
 }
 
 // fuse cancels holds when their time is over, by the worker's own clock. It logs

@@ -147,7 +147,7 @@ func (h *held) storedOutside(ctx context.Context, at stream.Position) error {
 }
 
 func (h *held) swapIn(ctx context.Context, store Transactional, tx any, old, next Lease) (Lease, error) {
-	ctx, cancel := h.s.call(ctx)
+	ctx, cancel := context.WithTimeoutCause(ctx, h.s.cfg.FailoverTime, errSlow)
 	defer cancel()
 	return store.SwapIn(ctx, tx, old, next)
 }

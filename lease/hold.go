@@ -8,8 +8,8 @@ import (
 )
 
 // Hold is a lease in hand: one term of one worker on one shard. Its context is
-// the one given to the [HoldFunc]; it is cancelled, with [ErrLost], [ErrExpired]
-// or [ErrDrained] as its cause, before anyone else may take the shard.
+// the one given to the [HoldFunc]; it is cancelled, with [ErrLost], [ErrExpired],
+// [ErrAbsent] or [ErrDrained] as its cause, before anyone else may take the shard.
 //
 // The Hold is the single writer of its row. Its methods may be called at the
 // same time; they store one after the other.

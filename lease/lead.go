@@ -12,14 +12,14 @@ import (
 func (s *session) lead(ctx context.Context) {
 	// A follower looks at the leader's row alone. It begins to watch the others
 	// when the leader gets silent, so that it knows them when it takes over.
-	members := s.newWatch()
+	watch := s.newWatch()
 	dice := s.diceOf("lead " + s.me)
 	for {
-		row, ok := s.campaign(ctx, members, dice)
+		row, ok := s.campaign(ctx, watch, dice)
 		if !ok {
 			return
 		}
-		s.reign(ctx, row, members, dice)
+		s.reign(ctx, row, watch, dice)
 		if !wait(ctx, dice.about(s.cfg.FailoverTime), nil) {
 			return
 		}
@@ -34,36 +34,50 @@ func (s *session) newWatch() *watch {
 
 // campaign waits until nobody leads, and takes the leader's row. The row is
 // looked at by trying to create it: that gives one row, not all members.
-func (s *session) campaign(ctx context.Context, members *watch, dice *dice) (Member, bool) {
-	leader := s.newWatch()
-	var free time.Time
+func (s *session) campaign(ctx context.Context, w *watch, dice *dice) (Member, bool) {
+	var leader candidacy
 	for {
-		row, won := s.candidate(ctx, leader, &free)
+		row, won := s.candidate(ctx, w, &leader)
 		if won {
 			return row, true
 		}
-		if leader.silence(leaderKey) > s.cfg.FailoverTime/2 {
-			s.look(ctx, members)
+		if w.fate(leaderKey) >= missing {
+			s.mu.Lock()
+			s.alert()
+			s.mu.Unlock()
+			_, _ = s.look(ctx, w)
 		}
-		if !wait(ctx, dice.about(s.cfg.FailoverTime/2), nil) {
+		delay := dice.about(s.cfg.FailoverTime / 2)
+		if due := w.due(true); !due.IsZero() {
+			// Not all followers at one moment.
+			delay = min(delay, max(0, time.Until(due))+dice.upTo(s.cfg.FailoverTime/100))
+		}
+		if !s.vigil(ctx, delay, &leader, dice) {
 			return Member{}, false
 		}
 	}
 }
 
+// candidacy is what a follower remembers between two looks at the leader's row.
+type candidacy struct {
+	worker string    // who leads
+	ended  bool      // and is known to have ended
+	free   time.Time // since when nobody leads
+}
+
 // candidate looks once, and takes the row when it is free, or its leader dead.
 // Who made way leaves a free row to others for 2 FailoverTime since it first saw
-// it free, which is kept in free: they may not have tried yet. A dead leader is
-// replaced by whoever comes first.
-func (s *session) candidate(ctx context.Context, leader *watch, free *time.Time) (Member, bool) {
+// it free: they may not have tried yet. A dead leader is replaced by whoever comes
+// first.
+func (s *session) candidate(ctx context.Context, w *watch, c *candidacy) (Member, bool) {
 	s.mu.Lock()
-	eligible := s.fresh() && !s.leaving
+	eligible, cutOff := s.fresh() && !s.leaving, s.cutOff
 	s.mu.Unlock()
 	if !eligible {
 		return Member{}, false
 	}
-	mine := Member{Incarnation: leaderKey, Worker: s.me, Beats: 1}
 	asked := time.Now()
+	mine := Member{Incarnation: leaderKey, Worker: s.me, Beats: s.beatAt(asked)}
 	row, err := s.swapMember(ctx, Member{}, mine)
 	if err == nil {
 		return row, true
@@ -71,19 +85,23 @@ func (s *session) candidate(ctx context.Context, leader *watch, free *time.Time)
 	if !errors.Is(err, ErrConflict) || row.Incarnation != leaderKey {
 		return Member{}, false
 	}
-	leader.observe(asked, time.Now(), row)
+	w.countFrom(cutOff)
+	w.observeLeader(asked, time.Now(), row)
+	if row.Worker != c.worker {
+		c.worker, c.ended = row.Worker, false
+	}
 	if row.Worker != "" && row.Worker != s.me {
-		*free = time.Time{}
-		if !leader.dead(leaderKey) {
+		c.free = time.Time{}
+		if !c.ended && !w.dead(leaderKey) {
 			return Member{}, false
 		}
-	} else if free.IsZero() {
-		*free = time.Now()
+	} else if c.free.IsZero() {
+		c.free = time.Now()
 	}
-	if s.madeWay && !free.IsZero() && time.Since(*free) < 2*s.cfg.FailoverTime {
+	if s.madeWay && !c.free.IsZero() && time.Since(c.free) < 2*s.cfg.FailoverTime {
 		return Member{}, false
 	}
-	mine.Beats = row.Beats + 1
+	mine.Beats = s.beatAt(time.Now())
 	row, err = s.swapMember(ctx, row, mine)
 	return row, err == nil
 }
@@ -107,14 +125,15 @@ func (s *session) look(ctx context.Context, w *watch) ([]Member, error) {
 		}
 	}
 	s.mu.Lock()
-	alive, cutOff := s.fresh(), s.cutOff
+	answered, cutOff := s.fresh(), s.cutOff
 	s.mu.Unlock()
-	if !alive || w.before(cutOff) {
+	if !answered {
 		w.forget()
+		return members, nil
 	}
-	if alive {
-		w.observe(asked, time.Now(), members...)
-	}
+	w.countFrom(cutOff)
+	w.observe(asked, time.Now(), members...)
+	kick(s.watchNow)
 	return members, nil
 }
 
@@ -137,7 +156,8 @@ func (s *session) reign(ctx context.Context, row Member, members *watch, dice *d
 		defer depose()
 		row = s.keepLeading(reigning, row)
 	})
-	heart.Go(func() { s.keepWatching(reigning, members) })
+	heart.Go(func() { l.keepWatching(reigning) })
+	heart.Go(func() { l.keepCalling(reigning) })
 	heart.Go(func() { l.keepMoving(reigning, depose) })
 	for failed := 0; failed < giveUpAfter; {
 		began := time.Now()
@@ -162,9 +182,9 @@ func (s *session) reign(ctx context.Context, row Member, members *watch, dice *d
 			break
 		}
 		// However many ask for a pass, the next one does not follow at once, and
-		// passes take no more than a tenth of the time.
+		// passes take no more than a tenth of the time, unless somebody has died.
 		pause := min(max(s.cfg.PlanInterval/20, 9*time.Since(began)), s.cfg.PlanInterval)
-		if !wait(reigning, dice.about(pause), nil) ||
+		if !wait(reigning, dice.about(pause), s.fenceNow) ||
 			!dice.gather(reigning, dice.about(s.cfg.PlanInterval-pause), s.cfg.FailoverTime/1000, s.planNow) {
 			break
 		}
@@ -203,7 +223,7 @@ func (s *session) keepLeading(ctx context.Context, row Member) Member {
 	for wait(ctx, delay, nil) {
 		began := time.Now()
 		next := row
-		next.Beats++
+		next.Beats = max(row.Beats+1, s.beatAt(began))
 		current, err := s.swapMember(ctx, row, next)
 		delay = dice.about(s.cfg.FailoverTime / 3)
 		switch {
@@ -225,12 +245,65 @@ func (s *session) keepLeading(ctx context.Context, row Member) Member {
 }
 
 // keepWatching observes the members until ctx is done, however long the passes
-// take: a leader who looked only now and then would take nobody for dead.
-func (s *session) keepWatching(ctx context.Context, members *watch) {
-	dice := s.diceOf("watch " + s.me)
-	for wait(ctx, dice.about(s.cfg.FailoverTime/2), nil) {
-		_, _ = s.look(ctx, members) // the passes tell of errors
+// take: a leader who looked only now and then would take nobody for dead. It looks
+// when a pass has not done so for a while, and exactly when a look at a silent
+// member tells something.
+func (l *leader) keepWatching(ctx context.Context) {
+	dice := l.diceOf("watch " + l.me)
+	last := time.Now()
+	for pause := dice.about(l.cfg.FailoverTime * 3 / 10); ; {
+		if seen := l.members.seenAt(); seen.After(last) {
+			last = seen // by a pass
+		}
+		next := last.Add(pause)
+		if due := l.members.due(false); due.After(last) && due.Before(next) {
+			next = due
+		}
+		if left := time.Until(next); left > 0 {
+			if !wait(ctx, left, l.watchNow) {
+				return
+			}
+			continue
+		}
+		last, pause = time.Now(), dice.about(l.cfg.FailoverTime*3/10)
+		if members, err := l.look(ctx, l.members); err == nil { // the passes tell of errors
+			if l.warn(ctx, members) {
+				kick(l.fenceNow)
+				kick(l.planNow)
+			}
+		}
 	}
+}
+
+// warn tells those who may soon get leases of members that are missing: in a
+// store that notifies nobody they would else look too late. It does so once for
+// each, and reports whether one is dead that was not so when it was last called.
+func (l *leader) warn(ctx context.Context, members []Member) (fence bool) {
+	var living []Member
+	missed := false
+	l.mu.Lock()
+	fates := make(map[string]fate, len(members))
+	for _, m := range members {
+		if m.Fenced || m.Incarnation == l.me {
+			continue
+		}
+		is, was := l.members.fate(m.Incarnation), l.fates[m.Incarnation]
+		fates[m.Incarnation] = is
+		missed = missed || is >= missing && was < missing
+		fence = fence || is == dead && was < dead
+		if is == alive {
+			living = append(living, m)
+		}
+	}
+	l.fates = fates
+	if missed {
+		l.alert()
+	}
+	l.mu.Unlock()
+	if missed {
+		l.Coordinator.parallel(len(living), func(i int) { l.bump(ctx, living[i]) })
+	}
+	return fence
 }
 
 // keepMoving deposes the leader when nothing of its passes moves any more, and

@@ -68,7 +68,8 @@ type Member struct {
 	// every swap.
 	Version int64
 	// Beats is moved by the worker itself and by nobody else: while it moves,
-	// the worker lives.
+	// the worker lives. It grows with the milliseconds of the worker's own
+	// monotonic clock from its start to when the beat was sent, by one at least.
 	Beats int64
 	// Revision is moved by the leader after it changed leases of this worker.
 	Revision int64
@@ -207,6 +208,27 @@ type Grouping interface {
 	GroupsSwaps() bool
 }
 
+// Presence is a store that knows at once when the process of a worker has ended,
+// from the end of a connection for example, so that its leases need not wait for
+// FailoverTime. Optional, found by type assertion.
+//
+// Who relies on it assumes that a presence ends with the process, or else that the
+// process knows it first: it then stops at once, and comes back as a new
+// incarnation. Should the others learn of it first all the same, two workers may
+// process a shard for a moment; what they store stays fenced by terms.
+type Presence interface {
+	// Attend makes an incarnation present, calls attending, once, when it is so,
+	// and returns when its presence has ended: because ctx is done, or with the
+	// reason. The member row is created afterwards, and says for good that there was
+	// a presence: who never had one has not ended. A store that keeps none returns
+	// [errors.ErrUnsupported] at once.
+	Attend(ctx context.Context, incarnation string, attending func()) error
+	// Ended returns those of the incarnations whose presence has ended, or whose
+	// member rows are fenced or gone. It returns none when observer, who asks, is not
+	// present itself: it may have lost touch with all at once.
+	Ended(ctx context.Context, observer string, incarnations ...string) ([]string, error)
+}
+
 // ErrConflict says that a row is not as the caller believed, so that nothing
 // was written.
 var ErrConflict = errors.New("lease store: the row has changed")
@@ -219,6 +241,9 @@ var (
 	// ErrExpired says that the worker could not prove in time that it lives,
 	// and stops by its own clock before anyone else may take its shards.
 	ErrExpired error = lost("no heartbeat in time")
+	// ErrAbsent says that the store took the worker's process for ended
+	// ([Presence]), so that others may take its shards.
+	ErrAbsent error = lost("the worker's presence ended")
 	// ErrDrained says that the worker was told to stop and its time is over.
 	ErrDrained error = lost("handed over unfinished: the time to drain is over")
 )

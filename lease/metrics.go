@@ -43,7 +43,7 @@ func newMeters(provider metric.MeterProvider, application, worker string) (*mete
 	}
 	m.common = metric.WithAttributeSet(attribute.NewSet(common...))
 	m.reasons = map[string]metric.MeasurementOption{}
-	for _, reason := range []string{"finished", "released", "lost", "expired", "drained"} {
+	for _, reason := range []string{"finished", "released", "lost", "expired", "absent", "drained"} {
 		m.reasons[reason] = metric.WithAttributeSet(attribute.NewSet(append(common, attribute.String("reason", reason))...))
 	}
 	return m, errors.Join(problems...)
@@ -63,8 +63,11 @@ func (m *meters) gaveUp(reason string) {
 
 func (m *meters) lost(cause error) {
 	reason := "lost"
-	if errors.Is(cause, ErrExpired) {
+	switch {
+	case errors.Is(cause, ErrExpired):
 		reason = "expired"
+	case errors.Is(cause, ErrAbsent):
+		reason = "absent"
 	}
 	m.lostCount.Add(context.Background(), 1, m.reasons[reason])
 }

@@ -28,8 +28,9 @@ type leader struct {
 	handoffs *handoffs
 	calm     *calm
 	listers  []*lister
-	calls    sync.WaitGroup // of listings that are under way
-	steps    atomic.Int64   // what the passes have got done, well or badly: it stands still when one hangs
+	calls    sync.WaitGroup  // of listings that are under way
+	fates    map[string]fate // of the members, as they were last told; guarded by the session's mu
+	steps    atomic.Int64    // what the passes have got done, well or badly: it stands still when one hangs
 	// unseen are the rows that nobody is given yet, by key: the ID of their stream.
 	// They were created on the last listing of that stream, or could not be pinned.
 	unseen map[string]string
@@ -68,6 +69,7 @@ func (l *leader) pass(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read members: %w", err)
 	}
+	l.warn(ctx, members)
 	members = l.fence(ctx, members)
 	l.bury(ctx, members, leases)
 	l.handoffs.keep(leases)
@@ -323,20 +325,22 @@ func (l *leader) retire(ctx context.Context, rows []Lease) {
 	})
 }
 
-// fence marks members as out whose beats have stood still for FailoverTime. The
-// swap is guarded by the Version that was observed: a late beat makes it fail,
+// fence marks members as out that have ended, or whose beats have stood still for
+// FailoverTime. The swap is guarded by the Version that was observed: a late beat makes it fail,
 // and the worker lives. It returns the members as they are then.
 func (l *leader) fence(ctx context.Context, members []Member) []Member {
+	ended := l.whoEnded(ctx, l.members.others(l.me)...)
 	l.parallel(len(members), func(i int) {
 		m := members[i]
-		if m.Fenced || m.Incarnation == l.me || !l.members.dead(m.Incarnation) {
+		hasEnded := slices.Contains(ended, m.Incarnation)
+		if m.Fenced || m.Incarnation == l.me || !hasEnded && !l.members.dead(m.Incarnation) {
 			return
 		}
 		next := m
 		next.Fenced = true
 		row, err := l.swapMember(ctx, m, next)
 		if err == nil {
-			l.log.WarnContext(ctx, "worker is silent, giving its leases to others", "member", m.Incarnation)
+			l.log.WarnContext(ctx, "worker is silent, giving its leases to others", "member", m.Incarnation, "has_ended", hasEnded)
 			members[i] = row
 		} else if errors.Is(err, ErrConflict) && row.Fenced {
 			members[i] = row
@@ -447,6 +451,9 @@ func (l *leader) apply(ctx context.Context, changes []change) (written []change,
 		}
 	})
 	slices.SortFunc(written, func(a, b change) int { return cmp.Compare(a.old.Key, b.old.Key) })
+	if slices.ContainsFunc(written, func(c change) bool { return c.next.Owner == l.me }) {
+		kick(l.pollNow) // the others are told by a bump
+	}
 	if len(written) > 0 {
 		err = nil
 	}

@@ -30,10 +30,22 @@ func (s *session) poll(ctx context.Context) {
 		default:
 			pause.reset()
 		}
+		if err == nil && s.isAlert() {
+			delay = min(delay, dice.about(s.cfg.FailoverTime/20))
+		}
 		if !dice.gather(ctx, delay, s.cfg.FailoverTime/1000, s.pollNow) {
 			return
 		}
 	}
+}
+
+// isAlert reports whether leases may soon be the worker's: for three quarters of
+// FailoverTime after it was told so, since it may be told when a member that has
+// been silent for half of it has half of it left.
+func (s *session) isAlert() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Since(s.alerted) < s.cfg.FailoverTime*3/4
 }
 
 // pollOnce re-reads what a bump announced, and takes what is the worker's own.
@@ -184,8 +196,12 @@ func (s *session) listen(ctx context.Context) {
 		return
 	}
 	dice := s.diceOf("listen " + s.me)
+	window := s.cfg.FailoverTime / 10
+	if s.presence != nil {
+		window = min(window, haste) // who asks for a fast failover pays for it by reading more
+	}
 	wake := func() {
-		wait(ctx, dice.upTo(s.cfg.FailoverTime/10), nil)
+		wait(ctx, dice.upTo(window), nil)
 		kick(s.pollNow)
 		kick(s.planNow)
 	}

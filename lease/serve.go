@@ -148,7 +148,7 @@ func (s *session) finish(ctx context.Context, h *held, err error) {
 	case done:
 		log.InfoContext(ctx, "lease released")
 		s.meters.gaveUp("released")
-	case errors.Is(cause, ErrLost) || errors.Is(cause, ErrExpired):
+	case errors.Is(cause, ErrLost) || errors.Is(cause, ErrExpired) || errors.Is(cause, ErrAbsent):
 		log.WarnContext(ctx, "lease lost", "err", cause)
 		s.meters.lost(cause)
 		kick(s.pollNow)

@@ -24,12 +24,16 @@ import (
 // the release was tried.
 type session struct {
 	*Coordinator
-	me   string // the incarnation
+	me   string    // the incarnation
+	born time.Time // when it first tried to join; its beats count from there
 	hold HoldFunc
 	log  *slog.Logger
 
-	out                                         chan struct{} // closed when the member row is fenced or gone
+	presence Presence // where the worker is present; nil when the store keeps none
+
+	out                                         chan struct{} // closed when the member row is fenced or gone, or the presence lost
 	beatNow, pollNow, planNow, fuseNow, vacated chan struct{} // kicks; each has room for one
+	fenceNow, watchNow                          chan struct{} // two more: a member is dead and not yet fenced; the members were looked at
 	writes                                      chan struct{} // tokens that bound the takes and releases at one time
 	holds                                       sync.WaitGroup
 	passes                                      trouble // the leading goroutine's
@@ -43,15 +47,19 @@ type session struct {
 	member  Member // the own row as last known
 	right   right
 	cutOff  time.Time // until when the own beats were not answered, the last time that this was so
+	alerted time.Time // when something last told that leases may soon be the worker's
 	lapsed  bool      // the right expired, and the old callbacks have not all returned
 	stopped int       // leases that were stopped by that, and not told of yet
 	leaving bool      // the worker stops: it takes nothing more
 	isOut   bool
-	leads   bool
-	slots   map[string]*held
-	waiting map[string]string // leases that are the worker's and not yet held: why
-	past    map[string]int64  // terms that ended, though the row may still show them
-	streams []string          // the IDs of Config.Streams as they answered; "" for none
+	// isAbsent says that it is out because its presence was lost: then the row
+	// is its own to end.
+	isAbsent bool
+	leads    bool
+	slots    map[string]*held
+	waiting  map[string]string // leases that are the worker's and not yet held: why
+	past     map[string]int64  // terms that ended, though the row may still show them
+	streams  []string          // the IDs of Config.Streams as they answered; "" for none
 }
 
 // concurrency bounds the writes of one kind that a worker or leader has under
@@ -67,7 +75,7 @@ func newSession(c *Coordinator, hold HoldFunc) *session {
 		hold:        hold,
 		log:         c.log.With("incarnation", me),
 		out:         make(chan struct{}),
-		beatNow:     signal(), pollNow: signal(), planNow: signal(), fuseNow: signal(), vacated: signal(),
+		beatNow:     signal(), pollNow: signal(), planNow: signal(), fuseNow: signal(), vacated: signal(), fenceNow: signal(), watchNow: signal(),
 		writes:  make(chan struct{}, concurrency),
 		right:   newRight(c.cfg.FailoverTime, c.cfg.HandoffTimeout),
 		slots:   map[string]*held{},
@@ -83,16 +91,16 @@ func newSession(c *Coordinator, hold HoldFunc) *session {
 // until the fleet has fenced the worker and its old callbacks have returned.
 func (s *session) run(ctx context.Context) {
 	s.ask(ctx) // a stream that hangs is not waited for
-	if !s.join(ctx) {
-		return
-	}
-	s.log.InfoContext(ctx, "joined the fleet")
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
-	beating, silence := context.WithCancel(life)
-	leading, resign := context.WithCancel(life)
 	var loops, beats, lead sync.WaitGroup
 	defer loops.Wait()
 	defer end()
+	if !s.attend(ctx, life, &loops) || !s.join(ctx) {
+		return
+	}
+	s.log.InfoContext(ctx, "joined the fleet")
+	beating, silence := context.WithCancel(life)
+	leading, resign := context.WithCancel(life)
 	defer silence()
 	defer resign()
 	beats.Go(func() { s.beat(beating) })
@@ -117,7 +125,10 @@ func (s *session) run(ctx context.Context) {
 	lead.Wait()
 	silence()
 	beats.Wait()
-	if ctx.Err() != nil {
+	s.mu.Lock()
+	absent := s.isAbsent
+	s.mu.Unlock()
+	if absent || ctx.Err() != nil {
 		s.end(life)
 	}
 	s.log.InfoContext(ctx, "left the fleet")

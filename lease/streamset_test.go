@@ -297,9 +297,9 @@ func TestWhoMadeWayLetsOthersTryFirst(t *testing.T) {
 				t.Fatal(err)
 			}
 			leader, began := a.newWatch(), time.Now()
-			var free time.Time
+			var c candidacy
 			for {
-				if _, won := a.candidate(t.Context(), leader, &free); won {
+				if _, won := a.candidate(t.Context(), leader, &c); won {
 					break
 				}
 				if time.Since(began) > time.Hour {

@@ -138,24 +138,26 @@ var leaseMutants = []Mutant{
 		Mechanism: "An observer that was away itself has seen nobody stand still",
 		Promise:   "P2", Without: "the time of its absence counts",
 		File: "lease/watch.go",
-		Old:  `gap := asked.Sub(w.last) > w.gap`,
-		New:  `gap := false`,
+		Old:  `return asked.Sub(last) > w.gap`,
+		New:  `return false`,
 		Test: "TestAMemberIsDeadWhenItsBeatsStandStillForAsLongAsItIsWatched",
 	},
 	{
 		Mechanism: "A leader whose own beats are not answered takes nobody for dead",
 		Promise:   "P5", Without: "it goes on watching",
 		File: "lease/lead.go",
-		Old:  `alive, cutOff := s.fresh(), s.cutOff`,
-		New:  `alive, cutOff := true, time.Time{}`,
+		Old:  `answered, cutOff := s.fresh(), s.cutOff`,
+		New:  `answered, cutOff := true, time.Time{}`,
 		Test: "TestALeaderWhoseOwnBeatsAreNotAnsweredTakesNobodyForDead",
 	},
 	{
 		Mechanism: "A leader that was cut off, and maybe everybody with it, watches anew when it is back",
 		Promise:   "P5", Without: "the time counts in which it was cut off",
 		File: "lease/lead.go",
-		Old:  `if !alive || w.before(cutOff) {`,
-		New:  `if _ = cutOff; !alive {`,
+		Old: `	w.countFrom(cutOff)
+	w.observe(asked, time.Now(), members...)`,
+		New: `	_ = cutOff
+	w.observe(asked, time.Now(), members...)`,
 		Test: "TestALeaderThatWasCutOffWatchesAnew",
 	},
 	{

@@ -33,20 +33,14 @@ func (s *Store) Changes(ctx context.Context, wake func()) error {
 }
 
 func (s *Store) listen(ctx context.Context, wake func()) error {
-	acquired, err := s.pool.Acquire(ctx)
+	conn, done, err := s.dedicated(ctx)
 	if err != nil {
 		return err
 	}
-	conn := acquired.Hijack()
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		_ = conn.Close(ctx) // whatever it was good for is over
-	}()
+	defer done()
 	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{s.channel}.Sanitize()); err != nil {
 		return err
 	}
-
 	return relay(ctx, func(ctx context.Context) error { return nextNotification(ctx, conn) }, wake)
 }
 
@@ -58,6 +52,7 @@ func relay(ctx context.Context, next func(context.Context) error, wake func()) e
 	ctx, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	defer cancel(nil) // wake may panic
 	wg.Go(func() {
 		for {
 			if err := next(ctx); err != nil {

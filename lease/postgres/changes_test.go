@@ -88,7 +88,7 @@ func TestOthersHearOfWhatMovesAndNotOfBeatsAndCheckpoints(t *testing.T) {
 				}
 			})
 			l.hearsOnly("a new owner", func() { swap(func(l *lease.Lease) { l.Owner = "w/1" }) })
-			l.hearsOnly("a take, after a checkpoint and a creation of nothing new", func() {
+			l.hearsOnly("an end, after a take, a checkpoint and a creation of nothing new", func() {
 				swap(func(l *lease.Lease) {
 					l.Checkpoint = checkpoint.State{Position: stream.TrimHorizon, Progress: []byte("some")}
 					l.Load.BytesPerSecond = 7
@@ -97,8 +97,8 @@ func TestOthersHearOfWhatMovesAndNotOfBeatsAndCheckpoints(t *testing.T) {
 					t.Error(err)
 				}
 				swap(func(l *lease.Lease) { l.Term = row.Counter + 1 })
+				swap(func(l *lease.Lease) { l.Checkpoint.Position = stream.ShardEnd })
 			})
-			l.hearsOnly("an end", func() { swap(func(l *lease.Lease) { l.Checkpoint.Position = stream.ShardEnd }) })
 			l.hearsOnly("a join", func() {
 				var err error
 				if member, err = s.SwapMember(ctx, lease.Member{}, member); err != nil {

@@ -24,6 +24,22 @@ type Config struct {
 	// polling what others have written. Set it for the whole fleet.
 	// Default: false: writes notify, and Changes keeps a connection of its own.
 	PollOnly bool
+
+	// FastFailover lets others take the shards of a worker whose process has ended
+	// as soon as the server knows it, within a second, and not after
+	// lease.Config.FailoverTime. Each worker keeps one more connection for that, its
+	// presence, and the leader asks four times a second whose has ended.
+	//
+	// It assumes that the connection is direct, and that its end means the process's
+	// end. So it is not for connections through a pooler in transaction mode, nor for
+	// a server that ends connections of clients it cannot reach (tcp_keepalives_*,
+	// tcp_user_timeout) sooner than FailoverTime is over. A worker that loses its
+	// presence connection, as all do when the server is restarted, stops at once
+	// (lease.ErrAbsent) and comes back as a new incarnation; and terms fence every
+	// checkpoint and transaction as ever. A process that is stopped and not dead, or
+	// a machine without power, is replaced after FailoverTime. Workers of one fleet
+	// may differ in this. Default: false.
+	FastFailover bool
 }
 
 func (c Config) withDefaults() Config {
@@ -43,6 +59,9 @@ func (c Config) validate(pool *pgxpool.Pool) error {
 	}
 	if err := storable("Config.Application", c.Application); err != nil {
 		return fmt.Errorf("postgres: %w", err)
+	}
+	if c.FastFailover && c.PollOnly {
+		return errors.New("postgres: Config.FastFailover needs direct connections, and Config.PollOnly says that there are none: unset one of the two")
 	}
 	return validateSchema(c.Schema)
 }

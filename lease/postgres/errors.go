@@ -28,6 +28,8 @@ var (
 	ErrReadOnly = errors.New("the server is a standby, or takes no writes: connect to the primary, for example with target_session_attrs=read-write in the pool's address")
 	// ErrTooManyConnections says that the server has no connection left.
 	ErrTooManyConnections = errors.New("the server has no connection left: lower pool_max_conns of all who use it, or raise max_connections")
+	// ErrPoolExhausted says that a call waited in vain for a connection.
+	ErrPoolExhausted = errors.New("all connections of the pool are in use: raise pool_max_conns, and give long transactions a pool of their own")
 	// ErrDiskFull says that nothing was written for want of space. Writes
 	// succeed again as soon as there is some.
 	ErrDiskFull = errors.New("no space left on the server's disk: free some")
@@ -55,6 +57,7 @@ const (
 	lockNotAvailable     = "55P03"
 	adminShutdown        = "57P01"
 	crashShutdown        = "57P02"
+	queryCanceled        = "57014" // by statement_timeout, where nobody asked for it
 )
 
 // state returns the SQLSTATE of an error of the server, "" of any other.
@@ -69,7 +72,11 @@ func state(err error) string {
 // of the errors above where it is one.
 func failed(ctx context.Context, err error, format string, args ...any) error {
 	what := "postgres: " + fmt.Sprintf(format, args...)
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() == nil:
+	case errors.Is(err, ErrPoolExhausted):
+		return fmt.Errorf("%s: %w: %w", what, context.Cause(ctx), err)
+	default:
 		return fmt.Errorf("%s: %w", what, context.Cause(ctx))
 	}
 	if known := known[state(err)]; known != nil {
@@ -123,7 +130,7 @@ func nothingWritten(err error) bool {
 // readAgain reports whether a query that ended with that error may well
 // succeed the next time: it writes nothing, so a lost connection is no harm.
 func readAgain(err error) bool {
-	if nothingWritten(err) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	if nothingWritten(err) || errors.Is(err, errNoAnswer) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return true
 	}
 	if code := state(err); code == adminShutdown || code == crashShutdown {
@@ -135,7 +142,8 @@ func readAgain(err error) bool {
 
 // spoiled reports whether a statement of many rows was rolled back for what
 // may be the fault of one: data that the server refuses, a row too large, a
-// row that is locked, or two statements in each other's way.
+// row that is locked, or two statements in each other's way. A statement_timeout
+// may be shorter than the wait for a locked row.
 func spoiled(err error) bool {
 	code := state(err)
 	if len(code) != 5 {
@@ -145,5 +153,5 @@ func spoiled(err error) bool {
 	case "22", "23", "40", "54": // data, integrity, rollback, program limit
 		return true
 	}
-	return code == lockNotAvailable
+	return code == lockNotAvailable || code == queryCanceled
 }

@@ -1,6 +1,8 @@
 package postgres
 
 import (
+	"fmt"
+	"os"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -8,4 +10,10 @@ import (
 	"github.com/millrace/millrace/internal/testpg"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(testpg.Main(m)) }
+func TestMain(m *testing.M) {
+	if os.Getenv(envChild) != "" {
+		fmt.Fprintln(os.Stderr, child())
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(testpg.Main(m))
+}

@@ -13,8 +13,8 @@ const memberColumns = `incarnation, worker, version, beats, revision, fenced, dr
     bytes_per_second, records_per_second, max_leases, code, zone, host, streams, blocked`
 
 const (
-	joinMember = `INSERT INTO millrace_member (application, ` + memberColumns + `)
-VALUES ($1, $2, $4, $3::bigint + 1, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+	joinMember = `INSERT INTO millrace_member (application, ` + memberColumns + `, presence)
+VALUES ($1, $2, $4, $3::bigint + 1, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $18)
 ON CONFLICT (application, incarnation) DO NOTHING
 RETURNING CASE WHEN $17::text <> '' THEN pg_notify($17, '') END`
 
@@ -79,9 +79,9 @@ func (s *Store) writeMember(ctx context.Context, key string, old, next lease.Mem
 	if next == nobody {
 		return s.write(ctx, s.sql.endMember, s.application, key, old.Version, s.channel)
 	}
-	statement := s.sql.swapMember
+	values := s.memberValues(key, old.Version, next, sqlstore.WakesMember(old, next))
 	if old == nobody {
-		statement = s.sql.joinMember
+		return s.write(ctx, s.sql.joinMember, append(values, s.present.of(key))...)
 	}
-	return s.write(ctx, statement, s.memberValues(key, old.Version, next, sqlstore.WakesMember(old, next))...)
+	return s.write(ctx, s.sql.swapMember, values...)
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -13,15 +14,19 @@ import (
 	"github.com/millrace/millrace/lease/internal/sqlstore"
 )
 
-// Store is a [lease.Store], a [lease.Notifier] and [lease.Named] in a PostgreSQL
-// database.
+// Store is a [lease.Store], a [lease.Notifier], [lease.Named], a
+// [lease.Transactional] and, with [Config.FastFailover], a [lease.Presence] in a
+// PostgreSQL database.
 type Store struct {
-	pool        *pgxpool.Pool
-	application string
-	schema      string
-	channel     string // on which this application is notified; "" for not at all
-	sql         statements
-	swaps       sqlstore.Gatherer[swap]
+	pool         *pgxpool.Pool
+	application  string
+	schema       string
+	channel      string // on which this application is notified; "" for not at all
+	fastFailover bool
+	sql          statements
+	swaps        sqlstore.Gatherer[swap]
+	lone         chan struct{} // tokens for connections that wait for a row that is locked
+	present      presences
 }
 
 var (
@@ -36,18 +41,20 @@ var (
 //
 // A store uses few connections at a time: four serve a worker well. Errors of
 // its methods wrap [ErrNoSchema], [ErrPermission], [ErrReadOnly],
-// [ErrTooManyConnections], [ErrDiskFull] or [ErrText] where one of them is the
-// reason.
+// [ErrTooManyConnections], [ErrPoolExhausted], [ErrDiskFull] or [ErrText] where one
+// of them is the reason.
 func New(pool *pgxpool.Pool, config Config) (*Store, error) {
 	config = config.withDefaults()
 	if err := config.validate(pool); err != nil {
 		return nil, err
 	}
 	s := &Store{
-		pool:        pool,
-		application: config.Application,
-		schema:      config.Schema,
-		sql:         statementsIn(config.Schema),
+		pool:         pool,
+		application:  config.Application,
+		schema:       config.Schema,
+		fastFailover: config.FastFailover,
+		sql:          statementsIn(config.Schema),
+		lone:         make(chan struct{}, max(1, pool.Config().MaxConns/4)),
 	}
 	if !config.PollOnly {
 		s.channel = channelOf(config.Schema, config.Application)
@@ -79,7 +86,7 @@ type statements struct {
 	createLeases, swapLeases, deleteLease            string
 	readLease, readLeases, pageOfLeases, ownedLeases string
 	joinMember, swapMember, endMember                string
-	readMember, allMembers                           string
+	readMember, allMembers, endedMembers             string
 	createNote, swapNote, removeNote                 string
 	readNote, allNotes                               string
 }
@@ -90,7 +97,7 @@ func statementsIn(schema string) statements {
 		createLeases: in(createLeases), swapLeases: in(swapLeases), deleteLease: in(deleteLease),
 		readLease: in(readLease), readLeases: in(readLeases), pageOfLeases: in(pageOfLeases), ownedLeases: in(ownedLeases),
 		joinMember: in(joinMember), swapMember: in(swapMember), endMember: in(endMember),
-		readMember: in(readMember), allMembers: in(allMembers),
+		readMember: in(readMember), allMembers: in(allMembers), endedMembers: in(endedMembers),
 		createNote: in(createNote), swapNote: in(swapNote), removeNote: in(removeNote),
 		readNote: in(readNote), allNotes: in(allNotes),
 	}
@@ -107,15 +114,32 @@ func many[T any](ctx context.Context, s *Store, scan pgx.RowToFunc[T], query str
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
+	bounded := halfOf
 	err = patiently(ctx, readAgain, func() error {
-		rows, err := s.pool.Query(ctx, query, args...)
-		if err != nil {
+		return s.lent(ctx, func(conn *pgxpool.Conn) error {
+			reading, cancel := bounded(ctx)
+			defer cancel()
+			bounded = context.WithCancel
+			rows, err := conn.Query(reading, query, args...)
+			if err == nil {
+				all, err = pgx.CollectRows(rows, scan)
+			}
+			if err != nil && reading.Err() != nil && ctx.Err() == nil {
+				err = errNoAnswer
+			}
 			return err
-		}
-		all, err = pgx.CollectRows(rows, scan)
-		return err
+		})
 	})
 	return all, err
+}
+
+// halfOf leaves time for another attempt, on another connection, when that of the
+// first one is cut off without a word.
+func halfOf(ctx context.Context) (context.Context, context.CancelFunc) {
+	if deadline, ok := ctx.Deadline(); ok {
+		return context.WithTimeout(ctx, time.Until(deadline)/2)
+	}
+	return context.WithCancel(ctx)
 }
 
 // one returns the only row of a query, if there is one, else the zero value.
@@ -133,9 +157,11 @@ func (s *Store) write(ctx context.Context, statement string, args ...any) (writt
 		return false, context.Cause(ctx)
 	}
 	err = patiently(ctx, nothingWritten, func() error {
-		tag, err := s.pool.Exec(ctx, statement, args...)
-		written = tag.RowsAffected() > 0
-		return err
+		return s.lent(ctx, func(conn *pgxpool.Conn) error {
+			tag, err := conn.Exec(ctx, statement, args...)
+			written = tag.RowsAffected() > 0
+			return err
+		})
 	})
 	return written, err
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/millrace/millrace/lease"
 	"github.com/millrace/millrace/lease/internal/sqlstore"
@@ -74,7 +75,7 @@ func (s *Store) swap(ctx context.Context, old, next lease.Lease) (row lease.Leas
 	}
 	err = s.swaps.Do(ctx, w)
 	if err == nil && w.alone {
-		err = s.run(ctx, 0, []*swap{w}) // and wait for the row as long as it takes
+		err = s.swapAlone(ctx, w)
 	}
 	switch {
 	case err != nil:
@@ -109,6 +110,24 @@ func (s *Store) swapTogether(ctx context.Context, swaps []*swap) error {
 	return err
 }
 
+// swapAlone carries out a swap for which others should not wait. It waits for a
+// locked row for as long as ctx lasts, in turns with all who wait like this: they
+// have a few connections among them, so that beats and reads always find one.
+func (s *Store) swapAlone(ctx context.Context, w *swap) error {
+	for patience := time.Millisecond; ; patience = waitForRow {
+		select {
+		case s.lone <- struct{}{}:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		err := s.run(ctx, patience, []*swap{w})
+		<-s.lone
+		if ctx.Err() != nil || state(err) != lockNotAvailable {
+			return err
+		}
+	}
+}
+
 // run carries out swaps and tells each of them that won. patience is how long
 // to wait for a locked row; 0 is what the connection is set to.
 func (s *Store) run(ctx context.Context, patience time.Duration, swaps []*swap) error {
@@ -117,11 +136,13 @@ func (s *Store) run(ctx context.Context, patience time.Duration, swaps []*swap) 
 		for _, w := range swaps {
 			w.won = false
 		}
-		rows, err := s.pool.Query(ctx, s.sql.swapLeases, args...)
-		if err != nil {
-			return err
-		}
-		return believe(rows, swaps)
+		return s.lent(ctx, func(conn *pgxpool.Conn) error {
+			rows, err := conn.Query(ctx, s.sql.swapLeases, args...)
+			if err != nil {
+				return err
+			}
+			return believe(rows, swaps)
+		})
 	})
 }
 

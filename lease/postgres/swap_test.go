@@ -35,8 +35,10 @@ func someLeases(n int) []lease.Lease {
 // counting counts the statements that a pool sends.
 type counting struct{ statements atomic.Int64 }
 
-func (c *counting) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
-	c.statements.Add(1)
+func (c *counting) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.TraceQueryStartData) context.Context {
+	if q.SQL != askWhetherStandby { // once for each connection
+		c.statements.Add(1)
+	}
 	return ctx
 }
 func (c *counting) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}

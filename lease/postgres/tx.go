@@ -3,6 +3,8 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -38,20 +40,27 @@ import (
 // whose beats wait for connections that long transactions hold lapses. Until tx
 // ends, others wait who want to write that shard's row: the automatic
 // checkpoint, and a leader that moves the shard. So that a worker which is stopped
-// in between does not hold them up for ever, the server is told to end a
-// transaction that idles for ten seconds, unless it has been given a time
-// before.
+// in between does not hold them up for ever, the server is told to end the
+// transaction when it idles for as long as ctx has left, or
+// lease.Config.FailoverTime if that is less, unless it has been given less before.
 func CheckpointTx(ctx context.Context, tx pgx.Tx, c checkpoint.Checkpointer, at stream.Sequence) error {
 	return c.CheckpointIn(ctx, tx, at)
 }
 
-// idleInTransaction is for how long a transaction may do nothing that holds the
-// row of a shard: the default of lease.Config.FailoverTime, after which somebody
-// else may want it.
-const idleInTransaction = "10s"
-
+// limitIdling lowers for how long the transaction may do nothing, when it holds
+// the row of a shard, and may more.
 const limitIdling = `SELECT set_config('idle_in_transaction_session_timeout', $1, true)
-WHERE current_setting('idle_in_transaction_session_timeout') = '0'`
+WHERE current_setting('idle_in_transaction_session_timeout')::interval NOT BETWEEN '1 ms' AND ($1 || ' ms')::interval`
+
+// idleTime returns that time in milliseconds: what ctx has left, which is
+// lease.Config.FailoverTime at most when a worker calls.
+func idleTime(ctx context.Context) string {
+	left := 10 * time.Second
+	if deadline, ok := ctx.Deadline(); ok {
+		left = max(time.Until(deadline), time.Millisecond)
+	}
+	return strconv.FormatInt(int64((left+time.Millisecond-1)/time.Millisecond), 10)
+}
 
 var _ lease.Transactional = (*Store)(nil)
 
@@ -76,7 +85,7 @@ func (s *Store) swapIn(ctx context.Context, in any, w *swap) (row lease.Lease, w
 		return row, false, err
 	}
 	batch := &pgx.Batch{}
-	batch.Queue(limitIdling, idleInTransaction)
+	batch.Queue(limitIdling, idleTime(ctx))
 	batch.Queue(s.sql.swapLeases, s.replacement(0, []*swap{w})...).Query(func(rows pgx.Rows) error {
 		return believe(rows, []*swap{w})
 	})

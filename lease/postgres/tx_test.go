@@ -121,7 +121,7 @@ func TestATakeoverWaitsForAnOpenTransactionAndSeesIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	var limit string
-	if err := tx.QueryRow(t.Context(), "SHOW idle_in_transaction_session_timeout").Scan(&limit); err != nil || limit != idleInTransaction {
+	if err := tx.QueryRow(t.Context(), "SHOW idle_in_transaction_session_timeout").Scan(&limit); err != nil || limit != "10s" {
 		t.Errorf("the transaction may idle for %q, %v", limit, err)
 	}
 	over := make(chan error)

@@ -7,9 +7,10 @@ import (
 )
 
 // Wakes reports whether others should hear of a swap at once: of anything but
-// how far a shard has been processed, and at what cost, until its end.
+// how far a shard has been processed, and at what cost, until its end, and that
+// its owner has begun a term.
 func Wakes(old, next *lease.Lease) bool {
-	return old.Owner != next.Owner || old.CheckpointOwner != next.CheckpointOwner || old.Term != next.Term ||
+	return old.Owner != next.Owner || old.CheckpointOwner != next.CheckpointOwner ||
 		old.Finished() != next.Finished() || !slices.Equal(old.Children, next.Children)
 }
 
