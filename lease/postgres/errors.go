@@ -57,6 +57,7 @@ const (
 	lockNotAvailable     = "55P03"
 	adminShutdown        = "57P01"
 	crashShutdown        = "57P02"
+	idleSessionTimeout   = "57P05"
 	queryCanceled        = "57014" // by statement_timeout, where nobody asked for it
 )
 
@@ -133,7 +134,7 @@ func readAgain(err error) bool {
 	if nothingWritten(err) || errors.Is(err, errNoAnswer) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return true
 	}
-	if code := state(err); code == adminShutdown || code == crashShutdown {
+	if code := state(err); code == adminShutdown || code == crashShutdown || code == idleSessionTimeout {
 		return true
 	}
 	_, lost := errors.AsType[*net.OpError](err)

@@ -285,7 +285,8 @@ func TestAPresenceOutlivesTheTimeThatConnectionsMayIdle(t *testing.T) {
 	if version < 140000 {
 		t.Skip("this server knows no idle_session_timeout")
 	}
-	s := open(t, server, fast, func(c *pgxpool.Config) { c.ConnConfig.RuntimeParams["idle_session_timeout"] = "100" })
+	s := beside(t, server, Config{Application: "app", Schema: open(t, server, fast).schema, FastFailover: true},
+		func(c *pgxpool.Config) { c.ConnConfig.RuntimeParams["idle_session_timeout"] = "200" })
 	_, lost := attend(t, s, "a")
 	select {
 	case err := <-lost:
