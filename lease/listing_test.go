@@ -2,6 +2,7 @@ package lease
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"testing"
 	"time"
@@ -41,23 +42,12 @@ func giveOutNoLateRow(t *testing.T, hangs time.Duration) {
 		_ = store.Delete(t.Context(), parent)
 		_ = store.Create(t.Context(), heir)
 	}}
-	c, err := NewCoordinator(Config{
-		Worker: "w", Store: late, Logger: slog.New(slog.DiscardHandler),
-		Streams: []stream.Stream{listed{name: "s", shards: func() ([]stream.Shard, error) {
-			if asked++; asked > 1 {
-				time.Sleep(hangs)
-			}
-			return shards, nil
-		}}},
+	l := leading(t, late, func() ([]stream.Shard, error) {
+		if asked++; asked > 1 {
+			time.Sleep(hangs)
+		}
+		return shards, nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := newSession(c, func(context.Context, Hold) error { return nil })
-	if !s.join(t.Context()) {
-		t.Fatal("cannot join")
-	}
-	l := s.newLeader(s.newWatch())
 	defer l.calls.Wait()
 	for range 6 {
 		if err := l.pass(t.Context()); err != nil {
@@ -68,11 +58,78 @@ func giveOutNoLateRow(t *testing.T, hangs time.Duration) {
 				t.Errorf("the row that came too late was given to %s", row.Owner)
 			}
 		}
-		time.Sleep(c.cfg.PlanInterval)
+		time.Sleep(l.cfg.PlanInterval)
 	}
 	if rows, err := store.Read(t.Context(), child.Key); err != nil || len(rows) > 0 {
 		t.Errorf("the row that came too late is still there after the next pass: %v, %v", rows, err)
 	}
+}
+
+// The request that created the row was under way for so long that its shard was
+// finished and retired before it arrived, and the stream cannot say so.
+func TestALeaderGivesOutNoNewRowOfAStreamThatItCannotList(t *testing.T) {
+	for name, c := range map[string]struct{ fails, leaves bool }{
+		"since the stream fails":    {fails: true},
+		"since the leader is going": {leaves: true},
+	} {
+		t.Run(name, in(func(t *testing.T) {
+			store := NewMemory()
+			child, heir := rowOf("b", stream.TrimHorizon, "a"), rowOf("c", after(3), "b")
+			child.Term = 0
+			if err := store.Create(t.Context(), heir); err != nil {
+				t.Fatal(err)
+			}
+			fails := false
+			l := leading(t, store, func() ([]stream.Shard, error) {
+				if fails {
+					return nil, errors.New("not now")
+				}
+				return []stream.Shard{shardOf("b", true, "a"), shardOf("c", false, "b")}, nil
+			})
+			defer l.calls.Wait()
+			pass := func() {
+				t.Helper()
+				if err := l.pass(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			pass()
+			fails = c.fails
+			listers := l.listers
+			if c.leaves {
+				l.listers = nil
+			}
+			if err := store.Create(t.Context(), child); err != nil {
+				t.Fatal(err)
+			}
+			pass()
+			if late := row(t, store, child.Key); late.Owner != "" {
+				t.Errorf("the row that came too late was given to %s", late.Owner)
+			}
+			fails, l.listers = false, listers
+			pass()
+			if rows, err := store.Read(t.Context(), child.Key); err != nil || len(rows) > 0 {
+				t.Errorf("the row that came too late is still there when the stream was listed: %v, %v", rows, err)
+			}
+		}))
+	}
+}
+
+// leading returns a leader over a store and a stream.
+func leading(t *testing.T, store Store, shards func() ([]stream.Shard, error)) *leader {
+	t.Helper()
+	c, err := NewCoordinator(Config{
+		Worker: "w", Store: store, Streams: []stream.Stream{listed{name: "s", shards: shards}}, FailoverTime: testF,
+		Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSession(c, func(context.Context, Hold) error { return nil })
+	if !s.join(t.Context()) {
+		t.Fatal("cannot join")
+	}
+	return s.newLeader(s.newWatch())
 }
 
 // A stream that hangs is waited for once, and for half of PlanInterval; what it
@@ -116,27 +173,16 @@ func TestAShardThatLeftASlowStreamIsGivenUpOn(t *testing.T) {
 		if err := store.Create(t.Context(), gone, child); err != nil {
 			t.Fatal(err)
 		}
-		slow := listed{name: "s", shards: func() ([]stream.Shard, error) {
+		l := leading(t, store, func() ([]stream.Shard, error) {
 			time.Sleep(3 * testF / 8)
 			return []stream.Shard{shardOf("b", false, "a")}, nil
-		}}
-		c, err := NewCoordinator(Config{
-			Worker: "w", Store: store, Streams: []stream.Stream{slow}, FailoverTime: testF, Logger: slog.New(slog.DiscardHandler),
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := newSession(c, nil)
-		if !s.join(t.Context()) {
-			t.Fatal("cannot join")
-		}
-		l := s.newLeader(s.newWatch())
 		defer l.calls.Wait()
 		for range 20 {
 			if err := l.pass(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(c.cfg.PlanInterval)
+			time.Sleep(l.cfg.PlanInterval)
 		}
 		if l := row(t, store, gone.Key); !l.Finished() {
 			t.Errorf("the child waits for ever: the shard that is gone is at %v", l.Checkpoint.Position)

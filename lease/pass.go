@@ -32,7 +32,8 @@ type leader struct {
 	fates    map[string]fate // of the members, as they were last told; guarded by the session's mu
 	steps    atomic.Int64    // what the passes have got done, well or badly: it stands still when one hangs
 	// unseen are the rows that nobody is given yet, by key: the ID of their stream.
-	// They were created on the last listing of that stream, or could not be pinned.
+	// They were created on the last listing of that stream, or could not be pinned,
+	// or were new when the stream could not be listed.
 	unseen map[string]string
 	// orders are what people want, as the last pass read it.
 	orders     orders
@@ -169,7 +170,27 @@ func (l *leader) survey(ctx context.Context) (leases []Lease, created bool, err 
 		leases, some = l.sync(ctx, listing, leases)
 		created = created || some
 	}
+	if len(listings) < len(l.cfg.Streams) {
+		l.passOver(listings, leases)
+	}
 	return leases, created, nil
+}
+
+// passOver takes note of the rows that nobody ever had and whose stream was not
+// listed in this pass: nobody is given them, since they may have come so late that
+// their shard was finished and retired before, which only a listing shows. Which
+// streams those are that were not listed is not known for sure: one may have been
+// created again.
+func (l *leader) passOver(listings []listing, leases []Lease) {
+	listed := make(map[string]bool, len(listings))
+	for _, listing := range listings {
+		listed[listing.id.ID()] = true
+	}
+	for _, fresh := range leases {
+		if !listed[fresh.StreamID] && fresh.Owner == "" && fresh.CheckpointOwner == "" && fresh.Term == 0 && !fresh.Begun() {
+			l.unseen[fresh.Key] = fresh.StreamID
+		}
+	}
 }
 
 // parallel is that of the coordinator. Each call of f is a step.

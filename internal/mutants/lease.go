@@ -478,6 +478,14 @@ var leaseMutants = []Mutant{
 		Test: "TestARowThatSaysLatestIsGivenToNobodyBeforeItIsPinned",
 	},
 	{
+		Mechanism: "A new row of a stream that could not be listed is given to nobody",
+		Promise:   "P2", Without: "one that came too late begins a shard again that was finished and retired, under an older term",
+		File: "lease/pass.go",
+		Old:  `l.unseen[fresh.Key] = fresh.StreamID`,
+		New:  `_ = fresh`,
+		Test: "TestALeaderGivesOutNoNewRowOfAStreamThatItCannotList",
+	},
+	{
 		Mechanism: "A checkpoint that has no room in its row is told to whoever asked for it",
 		Promise:   "P1", Without: "it is tried again for ever, and no other is stored",
 		File: "lease/held.go",
