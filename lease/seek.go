@@ -226,18 +226,25 @@ func soughtFrom(row Lease, to checkpoint.State, in map[string]bool) (Lease, seek
 func (s *seeking) alive(ctx context.Context) (in map[string]bool, err error) {
 	asked := time.Now()
 	calling, cancel := s.call(ctx)
-	members, err := s.store.Members(calling)
+	rows, err := s.store.Members(calling)
 	cancel()
 	if err != nil {
 		return nil, fmt.Errorf("read members: %w", err)
 	}
-	s.members.observe(asked, time.Now(), members...)
-	led := slices.ContainsFunc(members, func(m Member) bool {
-		return m.Incarnation == leaderKey && m.Worker != "" && !s.members.dead(leaderKey)
-	})
+	now, led := time.Now(), false
+	var members []Member
+	for _, m := range rows {
+		if m.Incarnation == leaderKey {
+			s.members.observeLeader(asked, now, m)
+			led = m.Worker != "" && !s.members.dead(leaderKey)
+		} else {
+			members = append(members, m)
+		}
+	}
+	s.members.observe(asked, now, members...)
 	in = make(map[string]bool, len(members))
 	for _, m := range members {
-		in[m.Incarnation] = !m.Fenced && m.Incarnation != leaderKey
+		in[m.Incarnation] = !m.Fenced
 		if led || !in[m.Incarnation] || !s.members.dead(m.Incarnation) {
 			continue
 		}
