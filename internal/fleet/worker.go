@@ -96,6 +96,9 @@ func (o order) work() error {
 		return err
 	}
 	store, book, err := o.open(ctx)
+	if ctx.Err() != nil {
+		return nil // it is told to stop before it began
+	}
 	if err != nil {
 		return err
 	}
@@ -144,7 +147,7 @@ func (o order) open(ctx context.Context) (store lease.Store, b book, err error) 
 		fmt.Fprintln(os.Stderr, "waiting for the lease store:", err)
 		select {
 		case <-ctx.Done():
-			return nil, nil, errors.Join(err, context.Cause(ctx))
+			return nil, nil, context.Cause(ctx)
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
