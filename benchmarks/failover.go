@@ -46,6 +46,9 @@ func failoverCase(s leaseStore, f time.Duration) string {
 	return fmt.Sprintf("%s, FailoverTime %v", s.name, f)
 }
 
+// fastCase is at the default FailoverTime, with postgres.Config.FastFailover.
+func fastCase() string { return onPostgres.name + ", FastFailover" }
+
 func runFailover(ctx context.Context, b *bench) error {
 	b.note("%d worker processes, %d shards, a record for each shard every %v; engine, workers and lease store share the machine. Who is killed is killed at any moment between two of its heartbeats.",
 		failoverWorkers, failoverShards, failoverPuts)
@@ -53,15 +56,18 @@ func runFailover(ctx context.Context, b *bench) error {
 	if b.quick {
 		times = []time.Duration{time.Second}
 	}
+	killing := func(name string, s leaseStore, cfg fleet.Config) error {
+		kill := func(leader bool) func(context.Context, string) (figures, error) {
+			return func(ctx context.Context, dir string) (figures, error) { return b.failover(ctx, dir, s, cfg, leader) }
+		}
+		return b.compare(ctx, name, contender{aWorker, kill(false)}, contender{theLeader, kill(true)})
+	}
+	if err := killing(fastCase(), onPostgres, fleet.Config{FailoverTime: times[0], FastFailover: true}); err != nil {
+		return err
+	}
 	for _, s := range b.leaseStores() {
 		for _, failover := range times {
-			killing := func(leader bool) func(context.Context, string) (figures, error) {
-				return func(ctx context.Context, dir string) (figures, error) {
-					return b.failover(ctx, dir, s, failover, leader)
-				}
-			}
-			err := b.compare(ctx, failoverCase(s, failover), contender{aWorker, killing(false)}, contender{theLeader, killing(true)})
-			if err != nil {
+			if err := killing(failoverCase(s, failover), s, fleet.Config{FailoverTime: failover}); err != nil {
 				return err
 			}
 		}
@@ -70,12 +76,13 @@ func runFailover(ctx context.Context, b *bench) error {
 }
 
 // failover is one round: one fleet, and one of it killed.
-func (b *bench) failover(ctx context.Context, dir string, s leaseStore, failover time.Duration, leader bool) (_ figures, err error) {
+func (b *bench) failover(ctx context.Context, dir string, s leaseStore, cfg fleet.Config, leader bool) (_ figures, err error) {
 	shards := failoverShards
 	if b.quick {
 		shards = 6
 	}
-	f, err := openFleet(ctx, dir, s, fleet.Config{FailoverTime: failover, CheckpointEvery: time.Second}, failoverWorkers, shards)
+	cfg.CheckpointEvery = time.Second
+	f, err := openFleet(ctx, dir, s, cfg, failoverWorkers, shards)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +91,7 @@ func (b *bench) failover(ctx context.Context, dir string, s leaseStore, failover
 		return nil, err
 	}
 	// The fleet comes to rest, and the kill to any moment between two beats.
-	if err := f.rest(ctx, failover+rand.N(failover/2)); err != nil {
+	if err := f.rest(ctx, cfg.FailoverTime+rand.N(cfg.FailoverTime/2)); err != nil {
 		return nil, err
 	}
 	victim, other := f.leader()

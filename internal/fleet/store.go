@@ -24,16 +24,18 @@ type observed struct {
 	asked atomic.Int64
 }
 
-// notifying is an observed store that can wake others.
-type notifying struct {
+// attended is an observed store that can wake others, and knows whose process has
+// ended.
+type attended struct {
 	*observed
 	lease.Notifier
+	lease.Presence
 }
 
 func observe(s lease.Store, j *journal, ahead time.Duration) lease.Store {
 	o := &observed{Store: s, journal: j, ahead: ahead}
-	if n, ok := s.(lease.Notifier); ok {
-		return &notifying{o, n}
+	if p, ok := s.(lease.Presence); ok {
+		return &attended{o, s.(lease.Notifier), p}
 	}
 	return o
 }

@@ -39,6 +39,8 @@ type Config struct {
 	FailoverTime, CheckpointEvery, Drain time.Duration
 	MaxShards                            int
 
+	// FastFailover is that of the store in PostgreSQL.
+	FastFailover bool
 	// Observe lets the journal tell what is asked of the lease store.
 	Observe bool
 	// Book lets half of the shards book their records in the database of the leases,
@@ -174,7 +176,7 @@ func (o order) openPostgres() (lease.Store, book, func(context.Context) error, e
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	store, err := postgres.New(leases, postgres.Config{Application: o.Application, Schema: o.Application})
+	store, err := postgres.New(leases, postgres.Config{Application: o.Application, Schema: o.Application, FastFailover: o.FastFailover})
 	if err != nil {
 		return nil, nil, nil, err
 	}
