@@ -45,6 +45,11 @@ func TestOnlyRowsAtLatestThatNobodyHoldsAreToBePinned(t *testing.T) {
 	if got := shardsOf(s.Pin); got != "a" {
 		t.Errorf("to be pinned are %q, want a", got)
 	}
+	shards = []stream.Shard{shardOf("a", true), shardOf("b", false, "a")}
+	s = Sync(testStream, shards, []Lease{inherited("a", stream.Latest), rowOf("b", after(3), "a")}, stream.Latest)
+	if shardsOf(s.Retire) != "a" || len(s.Pin) > 0 {
+		t.Errorf("a row that came too late: retires %q and pins %q", shardsOf(s.Retire), shardsOf(s.Pin))
+	}
 }
 
 func TestARowThatSaysLatestIsGivenToNobodyBeforeItIsPinned(t *testing.T) {

@@ -67,7 +67,7 @@ func Sync(id stream.Identity, shards []stream.Shard, leases []Lease, initial str
 	}
 	done.Create = s.create(shards, initial)
 	done.Retire = append(done.Retire, s.retire()...)
-	done.Pin = s.pin()
+	done.Pin = s.pin(done.Retire)
 	done.Gone = s.gone()
 	done.Holes = s.holes(done.Create)
 	byKey := func(a, b Lease) int { return cmp.Compare(a.Key, b.Key) }
@@ -260,11 +260,13 @@ func (p *passing) over(shard string) bool {
 	return over
 }
 
-// pin returns the rows that have yet to be told where the latest record is.
-func (s *syncer) pin() []Lease {
+// pin returns the rows that have yet to be told where the latest record is, but for
+// those that are retired.
+func (s *syncer) pin(retired []Lease) []Lease {
 	var moving []Lease
 	for _, l := range s.rows {
-		if l.Checkpoint.Position == stream.Latest && l.Term == 0 && s.shards[l.Shard] != nil {
+		if l.Checkpoint.Position == stream.Latest && l.Term == 0 && s.shards[l.Shard] != nil &&
+			!slices.ContainsFunc(retired, func(r Lease) bool { return r.Key == l.Key }) {
 			moving = append(moving, *l)
 		}
 	}

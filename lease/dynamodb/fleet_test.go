@@ -277,13 +277,13 @@ func (f *fleet) first(shard string, n int) (all []stream.Record) {
 	return all[:n]
 }
 
-// The table of a KCL 2.x application that has stopped: one shard half done, the
-// other not begun.
+// The table of a KCL 2.x application that has stopped: one shard half done, one not
+// begun, and one that was to begin at the latest record.
 func TestAWorkerGoesOnWhereTheKCLStoppedAndTheKCLAfterIt(t *testing.T) {
 	t.Parallel()
 	client := testdynamo.Any(t).Client(t, nil)
-	f := newFleet(t, client, 2)
-	f.puts(200)
+	f := newFleet(t, client, 3)
+	f.puts(300)
 	ctx := t.Context()
 	id, err := f.stream.Identity(ctx)
 	if err != nil {
@@ -294,7 +294,7 @@ func TestAWorkerGoesOnWhereTheKCLStoppedAndTheKCLAfterIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	done := f.first(shards[0].ID, 60)
+	done, passed := f.first(shards[0].ID, 60), f.all(shards[2])
 	store, err := dynamodb.New(client, f.config)
 	if err != nil {
 		t.Fatal(err)
@@ -304,7 +304,7 @@ func TestAWorkerGoesOnWhereTheKCLStoppedAndTheKCLAfterIt(t *testing.T) {
 	}
 	textOf := func(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
 	numberOf := func(n int) types.AttributeValue { return &types.AttributeValueMemberN{Value: strconv.Itoa(n)} }
-	for i, checkpoint := range []string{done[len(done)-1].Sequence.String(), "TRIM_HORIZON"} {
+	for i, checkpoint := range []string{done[len(done)-1].Sequence.String(), "TRIM_HORIZON", "LATEST"} {
 		_, err := client.PutItem(ctx, &sdk.PutItemInput{TableName: &f.config.Application, Item: map[string]types.AttributeValue{
 			"leaseKey": textOf(shards[i].ID), "leaseOwner": textOf("ip-10-0-0-1:java"), "leaseCounter": numberOf(4711 * i),
 			"ownerSwitchesSinceCheckpoint": numberOf(0), "checkpoint": textOf(checkpoint), "checkpointSubSequenceNumber": numberOf(0),
@@ -316,25 +316,52 @@ func TestAWorkerGoesOnWhereTheKCLStoppedAndTheKCLAfterIt(t *testing.T) {
 	}
 
 	stop := f.start("ours")
-	f.account.wait(t, "the rest is processed", func() bool { return len(f.account.times) == f.put-len(done) }, func() {})
+	before := len(done) + len(passed)
+	f.account.wait(t, "the rest is processed", func() bool { return len(f.account.times) == f.put-before }, func() {})
+	pinned := false
+	f.account.wait(t, "the table tells where the latest record was", func() bool { return pinned }, func() {
+		pinned = !reflect.DeepEqual(f.row(shards[2])["checkpoint"], textOf("LATEST"))
+	})
+	f.puts(90)
+	f.account.wait(t, "what came after it is processed", func() bool { return len(f.account.times) == f.put-before }, func() {})
 	stop()
-	for _, r := range done {
+	for _, r := range append(done, passed...) {
 		if n, _ := strconv.Atoi(string(r.Data)); f.account.times[n] != 0 {
-			t.Errorf("record %d was processed again", n)
+			t.Errorf("record %d was processed, and was not to be", n)
 		}
 	}
 	for _, shard := range shards {
-		out, err := client.GetItem(ctx, &sdk.GetItemInput{TableName: &f.config.Application, Key: map[string]types.AttributeValue{"leaseKey": textOf(shard.ID)}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got, want := out.Item["checkpoint"], textOf(f.account.last[shard.ID].String()); !reflect.DeepEqual(got, want) {
+		it := f.row(shard)
+		if got, want := it["checkpoint"], textOf(f.account.last[shard.ID].String()); !reflect.DeepEqual(got, want) {
 			t.Errorf("the checkpoint of %s is %+v, want %+v", shard.ID, got, want)
 		}
-		if owner, there := out.Item["leaseOwner"]; there {
+		if owner, there := it["leaseOwner"]; there {
 			t.Errorf("%s still has the owner %+v", shard.ID, owner)
 		}
 	}
+}
+
+// row returns the row of a shard in the table of a single-stream application.
+func (f *fleet) row(shard stream.Shard) map[string]types.AttributeValue {
+	f.t.Helper()
+	out, err := f.client.GetItem(f.t.Context(), &sdk.GetItemInput{
+		TableName: &f.config.Application, Key: map[string]types.AttributeValue{"leaseKey": &types.AttributeValueMemberS{Value: shard.ID}},
+	})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return out.Item
+}
+
+// all returns the records that fall into the hash range of an open shard.
+func (f *fleet) all(shard stream.Shard) []stream.Record {
+	n := 0
+	for i := 1; i <= f.put; i++ {
+		if shard.Hash.Contains(stream.HashOf(strconv.Itoa(i))) {
+			n++
+		}
+	}
+	return f.first(shard.ID, n)
 }
 
 // In a single-stream table a shard of the new stream has the key of a shard of

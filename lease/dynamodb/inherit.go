@@ -42,7 +42,7 @@ func (s *Store) Inherit(id stream.Identity) {
 		s.heritage.unnamed = id.Name
 	}
 	s.heritage.mu.Unlock()
-	if known && before == id {
+	if known && before.ID() == id.ID() {
 		return
 	}
 	epoch := strconv.FormatInt(id.Created.Unix(), 10)
@@ -104,8 +104,10 @@ func (s *Store) inherit(ctx context.Context, page []item) error {
 	}
 	var strangers []int
 	for i, it := range page {
-		if _, err := s.layout.lease(it); errors.Is(err, errUnmarked) {
-			strangers = append(strangers, i)
+		if it[shardOf] == nil {
+			if _, err := s.layout.lease(it); errors.Is(err, errUnmarked) {
+				strangers = append(strangers, i)
+			}
 		}
 	}
 	return parallel(ctx, len(strangers), func(ctx context.Context, i int) error {
