@@ -99,6 +99,21 @@ func TestARowThatSaysLatestIsGivenToNobodyBeforeItIsPinned(t *testing.T) {
 	})(t)
 }
 
+// The leader that began to look after the stream died before it could pin the row,
+// and the next one does not reach the stream.
+func TestARowThatSaysLatestIsGivenToNobodyWhileItsStreamHangs(t *testing.T) {
+	in(func(t *testing.T) {
+		store := NewMemory()
+		if err := store.Create(t.Context(), inherited("a", stream.Latest)); err != nil {
+			t.Fatal(err)
+		}
+		runFor(t, 2*time.Minute, Config{Worker: "w", Store: store, Streams: []stream.Stream{listed{name: "s"}}})
+		if l := row(t, store, Key(testStream.ID(), "a")); l.Counter != 0 {
+			t.Errorf("the row is %+v", l)
+		}
+	})(t)
+}
+
 // unreadable is a store in which the row of one key lies and cannot be read.
 type unreadable struct {
 	Store

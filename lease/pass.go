@@ -32,8 +32,8 @@ type leader struct {
 	fates    map[string]fate // of the members, as they were last told; guarded by the session's mu
 	steps    atomic.Int64    // what the passes have got done, well or badly: it stands still when one hangs
 	// unseen are the rows that nobody is given yet, by key: the ID of their stream.
-	// They were created on the last listing of that stream, or could not be pinned,
-	// or were new when the stream could not be listed.
+	// They were created on the last listing of that stream, or were new when the
+	// stream could not be listed.
 	unseen map[string]string
 	// orders are what people want, as the last pass read it.
 	orders     orders
@@ -80,7 +80,7 @@ func (l *leader) pass(ctx context.Context) error {
 
 	moves := slices.DeleteFunc(l.decide(members, leases), func(c change) bool {
 		_, unseen := l.unseen[c.old.Key]
-		return unseen
+		return unseen || unpinned(c.old)
 	})
 	written, err := l.apply(ctx, moves)
 	l.bumpAll(ctx, members, written, leases)
@@ -95,6 +95,10 @@ func (l *leader) pass(ctx context.Context) error {
 	}
 	return context.Cause(ctx)
 }
+
+// unpinned reports whether a row says LATEST that nobody has held. Whoever is given
+// it, and crashes before its first checkpoint, leaves a gap.
+func unpinned(l Lease) bool { return l.Checkpoint.Position == stream.Latest && l.Term == 0 }
 
 // errMakeWay says that somebody else should lead: a leader looks after the shards
 // of its own streams alone, as far as it can see them.
@@ -306,8 +310,7 @@ func (l *leader) create(ctx context.Context, from stream.Stream, rows []Lease) e
 }
 
 // pin writes where rows begin that say LATEST, and puts them into leases as
-// written. A row that could not be pinned is given to nobody: crashing before its
-// first checkpoint, that one would leave a gap.
+// written.
 func (l *leader) pin(ctx context.Context, from stream.Stream, rows, leases []Lease) {
 	ctx, cancel := context.WithTimeoutCause(ctx, l.cfg.FailoverTime, errSlowStream)
 	defer cancel()
@@ -323,12 +326,10 @@ func (l *leader) pin(ctx context.Context, from stream.Stream, rows, leases []Lea
 		at[leases[i].Key] = i
 	}
 	for i, row := range rows {
-		if problems[i] != nil {
-			l.unseen[row.Key] = row.StreamID
-			continue
+		if problems[i] == nil {
+			leases[at[row.Key]] = pinned[i]
+			l.log.InfoContext(ctx, "latest position pinned", "stream", row.Stream, "shard", row.Shard, "at", pinned[i].Checkpoint.Position)
 		}
-		leases[at[row.Key]] = pinned[i]
-		l.log.InfoContext(ctx, "latest position pinned", "stream", row.Stream, "shard", row.Shard, "at", pinned[i].Checkpoint.Position)
 	}
 	if err := cmp.Or(problems...); err != nil {
 		l.log.WarnContext(ctx, "cannot pin the latest position, trying again in the next pass", "stream", rows[0].Stream, "err", err)

@@ -265,7 +265,7 @@ func (p *passing) over(shard string) bool {
 func (s *syncer) pin(retired []Lease) []Lease {
 	var moving []Lease
 	for _, l := range s.rows {
-		if l.Checkpoint.Position == stream.Latest && l.Term == 0 && s.shards[l.Shard] != nil &&
+		if unpinned(*l) && s.shards[l.Shard] != nil &&
 			!slices.ContainsFunc(retired, func(r Lease) bool { return r.Key == l.Key }) {
 			moving = append(moving, *l)
 		}

@@ -473,9 +473,9 @@ var leaseMutants = []Mutant{
 		Mechanism: "A row whose place could not be pinned is given to nobody",
 		Promise:   "P1", Without: "it is given out as it is",
 		File: "lease/pass.go",
-		Old:  `l.unseen[row.Key] = row.StreamID`,
-		New:  `_ = row`,
-		Test: "TestARowThatSaysLatestIsGivenToNobodyBeforeItIsPinned",
+		Old:  `return unseen || unpinned(c.old)`,
+		New:  `return unseen`,
+		Test: "TestARowThatSaysLatestIsGivenToNobodyWhileItsStreamHangs",
 	},
 	{
 		Mechanism: "A new row of a stream that could not be listed is given to nobody",
