@@ -25,6 +25,9 @@ type broken struct {
 	swapNote   func(ctx context.Context, old, next lease.Note) (lease.Note, error)
 	changes    func(context.Context, func()) error
 
+	// The transactions that it takes part in.
+	ledger ledger
+
 	// Further handles on its rows: see brokenOptions.
 	second, other, reopened func() lease.Store
 }
@@ -58,6 +61,9 @@ func (b *broken) Create(ctx context.Context, rows ...lease.Lease) error {
 }
 
 func (b *broken) Swap(ctx context.Context, old, next lease.Lease) (lease.Lease, error) {
+	if err := b.ledger.wait(ctx, old.Key, nil); err != nil {
+		return lease.Lease{}, err
+	}
 	if b.swap != nil {
 		return b.swap(ctx, old, next)
 	}

@@ -19,6 +19,7 @@ var brokenOptions = Options{
 		return b.other()
 	},
 	Reopen:   func(_ testing.TB, store lease.Store) lease.Store { return store.(*broken).reopened() },
+	Begin:    beginPending,
 	OwnedLag: 20 * time.Millisecond,
 }
 

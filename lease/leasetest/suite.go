@@ -22,6 +22,9 @@ type Options struct {
 	// Reopen closes store and opens what it left behind. Default: that rows
 	// outlive a restart is not tested.
 	Reopen func(t testing.TB, store lease.Store) lease.Store
+	// Begin begins a transaction of the kind that the store takes part in. A store
+	// that is a [lease.Transactional] needs it.
+	Begin func(t testing.TB, store lease.Store) Transaction
 	// OwnedLag is how long Owned may lag behind the rows. Default: 10 s.
 	OwnedLag time.Duration
 	// Rows is how many rows a large table has in these tests. Default: 2,500.
@@ -29,7 +32,7 @@ type Options struct {
 }
 
 // Run tests that the stores that open returns keep the whole contract of
-// [lease.Store], and of [lease.Notifier] if they are one. open is called once
+// [lease.Store], and of [lease.Notifier] and [lease.Transactional] if they are one. open is called once
 // for each test, by several at the same time, and returns an empty store; it
 // cleans up by t.Cleanup.
 func Run(t *testing.T, open func(t testing.TB) lease.Store, o Options) {
@@ -50,7 +53,7 @@ type clause struct {
 func contract() []clause {
 	return slices.Concat(
 		creation, swapping, deletion, reading, listing, owning,
-		membership, noting, contention, contexts, handles, notification, walks,
+		membership, noting, contention, histories, contexts, handles, transactions, notification, walks,
 	)
 }
 
