@@ -25,12 +25,8 @@ type held struct {
 
 	// Guarded by the session's mu:
 
-	row      Lease            // the newest known
-	takes    int64            // the Term that the pending take will have
-	term     int64            // the Term, once the take is known to have gone through
-	moved    bool             // while the take was pending the lease was given to others
+	grip
 	leaves   bool             // leaving is closed
-	drainBy  time.Time        // when a handoff must be over; fixed when it is learned
 	done     bool             // ended or released: nothing more may be stored
 	final    func(Lease) bool // while a last write is under way: whether a row shows it
 	children []stream.Shard   // what End was told
@@ -342,29 +338,19 @@ func (h *held) learn(row Lease) {
 }
 
 // observe compares the row, as somebody read it, with what is believed, and
-// draws the consequences. Rows may come in any order; older ones are passed
-// over. The caller holds mu.
+// draws the consequences. The caller holds mu.
 func (h *held) observe(row Lease) {
 	if row.Counter <= h.row.Counter || h.done {
 		return
 	}
-	h.row = row
 	if h.final != nil && h.final(row) {
-		h.done = true
+		h.row, h.done = row, true
 		return
 	}
-	if h.term == 0 {
-		// A take whose answer comes after this must not begin a hold.
-		h.moved = h.moved || StandingOf(row, h.s.me, h.takes) != Held
-		return
-	}
-	switch StandingOf(row, h.s.me, h.term) {
+	switch h.grip.observe(row, h.s.me, h.s.right.drainBy()) {
 	case Leaving:
-		if h.drainBy.IsZero() {
-			h.drainBy = h.s.right.drainBy()
-			kick(h.s.fuseNow)
-			h.drain()
-		}
+		kick(h.s.fuseNow)
+		h.drain()
 	case Lost:
 		h.lose()
 	}

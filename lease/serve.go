@@ -20,9 +20,9 @@ func (s *session) occupy(ctx context.Context, row Lease) {
 		return
 	}
 	h := &held{
-		s: s, key: row.Key, row: row, load: row.Load,
+		s: s, key: row.Key, load: row.Load,
+		grip:    grip{row: row, takes: row.Counter + 1},
 		dice:    s.diceOf(row.Key + " " + s.me),
-		takes:   row.Counter + 1,
 		leaving: make(chan struct{}),
 		writing: make(chan struct{}, 1),
 	}
