@@ -1,421 +1,280 @@
 package lease
 
 import (
-	"hash/maphash"
-	"math/rand/v2"
-	"testing"
 	"time"
+
+	"github.com/millrace/millrace/checkpoint"
+	"github.com/millrace/millrace/stream"
 )
 
-// The model lets two workers, one lease and a leader act in any order: beats, re-reads and takes whose answers are late or lost, actors
-// that are paused between any two steps, leaders that are replaced. What
-// decides is the code of the package: the transitions, StandingOf, right. What
-// is modelled is what is sent when, and a clock of few ticks.
-
-// mRow is a lease, small and comparable. Workers are 1 and 2, nobody is 0.
-type mRow struct{ owner, co, counter, term int8 }
-
-var mNames = [3]string{"", "a", "b"}
-
-func mID(name string) int8 {
-	for i, n := range mNames {
-		if n == name {
-			return int8(i)
-		}
-	}
-	panic(name)
-}
-
-func (r mRow) lease() Lease {
-	return Lease{Owner: mNames[r.owner], CheckpointOwner: mNames[r.co], Counter: int64(r.counter), Term: int64(r.term)}
-}
-
-// wrote returns the row after a swap to next.
-func (r mRow) wrote(next Lease) mRow {
-	return mRow{mID(next.Owner), mID(next.CheckpointOwner), r.counter + 1, int8(next.Term)}
-}
-
-type mMember struct {
-	version, beats, revision int8
-	fenced                   bool
-}
-
-// mWorker is what a worker knows and has under way.
-type mWorker struct {
-	sent, seen, applied, shown int8
-	out                        bool
-
-	active, drainBy int8 // the term held, and when it must be over (0: not asked)
-
-	beat                         int8 // 1 sent, 2 written
-	beatSent, beatGuard, beatRev int8
-	version                      int8 // of the member row, as last known
-
-	read               int8 // 1 begun, 2 read
-	readRev, readShown int8
-	take               int8 // 1 sent, 2 went through
-	base               mRow
-	moved              bool
-	known              int8 // the greatest Counter of the row that was looked at
-}
-
-func mTime(t int8) time.Time { return time.Unix(int64(t), 0) }
-
-func mTick(t time.Time) int8 { return int8(t.Unix()) }
+// The model is the protocol of handing leases over and of taking them over, as a
+// machine whose every state can be visited. What decides is the code of the
+// package: the transitions, StandingOf, right, grip, watch, handoffs, Sync. What
+// is modelled is who sends what when, and what the store makes of it.
+//
+//	          ┌─ worker: joins, beats, re-reads, polls, takes, saves, ends, lets go, leaves, crashes
+//	state ──► ├─ store: a write that was sent arrives, late or never; its answer, too ──► states that can follow
+//	          ├─ leader (two at a time): reads, looks, fences, moves, forces, bumps, retires; another one takes over
+//	          └─ time passes
+//
+// Nobody has to do anything: who stands still between two steps for as long as
+// it likes is a process that was stopped, or a network that is slow. Only a
+// clock makes things happen: a hold ends when its time is over. Time has no end
+// and no beginning; a state knows how long ago something was, and nothing that
+// is longer ago than FailoverTime or HandoffTimeout matters. Numbers of rows are
+// kept only as far as they can be compared: which are equal, which follow one
+// another, which come later. So there are finitely many states, though nothing
+// is bounded but who takes part.
 
 const (
-	mF, mH  = 2, 3
-	mTicks  = 8
-	mWrites = 7 // of the lease
-	mBumps  = 2 // of a member
+	mF      = 2 // FailoverTime, in ticks
+	mSlots  = 4 // incarnations that are remembered at a time
+	mShards = 2
 )
 
-func (w *mWorker) right() *right {
-	r := newRight(mF*time.Second, mH*time.Second)
-	r.sent, r.shown = mTime(w.sent), mTime(w.shown)
-	r.seen, r.applied = int64(w.seen), int64(w.applied)
-	return &r
+// mRow is a lease. An incarnation is a number from 1 to mSlots, 0 is nobody.
+type mRow struct {
+	there                    int8
+	owner, co, counter, term int8
+	at                       int8 // the checkpoint: mBegin, mSome, mEnd
 }
 
-func (w *mWorker) keep(r *right) {
-	w.sent, w.shown = mTick(r.sent), mTick(r.shown)
+const (
+	mBegin = iota
+	mSome
+	mEnd
+)
+
+var (
+	mPositions = [...]stream.Position{stream.TrimHorizon, stream.After(stream.MakeSequence(0, 0, 1)), stream.ShardEnd}
+	mNames     = [...]string{"", "a", "b", "c", "d", "x", "y"}
+)
+
+// In a snapshot that an incarnation has read, only itself has a name.
+const mMe, mOther = 5, 6
+
+func mID(name string) int8 {
+	if name == "" {
+		return 0
+	}
+	return int8(name[0] - 'a' + 1)
+}
+
+func (r *mRow) lease() Lease {
+	return Lease{
+		Owner: mNames[r.owner], CheckpointOwner: mNames[r.co], Counter: int64(r.counter), Term: int64(r.term),
+		Checkpoint: checkpoint.State{Position: mPositions[r.at]},
+	}
+}
+
+// write replaces the row by what a swap that won makes of it.
+func (r *mRow) write(next Lease) {
+	r.owner, r.co, r.term = mID(next.Owner), mID(next.CheckpointOwner), int8(next.Term)
+	r.counter++
+	for at, p := range mPositions {
+		if p == next.Checkpoint.Position {
+			r.at = int8(at)
+		}
+	}
+}
+
+// mShard is a shard: its row, and what only the model remembers.
+type mShard struct {
+	row   mRow
+	lag   mRow // what Owned may still tell
+	told  int8 // how long ago a bump for the handoff under way was acknowledged, + 1
+	fresh int8 // the row was created, and its creator has not looked again
+	// The greatest Counter and Term that ever were, and the furthest checkpoint.
+	top, terms, begun, furthest int8
+}
+
+// What a member row is like.
+const (
+	mUnborn = iota
+	mIn
+	mFenced
+	mGone
+)
+
+// mWorker is an incarnation: its member row, what its process believes, and what
+// it has sent.
+type mWorker struct {
+	member, version, revision int8
+	mistaken                  int8 // what somebody believes of it, without a clause
+	still                     int8 // how long ago its beats moved
+
+	on, leaving   int8
+	sent, shown   int8 // how long ago
+	seen, applied int8
+
+	beat               int8 // 1: sent, 2: written, and the answer is under way
+	beatAge, beatGuard int8
+	beatRev            int8
+
+	read             int8 // a re-read whose answer is under way
+	readRev, readAge int8
+	news             int8 // a re-read was made, after which it polls, without a clause
+
+	hands [mShards]mHand
+}
+
+// mHand is what an incarnation has of one shard.
+type mHand struct {
+	phase              int8
+	known              int8 // the Counter of the newest row that was seen
+	takes, term, moved int8
+	drain              int8 // how long ago right.shown was, when the handoff was learned, + 1
+	past               int8 // a term that ended, though the row may still show it
+	won                int8 // the take was written, and its answer is under way
+	// A write under way. It may outlive the hand that sent it.
+	msg, base, msgTerm int8
+	seen               mRow // what the re-read under way has read; there is 2 for no row
+}
+
+// Phases of a hand.
+const (
+	mNothing = iota
+	mTaking  // the take was sent; its outcome is unknown
+	mHolding // the callbacks run
+)
+
+// Kinds of writes.
+const (
+	mTake = iota + 1
+	mSave
+	mFinish
+	mRelease
+)
+
+// mState is a state of the whole. All of it are bytes: it is compared, and
+// hashed, as they lie in memory.
+type mState struct {
+	split   int8 // whether the stream was resharded
+	shards  [mShards]mShard
+	workers [mSlots]mWorker
+}
+
+// mConfig says who takes part, and what may go wrong.
+type mConfig struct {
+	name     string
+	joined   int // incarnations that are members at the beginning
+	slots    int // incarnations that are remembered at a time; those that are forgotten make room
+	alive    int // processes at a time
+	shards   int
+	touches  bool // bumps tell of what was moved, too, and not only of handoffs
+	handoff  int8 // HandoffTimeout, in ticks
+	lineage  bool // the second shard is the child of the first, and rows come and go
+	lost     bool // answers are lost
+	late     bool // answers of beats take their time
+	crash    bool // processes die
+	leave    bool // workers stop in good order
+	saves    bool // holders store checkpoints
+	lag      bool // Owned lags
+	followUp bool // whoever is forgotten may be another one
+	held     bool // at the beginning, one holds each shard
+	// without is the clause that is left out.
+	without clause
+}
+
+func (m *mConfig) handoffTime() time.Duration { return time.Duration(m.handoff) * time.Second }
+
+func mAgo(age int8) time.Time { return time.Unix(1<<20-int64(age), 0) }
+
+func mAge(t time.Time) int8 { return int8(1<<20 - t.Unix()) }
+
+var mNow = mAgo(0)
+
+// A timer may fire late: by less than the margin.
+const mTimerLate = mF * time.Second / 2 / margin
+
+// right returns the account of the worker's right.
+func (w *mWorker) right(m *mConfig) right {
+	r := newRight(mF*time.Second, m.handoffTime())
+	if m.without == noMargin {
+		r.failover, r.handoff = mF*time.Second, m.handoffTime()
+	}
+	r.sent, r.shown = mAgo(w.sent), mAgo(w.shown)
+	r.seen, r.applied = int64(w.seen), int64(w.applied)
+	return r
+}
+
+func (w *mWorker) keep(r right) {
+	w.sent, w.shown = mAge(r.sent), mAge(r.shown)
 	w.seen, w.applied = int8(r.seen), int8(r.applied)
 }
 
-type mLeader struct {
-	rowRead, membersRead bool
-	row                  mRow
-	members              [3]mMember
-	at                   int8 // of the reading of the members
-	known                [3]bool
-	beats, since         [3]int8
-	announced            bool // a bump of its own was acknowledged for
-	annTerm, annCO       int8 // this handoff
-	annAt                int8 // at this time
+// expires is right.expires, or what is left of it without a clause.
+func (w *mWorker) expires(m *mConfig) time.Time {
+	r := w.right(m)
+	switch {
+	case m.without == noSelfFence:
+		return mNow.Add(time.Hour)
+	case m.without == noUnreadLimit:
+		r.applied = r.seen
+	}
+	return r.expires()
 }
 
-type mState struct {
-	now     int8
-	row     mRow
-	members [3]mMember
-	workers [3]mWorker
-	leader  mLeader
+// fresh is session.fresh.
+func (w *mWorker) fresh(m *mConfig) bool { return w.on != 0 && mNow.Before(w.expires(m)) }
+
+// drainBy returns when the hand's hold must be over, zero for never.
+func (w *mWorker) drainBy(m *mConfig, h *mHand) time.Time {
+	if h.drain == 0 {
+		return time.Time{}
+	}
+	r := w.right(m)
+	r.shown = mAgo(h.drain - 1)
+	return r.drainBy()
 }
 
-// mRules switches single rules off.
-type mRules struct {
-	forceEarly, immortal, unanswered bool
-}
-
-func (s *mState) fresh(i int, m mRules) bool {
-	w := &s.workers[i]
-	return !w.out && (m.immortal || mTime(s.now).Before(w.right().expires()))
-}
-
-// observe is what held.observe does.
-func (s *mState) observe(i int) {
-	w := &s.workers[i]
-	if s.row.counter <= w.known {
+// burn is session.burn: it ends what is over, late by as much as a timer may be.
+func (w *mWorker) burn(m *mConfig) {
+	if w.on == 0 {
 		return
 	}
-	w.known = s.row.counter
-	if w.take != 0 {
-		w.moved = w.moved || StandingOf(s.row.lease(), mNames[i], int64(w.base.counter+1)) != Held
-	}
-	if w.active != 0 {
-		switch StandingOf(s.row.lease(), mNames[i], int64(w.active)) {
-		case Leaving:
-			if w.drainBy == 0 {
-				// Up to the next tick: deadlines lie between ticks.
-				w.drainBy = mTick(w.right().drainBy()) + 1
-			}
-		case Lost:
-			w.active, w.drainBy = 0, 0
+	now := mNow.Add(-mTimerLate)
+	over := !now.Before(w.expires(m))
+	for i := range w.hands {
+		h := &w.hands[i]
+		if by := w.drainBy(m, h); h.phase != mNothing && (over || !by.IsZero() && !now.Before(by)) {
+			h.vacate(false)
 		}
 	}
 }
 
-// next calls f with every state that can follow.
-func (s mState) next(m mRules, f func(mState)) {
-	if s.now < mTicks {
-		n := s
-		n.now++
-		for i := 1; i <= 2; i++ {
-			w := &n.workers[i]
-			if w.active != 0 && (!n.fresh(i, m) || w.drainBy != 0 && w.drainBy <= n.now) {
-				w.active, w.drainBy = 0, 0 // the fuse
-			}
-		}
-		f(n)
+// vacate is session.vacate.
+func (h *mHand) vacate(lost bool) {
+	past := h.term
+	if lost || h.moved != 0 {
+		past = 0
 	}
-	for i := 1; i <= 2; i++ {
-		s.worker(i, m, f)
-	}
-	s.lead(m, f)
+	*h = mHand{past: past, msg: h.msg, base: h.base, msgTerm: h.msgTerm}
 }
 
-func (s mState) worker(i int, m mRules, f func(mState)) {
-	w := s.workers[i]
-	if w.out {
+// observe is held.observe: it lets the package's grip look at the row.
+func (w *mWorker) observe(m *mConfig, h *mHand, row mRow, me int8) {
+	if h.phase == mNothing {
 		return
 	}
-	do := func(change func(n *mState, w *mWorker)) {
-		n := s
-		change(&n, &n.workers[i])
-		f(n)
+	if row.there != 1 {
+		h.vacate(true) // deleted
+		return
 	}
-	switch w.beat {
-	case 0:
-		if w.sent < s.now {
-			do(func(n *mState, w *mWorker) { w.beat, w.beatSent, w.beatGuard = 1, n.now, w.version })
-		}
-	case 1:
-		do(func(n *mState, w *mWorker) {
-			row := &n.members[i]
-			switch {
-			case row.version == w.beatGuard && !row.fenced:
-				row.version++
-				row.beats++
-				w.beat, w.beatRev = 2, row.revision
-			case row.fenced:
-				w.out, w.active, w.drainBy = true, 0, 0
-			default:
-				w.beat, w.version = 0, row.version
-			}
-		})
-	case 2:
-		do(func(n *mState, w *mWorker) {
-			r := w.right()
-			r.beaten(mTime(w.beatSent), int64(w.beatRev))
-			w.keep(r)
-			w.beat, w.version = 0, w.beatGuard+1
-		})
-		do(func(n *mState, w *mWorker) { // the answer is lost
-			w.beat = 0
-			if m.unanswered {
-				r := w.right()
-				r.beaten(mTime(n.now), int64(w.seen))
-				w.keep(r)
-			}
-		})
+	g := grip{
+		row: Lease{Counter: int64(h.known)}, takes: int64(h.takes), term: int64(h.term),
+		moved: h.moved != 0, drainBy: w.drainBy(m, h),
 	}
-	switch w.read {
-	case 0:
-		if r := w.right(); r.stale() {
-			reading := r.read()
-			do(func(n *mState, w *mWorker) {
-				w.read, w.readRev, w.readShown = 1, int8(reading.revision), mTick(reading.shown)
-			})
-		}
-	case 1:
-		do(func(n *mState, w *mWorker) { n.observe(i); w.read = 2 })
-	case 2:
-		do(func(n *mState, w *mWorker) {
-			r := w.right()
-			r.apply(reading{int64(w.readRev), mTime(w.readShown)})
-			w.keep(r)
-			w.read = 0
-		})
-	}
-	release := func() {
-		do(func(n *mState, w *mWorker) {
-			w.active, w.drainBy, w.take, w.moved = 0, 0, 0, false
-			if next := Released(n.row.lease(), mNames[i]); next.Owner != mNames[n.row.owner] || next.CheckpointOwner != mNames[n.row.co] {
-				n.row = n.row.wrote(next)
-			}
-		})
+	r := w.right(m)
+	standing := g.observe(row.lease(), mNames[me], r.drainBy())
+	h.known = int8(g.row.Counter)
+	if g.moved && m.without != noMoved {
+		h.moved = 1
 	}
 	switch {
-	case w.active != 0:
-		if w.drainBy != 0 {
-			release()
-		}
-	case w.take == 0 && s.fresh(i, m):
-		if s.row.owner == int8(i) && s.row.co == 0 && s.row.counter < mWrites {
-			do(func(n *mState, w *mWorker) { w.take, w.base, w.known, w.moved = 1, n.row, n.row.counter, false })
-		}
-		if s.row.co == int8(i) {
-			release()
-		}
-	case w.take == 1:
-		do(func(n *mState, w *mWorker) {
-			if n.row.counter == w.base.counter && n.row.owner == w.base.owner {
-				n.row = n.row.wrote(Taken(w.base.lease(), mNames[i]))
-				w.take = 2
-			} else {
-				w.take = 0
-			}
-		})
-	case w.take == 2:
-		if w.moved || !s.fresh(i, m) {
-			release()
-		} else {
-			do(func(n *mState, w *mWorker) { w.active, w.take = w.base.counter+1, 0 })
-		}
-	}
-}
-
-func (s mState) lead(m mRules, f func(mState)) {
-	l := s.leader
-	do := func(change func(n *mState, l *mLeader)) {
-		n := s
-		change(&n, &n.leader)
-		f(n)
-	}
-	look := func(n *mState, l *mLeader) {
-		l.membersRead, l.members, l.at = true, n.members, n.now
-		for i := 1; i <= 2; i++ {
-			if !l.known[i] || l.beats[i] != n.members[i].beats {
-				l.known[i], l.beats[i], l.since[i] = true, n.members[i].beats, n.now
-			}
-		}
-	}
-	if l != (mLeader{}) {
-		do(func(n *mState, l *mLeader) { *l = mLeader{} }) // another takes over
-	}
-	switch {
-	case !l.rowRead:
-		do(func(n *mState, l *mLeader) { l.rowRead, l.membersRead, l.row = true, false, n.row })
-		return
-	case !l.membersRead:
-		do(look)
-		return
-	}
-	do(func(n *mState, l *mLeader) { l.rowRead, l.membersRead = false, false }) // nothing to do
-	in := func(i int8) bool { return i != 0 && !l.members[i].fenced }
-	for i := 1; i <= 2; i++ {
-		if l.at-l.since[i] >= mF && in(int8(i)) {
-			do(func(n *mState, l *mLeader) {
-				if n.members[i].version == l.members[i].version {
-					n.members[i].fenced = true
-					n.members[i].version++
-					l.members[i] = n.members[i]
-				}
-			})
-		}
-	}
-	row := l.row.lease()
-	swap := func(next Lease) {
-		if l.row.counter >= mWrites {
-			return
-		}
-		do(func(n *mState, l *mLeader) {
-			if n.row.counter == l.row.counter && n.row.owner == l.row.owner {
-				n.row = n.row.wrote(next)
-				l.row = n.row
-			} else {
-				l.rowRead, l.membersRead = false, false
-			}
-		})
-	}
-	other := 3 - l.row.owner
-	switch {
-	case l.row.owner == 0:
-		swap(Assigned(row, "a"))
-		swap(Assigned(row, "b"))
-	case !in(l.row.owner) && in(other):
-		swap(Assigned(row, mNames[other]))
-	case in(other):
-		swap(HandedOff(row, mNames[other]))
-	}
-	announced := l.announced && l.annTerm == l.row.term && l.annCO == l.row.co
-	if l.row.co != 0 {
-		due := announced && s.now-l.annAt >= mH
-		if !in(l.row.co) || due || m.forceEarly && s.now-l.at >= 1 {
-			swap(Forced(row))
-		}
-	}
-	// A bump of whoever is asked to let go; its answer may be lost.
-	target := l.row.co
-	if target != 0 && in(target) && s.members[target].revision < mBumps && !s.members[target].fenced {
-		for _, answered := range []bool{true, false} {
-			do(func(n *mState, l *mLeader) {
-				n.members[target].revision++
-				n.members[target].version++
-				l.members[target].version = n.members[target].version
-				if answered && !announced {
-					l.announced, l.annTerm, l.annCO, l.annAt = true, l.row.term, l.row.co, n.now
-				}
-			})
-		}
-	}
-}
-
-// twoHolders reports whether the promise is broken: a take may go through only
-// when nobody else holds.
-func (s *mState) twoHolders() bool {
-	for i := 1; i <= 2; i++ {
-		w, other := s.workers[i], s.workers[3-i]
-		if other.active != 0 && (w.active != 0 || w.take == 2 && s.row.term == w.base.counter+1) {
-			return true
-		}
-	}
-	return false
-}
-
-// explore takes random walks through the model until one breaks the promise.
-// The whole of it has too many states to see them all in a test.
-func explore(m mRules, walks int) (walk int, states int, broken *mState) {
-	seed := maphash.MakeSeed()
-	seen := map[uint64]struct{}{}
-	r := rand.New(rand.NewPCG(1, 2))
-	first := mState{row: mRow{owner: 1}}
-	for i := 1; i <= 2; i++ {
-		first.members[i] = mMember{version: 1, beats: 1}
-		first.workers[i] = mWorker{version: 1}
-	}
-	for walk = range walks {
-		s := first
-		for range 120 {
-			var chosen mState
-			n := 0
-			s.next(m, func(next mState) {
-				if n++; r.IntN(n) == 0 {
-					chosen = next
-				}
-			})
-			if n == 0 {
-				break
-			}
-			s = chosen
-			seen[maphash.Comparable(seed, s)] = struct{}{}
-			if s.twoHolders() {
-				return walk, len(seen), &s
-			}
-		}
-	}
-	return walks, len(seen), nil
-}
-
-func TestNoWalkThroughTheModelFindsTwoHolders(t *testing.T) {
-	walks := 40_000
-	if testing.Short() {
-		walks = 5_000
-	}
-	_, states, broken := explore(mRules{}, walks)
-	t.Logf("%d walks, %d states", walks, states)
-	if broken != nil {
-		t.Errorf("two holders: %+v", *broken)
-	}
-}
-
-func TestTheModelNoticesARuleThatIsMissing(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes many walks")
-	}
-	for _, test := range []struct {
-		name  string
-		rules mRules
-	}{
-		{"immortal", mRules{immortal: true}},
-		{"forceEarly", mRules{forceEarly: true}},
-		{"unanswered", mRules{unanswered: true}},
-	} {
-		walk, _, broken := explore(test.rules, 40_000)
-		if broken == nil {
-			t.Errorf("%s: no violation in %d walks", test.name, walk)
-		} else {
-			t.Logf("%s: two holders in walk %d", test.name, walk)
-		}
+	case standing == Lost:
+		h.vacate(true)
+	case standing == Leaving && (h.drain == 0 || m.without == drainExtended):
+		h.drain = w.shown + 1
 	}
 }

@@ -92,6 +92,15 @@ var steps = []step{
 		commands: []command{test("./lease", "MeddlingOperator", "8h").with("-seeds", "1000", "-hours", "1")},
 	},
 	{
+		name: "model", title: "Every state of the protocol",
+		says: "The protocol that hands leases over and takes them over, as a machine whose every state is visited: the pure functions of " +
+			"package lease, any number of leaders, processes that are stopped or die, messages that are late or lost, shards that are " +
+			"split, rows that come and go, without a bound on time. In no state two workers hold one shard, a term comes twice, a " +
+			"checkpoint goes back or comes from a former holder, a child is ahead of its parent, or anything is stuck for good. A search " +
+			"ends at a number of states, and says so, where there are more. Each clause of the rules, left out, makes it fail.",
+		commands: []command{test("./lease", "TheModel", "8h", "MILLRACE_MODEL_STATES=20000000")},
+	},
+	{
 		name: "incident", title: "Known incidents",
 		says:     "Scripts of what has gone wrong with systems of this kind.",
 		commands: []command{test("./internal/sim", "TestIncident", "30m")},
