@@ -127,7 +127,7 @@ var leftOut = []struct {
 func states(t testing.TB) (most int, long bool) {
 	text := os.Getenv("MILLRACE_MODEL_STATES")
 	if text == "" {
-		return 150_000, false
+		return 60_000, false
 	}
 	most, err := strconv.Atoi(text)
 	if err != nil {

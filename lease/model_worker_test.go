@@ -512,8 +512,9 @@ func (m *model) taking(s *mState, i, k int) {
 	}
 	if h.won != 0 {
 		m.do(s, takeAnswered, i+1, k, func(n *mState) string {
-			h := &n.workers[i].hands[k]
-			h.known = max(h.known, h.takes)
+			if h := &n.workers[i].hands[k]; m.lag || m.lineage { // else its Counter is one of four
+				h.known = max(h.known, h.takes)
+			}
 			return begins(n)
 		})
 	}

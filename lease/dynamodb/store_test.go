@@ -1,11 +1,14 @@
 package dynamodb
 
 import (
+	"context"
 	"flag"
 	"log/slog"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/millrace/millrace/internal/testdynamo"
 	"github.com/millrace/millrace/lease"
@@ -66,6 +69,20 @@ func TestTheDynamoDBStoreKeepsTheContract(t *testing.T) {
 				Other: func(t testing.TB, store lease.Store) lease.Store {
 					// The members of two applications lie in one table.
 					return open(t, client, Config{Application: testdynamo.TableName(), MembersTable: store.(*Store).config.MembersTable})
+				},
+				Begin: func(t testing.TB, store lease.Store) leasetest.Transaction {
+					if !api.Complete {
+						t.Skip("it knows no TransactWriteItems")
+					}
+					var write types.TransactWriteItem
+					return leasetest.Transaction{
+						Tx: &write,
+						Commit: func(ctx context.Context) error {
+							_, err := client.TransactWriteItems(ctx, &sdk.TransactWriteItemsInput{TransactItems: []types.TransactWriteItem{write}})
+							return err
+						},
+						Rollback: func(context.Context) error { return nil },
+					}
 				},
 				Reopen: func(t testing.TB, store lease.Store) lease.Store {
 					return handle(t, api.Client(t, nil), store.(*Store).config)

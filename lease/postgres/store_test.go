@@ -67,6 +67,13 @@ func TestThePostgresStoreKeepsTheContract(t *testing.T) {
 				leasetest.Options{
 					Second: func(t testing.TB, s lease.Store) lease.Store { return another(t, s, "app") },
 					Other:  func(t testing.TB, s lease.Store) lease.Store { return another(t, s, "App") },
+					Begin: func(t testing.TB, s lease.Store) leasetest.Transaction {
+						tx, err := s.(*Store).pool.Begin(t.Context())
+						if err != nil {
+							t.Fatal(err)
+						}
+						return leasetest.Transaction{Tx: tx, Commit: tx.Commit, Rollback: tx.Rollback, Locks: true}
+					},
 					Reopen: func(t testing.TB, s lease.Store) lease.Store {
 						s.(*Store).pool.Close()
 						return another(t, s, "app")
