@@ -27,13 +27,14 @@ type sim struct {
 	check  *check.Checker
 
 	failover, handoff time.Duration
+	hall              *hall                          // nil when the store knows no presence
 	others            []func(faulty context.Context) // actors beside those of run, while faults last
 
 	mu     sync.Mutex // guards what follows
 	procs  map[int]*proc
 	faulty []error
 	lives  sync.WaitGroup
-	stat   struct{ lives, crashes, stops, freezes, cuts, outages, reshards int }
+	stat   struct{ lives, crashes, stops, freezes, cuts, outages, reshards, absences int }
 }
 
 func newSim(seed uint64, shards int) *sim {
@@ -44,6 +45,9 @@ func newSim(seed uint64, shards int) *sim {
 		procs: map[int]*proc{},
 	}
 	s.store = check.NewStore(s.check)
+	if seed%2 == 0 {
+		s.hall = newHall()
+	}
 	return s
 }
 
@@ -86,8 +90,12 @@ func (s *sim) start(r *rand.Rand, slot, life int, faults leasetest.Faults) *proc
 		sim: s, name: name, done: make(chan struct{}), terms: map[string]int64{},
 		link: leasetest.NewFaulty(s.store.As(name), faults),
 	}
+	var store lease.Store = p.link
+	if s.hall != nil {
+		store = &attendant{p.link, s.hall}
+	}
 	c, err := lease.NewCoordinator(lease.Config{
-		Worker: name, Store: p.link, Streams: []stream.Stream{s.stream},
+		Worker: name, Store: store, Streams: []stream.Stream{s.stream},
 		FailoverTime: s.failover, HandoffTimeout: s.handoff, Drain: s.handoff,
 		Logger: s.log, Seed: faults.Seed | 1,
 	})
@@ -119,6 +127,9 @@ func (p *proc) crash() {
 		p.check.Cancelled(key, term)
 	}
 	p.mu.Unlock()
+	if p.hall != nil {
+		p.hall.left(p.name)
+	}
 	p.stop()
 }
 

@@ -130,6 +130,11 @@ func (s *sim) trouble(faulty context.Context, r *rand.Rand, p *proc) bool {
 		defer s.mu.Unlock()
 		*n++
 	}
+	if s.hall != nil && r.IntN(6) == 0 {
+		count(&s.stat.absences)
+		s.hall.close([]string{p.name, ""}[r.IntN(2)])
+		return true
+	}
 	switch r.IntN(6) {
 	case 0:
 		count(&s.stat.stops)

@@ -35,6 +35,46 @@ func TestAMemberIsDeadWhenItsBeatsStandStillForAsLongAsItIsWatched(t *testing.T)
 	}
 }
 
+// Beats are milliseconds of the sender's clock: who saw one of them soon knows how
+// late it sees the others.
+func TestSilenceCountsFromWhenTheLastBeatWasSentAtTheLatest(t *testing.T) {
+	at := func(s float64) time.Time { return time.Unix(1000, 0).Add(time.Duration(s * float64(time.Second))) }
+	type look struct {
+		at, beat float64 // in seconds, on the observer's clock and on the sender's
+		leader   bool    // at the leader's row
+	}
+	for _, test := range []struct {
+		name  string
+		looks []look
+		since float64
+	}{
+		{"seen at once", []look{{at: 0, beat: 0}, {at: 3, beat: 3}, {at: 8, beat: 3}}, 3},
+		{"seen late, after one that was seen at once", []look{{at: 0, beat: 0}, {at: 5, beat: 3}, {at: 9, beat: 3}}, 3 + 3.0/drift},
+		{"all seen late", []look{{at: 2, beat: 0}, {at: 5, beat: 3}, {at: 9, beat: 3}}, 5},
+		{"the clock of the sender runs faster", []look{{at: 0, beat: 0}, {at: 3, beat: 4}, {at: 9, beat: 4}}, 3},
+		{"the clock of the sender stood still", []look{{at: 0, beat: 0}, {at: 4, beat: 0}, {at: 8, beat: 1}}, 8},
+		{"one that was long under way", []look{{at: 0, beat: 0}, {at: 4, beat: 0}, {at: 6, beat: 3}}, 6},
+		{"a new one, of whom the leader's row tells", []look{{at: 0, beat: 0, leader: true}, {at: 5, beat: 3, leader: true}, {at: 9, beat: 4}}, 4 + 4.0/drift},
+		{"an observer that was away", []look{{at: 0, beat: 0}, {at: 60, beat: 50}}, 60},
+		{"a leader's row that was not looked at for long", []look{{at: 0, beat: 0, leader: true}, {at: 60, beat: 50}}, 60},
+	} {
+		w := newWatch(10*time.Second, 7500*time.Millisecond)
+		for _, l := range test.looks {
+			m := Member{Incarnation: "a", Worker: "a", Beats: int64(l.beat*1000) + 1}
+			if l.leader {
+				w.observeLeader(at(l.at), at(l.at), m)
+			} else {
+				w.observe(at(l.at), at(l.at), m)
+			}
+		}
+		last := test.looks[len(test.looks)-1].at
+		want := time.Duration((last - test.since) * float64(time.Second))
+		if got := w.silence("a"); (got - want).Abs() > time.Microsecond {
+			t.Errorf("%s: silent for %v at %v s, want %v", test.name, got, last, want)
+		}
+	}
+}
+
 func TestAHandoffIsTheLeavingOfOneTermByOneWorker(t *testing.T) {
 	moving := Lease{Key: "k", Term: 7, Owner: "b", CheckpointOwner: "a"}
 	with := func(change func(*Lease)) Lease { l := moving; change(&l); return l }

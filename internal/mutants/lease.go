@@ -143,6 +143,22 @@ var leaseMutants = []Mutant{
 		Test: "TestAMemberIsDeadWhenItsBeatsStandStillForAsLongAsItIsWatched",
 	},
 	{
+		Mechanism: "A beat whose sender's clock stood still counts from when it was seen",
+		Promise:   "P2", Without: "the clock is believed",
+		File: "lease/watch.go",
+		Old:  `if by.Before(unseen) || by.After(now) {`,
+		New:  `if _ = unseen; by.After(now) {`,
+		Test: "TestSilenceCountsFromWhenTheLastBeatWasSentAtTheLatest",
+	},
+	{
+		Mechanism: "A worker that loses its presence stops at once",
+		Promise:   "P2", Without: "it comes back, and its holds go on until then",
+		File: "lease/presence.go",
+		Old:  `	s.expel(ErrAbsent)`,
+		New:  `	_ = ErrAbsent`,
+		Test: "TestAWorkerThatLosesItsPresenceStopsAtOnce",
+	},
+	{
 		Mechanism: "A leader whose own beats are not answered takes nobody for dead",
 		Promise:   "P5", Without: "it goes on watching",
 		File: "lease/lead.go",

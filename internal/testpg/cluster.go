@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -32,6 +31,7 @@ type cluster struct {
 	dir      string
 	port     int
 	settings []string
+	lock     *os.File // held for as long as the folder is in use
 
 	process *os.Process   // nil while the server is down
 	ended   chan struct{} // closed when the process is gone
@@ -55,6 +55,9 @@ func newCluster(settings []string) (_ *cluster, err error) {
 			err = errors.Join(err, c.remove())
 		}
 	}()
+	if c.lock, err = lockFolder(c.dir); err != nil {
+		return nil, err
+	}
 	if user := programs.user; user != nil {
 		if err := os.Chown(c.dir, user.uid, user.gid); err != nil {
 			return nil, err
@@ -86,22 +89,50 @@ func newCluster(settings []string) (_ *cluster, err error) {
 // folders is how the folders begin; the process that made one comes next.
 const folders = "millrace-postgres-"
 
-// sweep deletes the folders that processes left which were killed.
+// lockFile is the file of a folder that is locked while somebody uses it.
+const lockFile = "lock"
+
+// lockFolder locks a folder. It gets its lock file when that is locked.
+func lockFolder(dir string) (*os.File, error) {
+	file, err := os.CreateTemp(dir, lockFile)
+	if err != nil {
+		return nil, err
+	}
+	tryLock(file)
+	return file, os.Rename(file.Name(), filepath.Join(dir, lockFile))
+}
+
+// sweep deletes the folders that processes left which were killed, wherever they
+// ran: in a container that shares the folder of temporary files nobody knows the
+// numbers of the others' processes, and a lock ends with its process all the same.
 func sweep() {
-	left, err := filepath.Glob(filepath.Join(os.TempDir(), folders+"*-*"))
+	left, err := filepath.Glob(filepath.Join(os.TempDir(), folders+"*-*", lockFile))
 	if err != nil {
 		return
 	}
-	for _, dir := range left {
-		id, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), folders), "-")
-		pid, err := strconv.Atoi(id)
+	for _, path := range left {
+		file, err := os.Open(path)
 		if err != nil {
 			continue
 		}
-		if p, err := os.FindProcess(pid); err == nil && errors.Is(p.Signal(syscall.Signal(0)), os.ErrProcessDone) {
-			_ = os.RemoveAll(dir) // or the next one does
+		if tryLock(file) {
+			_ = os.RemoveAll(filepath.Dir(path)) // or the next one does
 		}
+		_ = file.Close()
 	}
+}
+
+// follow lets the server, which is down, be a standby when it is started again.
+func (c *cluster) follow() error {
+	touch := c.command("touch", filepath.Join(c.data(), "standby.signal"))
+	if c.programs.volume == "" {
+		touch = exec.Command("touch", touch.Args[1:]...)
+		touch.SysProcAttr = attributes(c.programs.user)
+	}
+	if out, err := touch.CombinedOutput(); err != nil {
+		return fmt.Errorf("standby.signal: %w\n%s", err, out)
+	}
+	return nil
 }
 
 func (c *cluster) data() string {
@@ -219,6 +250,10 @@ func (c *cluster) remove() error {
 	err := errors.Join(c.kill(), os.RemoveAll(c.dir))
 	if volume := c.programs.volume; volume != "" {
 		err = errors.Join(err, exec.Command("docker", "volume", "rm", "-f", volume).Run())
+	}
+	if c.lock != nil {
+		err = errors.Join(err, c.lock.Close())
+		c.lock = nil // who removes it twice finds nothing
 	}
 	return err
 }

@@ -55,3 +55,9 @@ func cpuOfFamily(pid int) (used time.Duration, ok bool) {
 	}
 	return used, ok
 }
+
+// tryLock locks a file until it is closed, by its process's end at the latest, and
+// reports whether it could: whether nobody else has it locked.
+func tryLock(file *os.File) bool {
+	return syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil
+}

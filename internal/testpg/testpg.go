@@ -191,6 +191,18 @@ func (s *Server) Resume(tb testing.TB) {
 	}
 }
 
+// Standby makes the server one that follows another one, which is not there: it
+// shows what it has, and takes no writes, until it is promoted (pg_promote). Only
+// a server of [Start] can be made one.
+func (s *Server) Standby(tb testing.TB) {
+	tb.Helper()
+	s.Kill(tb)
+	if err := s.cluster.follow(); err != nil {
+		tb.Fatal(err)
+	}
+	s.Resume(tb)
+}
+
 // CPU returns the processor time that the server and all its connections have
 // used so far, where the system can tell; a server that was given by address
 // cannot be asked.

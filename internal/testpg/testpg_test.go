@@ -3,8 +3,8 @@ package testpg
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -90,25 +90,35 @@ func TestARemovedServerLeavesNothing(t *testing.T) {
 }
 
 func TestWhatAKilledProcessLeftIsSweptAway(t *testing.T) {
-	gone := exec.Command(os.Args[0], "-test.run=^$")
-	if err := gone.Run(); err != nil {
-		t.Fatal(err)
-	}
 	t.Setenv("TMPDIR", t.TempDir())
-	folder := func(pid int) string {
-		dir := filepath.Join(os.TempDir(), fmt.Sprintf("%s%d-1", folders, pid))
+	folder := func(name string) (string, *os.File) {
+		dir := filepath.Join(os.TempDir(), folders+name)
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		return dir
+		lock, err := lockFolder(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return dir, lock
 	}
-	left, used := folder(gone.Process.Pid), folder(os.Getpid())
+	// The numbers of the processes tell nothing: they may be those of a container.
+	used, lock := folder("99999999-1")
+	defer lock.Close()
+	left, lock := folder(fmt.Sprintf("%d-1", os.Getpid()))
+	lock.Close()
+	fresh := filepath.Join(os.TempDir(), folders+"99999999-2") // and not locked yet
+	if err := os.Mkdir(fresh, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	sweep()
-	if _, err := os.Stat(left); !os.IsNotExist(err) {
+	if _, err := os.Stat(left); runtime.GOOS == "linux" && !os.IsNotExist(err) {
 		t.Errorf("the folder of a process that is gone is still there: %v", err)
 	}
-	if _, err := os.Stat(used); err != nil {
-		t.Errorf("the folder of a process that lives: %v", err)
+	for _, dir := range []string{used, fresh} {
+		if _, err := os.Stat(dir); err != nil {
+			t.Errorf("the folder of a process that lives: %v", err)
+		}
 	}
 }
 

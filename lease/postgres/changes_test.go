@@ -232,3 +232,18 @@ func TestWhoOnlyPollsNotifiesNobody(t *testing.T) {
 	case <-time.After(50 * time.Millisecond):
 	}
 }
+
+// A panic is seen, and not waited for.
+func TestAWakeThatPanicsIsHeardOf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		defer func() {
+			if recover() != "woken" {
+				t.Error("the panic is gone")
+			}
+		}()
+		_ = relay(t.Context(), func(ctx context.Context) error {
+			<-ctx.Done()
+			return context.Cause(ctx)
+		}, func() { panic("woken") })
+	})
+}

@@ -37,7 +37,7 @@ func (s *Store) await(ctx context.Context) (*pgxpool.Conn, error) {
 	for {
 		patience := trial
 		if deadline, ok := ctx.Deadline(); ok {
-			patience = min(patience, time.Until(deadline)/3)
+			patience = min(patience, time.Until(deadline)/4)
 		}
 		trying, cancel := context.WithTimeout(ctx, max(patience, time.Millisecond))
 		conn, err := s.pool.Acquire(trying)

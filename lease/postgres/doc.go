@@ -24,6 +24,16 @@
 // pool's DefaultQueryExecMode set to QueryExecModeExec or to
 // QueryExecModeSimpleProtocol, and [Config.PollOnly].
 //
+// With [Config.FastFailover] the shards of a process that has died are taken over
+// within a second, and not after FailoverTime.
+//
+// The pool's address may name several hosts, with target_session_attrs=read-write: a
+// connection to a standby is not used, since what it shows may be old. A firewall
+// that forgets connections keeps a call waiting until the pool has found out, and
+// each such connection keeps its place in the pool for some seconds more: give the
+// pool's ConnConfig a ConnectTimeout of a second or two, its DialFunc a net.Dialer
+// whose KeepAliveConfig probes within FailoverTime, and set pgxpool's PingTimeout.
+//
 // What the server promises is what the leases promise: with
 // synchronous_commit=off, or after a failover to a standby that lagged behind, a
 // term (a fencing token) that was given out may be forgotten, and be given out

@@ -60,6 +60,9 @@ type swap struct {
 func (s *Store) Swap(ctx context.Context, old, next lease.Lease) (lease.Lease, error) {
 	row, err := s.swap(ctx, old, next)
 	if err != nil && !errors.Is(err, lease.ErrConflict) {
+		if ctx.Err() != nil {
+			err = s.starved(err) // which nobody knows who left a group
+		}
 		return lease.Lease{}, failed(ctx, err, "swap lease %s", old.Key)
 	}
 	return row, err
