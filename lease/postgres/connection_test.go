@@ -277,7 +277,7 @@ func TestCheckpointsInTransactionsOfTheStoresOwnSmallPool(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const records = 3000
+	const records = 320
 	for n := range records {
 		if _, err := orders.Put(t.Context(), stream.Entry{PartitionKey: fmt.Sprint(n), Data: fmt.Append(nil, n)}); err != nil {
 			t.Fatal(err)
@@ -301,7 +301,15 @@ func TestCheckpointsInTransactionsOfTheStoresOwnSmallPool(t *testing.T) {
 	var running sync.WaitGroup
 	running.Go(func() { _ = w.Run(ctx) })
 	defer running.Wait()
-	until(t, "all is booked", func() bool { return seen.Load() >= records })
+	patience, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	for again := time.NewTicker(10 * time.Millisecond); seen.Load() < records; {
+		select {
+		case <-again.C:
+		case <-patience.Done():
+			t.Fatalf("%d of %d records were booked, and no more", seen.Load(), records)
+		}
+	}
 	stop()
 	running.Wait()
 	var booked, twice int
