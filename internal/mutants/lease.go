@@ -491,7 +491,7 @@ var leaseMutants = []Mutant{
 		File: "lease/pass.go",
 		Old:  `return unseen || unpinned(c.old)`,
 		New:  `return unseen`,
-		Test: "TestARowThatSaysLatestIsGivenToNobodyWhileItsStreamHangs",
+		Test: "TestARowThatSaysLatestIsGivenToNobodyBeforeItIsPinned",
 	},
 	{
 		Mechanism: "A new row of a stream that could not be listed is given to nobody",
