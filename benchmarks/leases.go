@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/millrace/millrace/benchmarks/internal/logs"
 	"github.com/millrace/millrace/checkpoint"
 	"github.com/millrace/millrace/engine"
@@ -34,12 +36,16 @@ const (
 const (
 	beats       = "beats, one each 3 s"
 	checkpoints = "checkpoints"
+	checkpoint1 = "checkpoints, one after the other"
 	coordinator = "a worker that holds them and leads"
 )
 
 const (
 	manyLeases  = 10_000
-	leaseWrites = 4000
+	leaseWrites = 20_000
+	// atOnce is how many shards of a worker store their checkpoints at the same
+	// moment: a tenth of a thousand.
+	atOnce = 100
 	// beatEvery is a third of the default failover time, about.
 	beatEvery = 3 * time.Second
 )
@@ -47,19 +53,28 @@ const (
 func leasesCase(n int) string { return fmt.Sprintf("%d leases", n) }
 
 func runLeases(ctx context.Context, b *bench) error {
-	b.note("Writes are made one after the other, and do not wait for the disk. The worker's share is that of the whole process over %v, in which nothing is processed.", b.lasts(idleLasts))
+	b.note("Writes do not wait for the disk. Checkpoints are those of 100 shards at a time. The worker's share is that of the whole process over %v, in which nothing is processed.", b.lasts(idleLasts))
 	n, writes := manyLeases, leaseWrites
 	if b.quick {
 		n, writes = 100, 50
 	}
-	written := func(write func(context.Context, *sqlite.Store, []lease.Lease, int) error) func(context.Context, string) (figures, error) {
-		return func(ctx context.Context, dir string) (figures, error) { return b.writes(ctx, dir, n, writes, write) }
+	written := func(together int, write func(context.Context, *sqlite.Store, []lease.Lease, int) error) func(context.Context, string) (figures, error) {
+		return func(ctx context.Context, dir string) (figures, error) {
+			return b.writes(ctx, dir, n, writes, together, write)
+		}
+	}
+	saved := func(ctx context.Context, s *sqlite.Store, rows []lease.Lease, i int) (err error) {
+		row := &rows[i%len(rows)]
+		next := *row
+		next.Checkpoint = checkpoint.State{Position: stream.After(stream.MakeSequence(1, 1, uint64(i)))}
+		*row, err = s.Swap(ctx, *row, next)
+		return err
 	}
 	var me lease.Member
 	return b.compare(ctx, leasesCase(n),
 		contender{beats, func(ctx context.Context, dir string) (figures, error) {
 			me = lease.Member{}
-			f, err := written(func(ctx context.Context, s *sqlite.Store, _ []lease.Lease, _ int) (err error) {
+			f, err := written(1, func(ctx context.Context, s *sqlite.Store, _ []lease.Lease, _ int) (err error) {
 				next := me
 				next.Incarnation, next.Beats = "w#1", me.Beats+1
 				me, err = s.SwapMember(ctx, me, next)
@@ -70,19 +85,15 @@ func runLeases(ctx context.Context, b *bench) error {
 			}
 			return f, err
 		}},
-		contender{checkpoints, written(func(ctx context.Context, s *sqlite.Store, rows []lease.Lease, i int) (err error) {
-			row := &rows[i%len(rows)]
-			next := *row
-			next.Checkpoint = checkpoint.State{Position: stream.After(stream.MakeSequence(1, 1, uint64(i)))}
-			*row, err = s.Swap(ctx, *row, next)
-			return err
-		})},
+		contender{checkpoints, written(atOnce, saved)},
+		contender{checkpoint1, written(1, saved)},
 		contender{coordinator, func(ctx context.Context, dir string) (figures, error) { return b.coordinates(ctx, dir, n) }},
 	)
 }
 
-// writes measures writes to a store that holds so many leases of one worker.
-func (b *bench) writes(ctx context.Context, dir string, leases, writes int, write func(context.Context, *sqlite.Store, []lease.Lease, int) error) (f figures, err error) {
+// writes measures writes to a store that holds so many leases of one worker, by so
+// many goroutines at a time.
+func (b *bench) writes(ctx context.Context, dir string, leases, writes, together int, write func(context.Context, *sqlite.Store, []lease.Lease, int) error) (f figures, err error) {
 	s, err := openLeases(ctx, dir)
 	if err != nil {
 		return nil, err
@@ -98,10 +109,19 @@ func (b *bench) writes(ctx context.Context, dir string, leases, writes int, writ
 	}
 	var watch stopwatch
 	watch.start()
-	for i := range writes {
-		if err := write(ctx, s, rows, i); err != nil {
-			return nil, err
-		}
+	var shards errgroup.Group
+	for first := range together {
+		shards.Go(func() error {
+			for i := first; i < writes; i += together {
+				if err := write(ctx, s, rows, i); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := shards.Wait(); err != nil {
+		return nil, err
 	}
 	u := watch.stop()
 	return figures{

@@ -26,6 +26,7 @@ type conn struct {
 	link
 	compiled map[string]compiled
 	args     []driver.NamedValue // of the statement that is running
+	changed  int64               // rows, so far
 }
 
 // link is what the driver's own connections can do.
@@ -109,7 +110,9 @@ func (c *conn) exec(statement string, args ...any) (rows int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	return result.RowsAffected()
+	rows, err = result.RowsAffected()
+	c.changed += rows
+	return rows, err
 }
 
 // transaction runs do between BEGIN and COMMIT. After an error nothing of it took

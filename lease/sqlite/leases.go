@@ -125,7 +125,7 @@ func (s *Store) Create(ctx context.Context, leases ...lease.Lease) error {
 func (s *Store) create(ctx context.Context, leases []lease.Lease) error {
 	return s.write(ctx, func(c *conn) (tell bool, err error) {
 		for _, l := range leases {
-			values := append([]any{s.application, l.Key, l.Stream, l.StreamID, l.Shard, l.Owner, l.CheckpointOwner, l.Counter}, stateValues(l)...)
+			values := stateValues([]any{s.application, l.Key, l.Stream, l.StreamID, l.Shard, l.Owner, l.CheckpointOwner, l.Counter}, &l)
 			created, err := c.exec(createLease, values...)
 			if err != nil {
 				return false, err

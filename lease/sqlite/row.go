@@ -10,16 +10,16 @@ import (
 	"github.com/millrace/millrace/stream"
 )
 
-// stateValues returns the values of the columns from term on.
-func stateValues(l lease.Lease) []any {
-	return []any{
+// stateValues adds the values of the columns from term on.
+func stateValues(values []any, l *lease.Lease) []any {
+	return append(values,
 		l.Term,
 		l.Checkpoint.Position.String(), l.Checkpoint.Pending.Position.String(),
 		sqlstore.Blob(l.Checkpoint.Pending.Data), sqlstore.Blob(l.Checkpoint.Progress),
 		list(l.Parents), list(l.Children),
 		l.Hash.Start.String(), l.Hash.End.String(),
 		l.Load.BytesPerSecond, l.Load.RecordsPerSecond,
-	}
+	)
 }
 
 // list returns ids as a JSON array.

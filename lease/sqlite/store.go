@@ -43,7 +43,7 @@ type Store struct {
 	watches *sql.DB
 
 	log     string       // the path of the write-ahead log
-	written atomic.Int64 // writes of this handle
+	written atomic.Int64 // rows, by this handle
 
 	swaps sqlstore.Gatherer[swap]
 }

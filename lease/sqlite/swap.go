@@ -92,7 +92,8 @@ func (s *Store) save(c *conn, w *swap) error {
 	if w.won = false; !known || old.Owner != next.Owner {
 		return nil
 	}
-	values := append(stateValues(*next), s.application, old.Key, old.Counter, old.Owner, next.CheckpointOwner)
+	values := stateValues(make([]any, 0, 16), next)
+	values = append(values, s.application, old.Key, old.Counter, old.Owner, next.CheckpointOwner)
 	rows, err := c.exec(saveLease, values...)
 	if w.won = rows > 0; w.won {
 		next.Key, next.Stream, next.StreamID, next.Shard = old.Key, old.Stream, old.StreamID, old.Shard
@@ -103,7 +104,7 @@ func (s *Store) save(c *conn, w *swap) error {
 
 // replacement returns the arguments of swapLease.
 func (s *Store) replacement(w *swap) []any {
-	return append([]any{s.application, w.old.Key, w.old.Counter, w.old.Owner, w.next.Owner, w.next.CheckpointOwner}, stateValues(w.next)...)
+	return stateValues([]any{s.application, w.old.Key, w.old.Counter, w.old.Owner, w.next.Owner, w.next.CheckpointOwner}, &w.next)
 }
 
 // replaced takes note of what swapLease returned: the row, or none.

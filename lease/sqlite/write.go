@@ -10,10 +10,13 @@ ON CONFLICT (application) DO UPDATE SET number = number + 1`
 // writes is stored wholly, durable, and told to others if do says so; or, after
 // an error, not at all. do may be run again.
 func (s *Store) write(ctx context.Context, do func(*conn) (tell bool, err error)) error {
+	var rows int64
 	err := patiently(ctx, func() error {
 		return on(ctx, s.writes, func(c *conn) error {
 			return c.transaction(func() error {
+				before := c.changed
 				tell, err := do(c)
+				rows = c.changed - before
 				if err == nil && tell {
 					_, err = c.exec(recordChange, s.application)
 				}
@@ -22,7 +25,7 @@ func (s *Store) write(ctx context.Context, do func(*conn) (tell bool, err error)
 		})
 	})
 	if err == nil {
-		s.wrote(ctx)
+		s.wrote(ctx, rows)
 	}
 	return err
 }
