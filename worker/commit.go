@@ -49,10 +49,11 @@ func (c *consumer) commit(ctx context.Context) {
 // moments are those at which the shards of a worker store their checkpoints.
 // Where the store makes one write of many that come together, there are few:
 //
-//	          │moment  │moment  │moment  │moment  │
-//	shard 1 ──┼─x──────┼────────┼────────┼──●─────┼─   x: something to store
-//	shard 2 ──┼────x───┼────────┼────────┼──●─────┼─   ●: stored
-//	shard 3 ──┼────────┼──x─────┼────────┼────────┼─…
+//	moments   │         │         │         │         │
+//	shard 1 ──┼───x─────┼─────────┼─────────●─────────┼─►   x: it has something to store
+//	shard 2 ──┼───────x─┼─────────┼─────────●─────────┼─►   ●: it stores that, with the others
+//	shard 3 ──┼─────────┼──x──────┼─────────┼─────────●─►
+//	              └ not later than Config.CheckpointEvery
 //
 // Else each shard has its own, so that a store far away is not stormed.
 type moments struct {
@@ -61,14 +62,15 @@ type moments struct {
 	apart time.Duration // 0 where each shard has its own
 }
 
-// momentsEvery is how many moments there are in Config.CheckpointEvery: so much of
-// it a checkpoint may come early to meet others.
-const momentsEvery = 10
+// momentsWithin is how many moments there are in Config.CheckpointEvery. A
+// checkpoint comes early by one of these parts at most, and so many times in
+// Config.CheckpointEvery all shards together wait for the disk.
+const momentsWithin = 10
 
 func newMoments(cfg *Config) *moments {
 	m := &moments{every: cfg.CheckpointEvery, begin: time.Now()}
 	if store, ok := cfg.Leases.(lease.Grouping); ok && store.GroupsSwaps() {
-		m.apart = cfg.CheckpointEvery / momentsEvery
+		m.apart = cfg.CheckpointEvery / momentsWithin
 	}
 	return m
 }

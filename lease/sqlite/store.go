@@ -34,7 +34,8 @@ type Store struct {
 	poll        time.Duration
 
 	// writes has one connection: SQLite has one writer at a time, and waiting
-	// for it in this pool is fair and ends with the caller's context.
+	// for it in this pool is fair and ends with the caller's context. A group of
+	// swaps asks for it anew, so that a beat goes between two groups.
 	writes *sql.DB
 	// reads has a few, opened read-only in effect.
 	reads *sql.DB
