@@ -87,7 +87,7 @@ func TestOthersHearOfWhatMovesAndNotOfBeatsAndCheckpoints(t *testing.T) {
 		}
 	})
 	l.hearsOnly("a new owner", func() { swap(func(l *lease.Lease) { l.Owner = "w/1" }) })
-	l.hearsOnly("a take, after a checkpoint and a creation of nothing new", func() {
+	l.hearsOnly("a hand-over in a transaction, after a take, checkpoints and a creation of nothing new", func() {
 		swap(func(l *lease.Lease) {
 			l.Checkpoint = checkpoint.State{Position: stream.TrimHorizon, Progress: []byte("some")}
 			l.Load.BytesPerSecond = 7
@@ -96,8 +96,6 @@ func TestOthersHearOfWhatMovesAndNotOfBeatsAndCheckpoints(t *testing.T) {
 			t.Error(err)
 		}
 		swap(func(l *lease.Lease) { l.Term = row.Counter + 1 })
-	})
-	l.hearsOnly("a hand-over in a transaction, after a checkpoint in one", func() {
 		db := users(t, path, immediate)
 		for _, next := range []lease.Lease{savedAt(row, 1), lease.Released(row, "w/1")} {
 			tx := begin(t, db)
