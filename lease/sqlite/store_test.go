@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"path/filepath"
 	"testing"
 	"time"
@@ -49,6 +50,17 @@ func TestTheSQLiteStoreKeepsTheContract(t *testing.T) {
 				other := config
 				other.Application = "Default" // but for its case the same
 				return open(t, pathOf(t, store.(*Store)), other)
+			},
+			Begin: func(t testing.TB, store lease.Store) leasetest.Transaction {
+				tx := begin(t, users(t, pathOf(t, store.(*Store)), url.Values{}))
+				return leasetest.Transaction{
+					Tx:       tx,
+					Commit:   func(context.Context) error { return tx.Commit() },
+					Rollback: func(context.Context) error { return tx.Rollback() },
+					// It locks the whole file, and not its rows alone: what that means is
+					// tried by tests of this package.
+					Locks: false,
+				}
 			},
 			Reopen: func(t testing.TB, store lease.Store) lease.Store {
 				path := pathOf(t, store.(*Store))
