@@ -281,7 +281,7 @@ func (a *arena) disturb(ctx context.Context, s *slot) {
 
 // stop stops the process of a slot in good order.
 func (a *arena) stop(s *slot) {
-	if err := s.process.Stop(10 * failoverTime); err != nil {
+	if err := s.process.Stop(recovery); err != nil {
 		a.fail(err)
 	}
 }

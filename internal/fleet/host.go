@@ -158,12 +158,20 @@ func (p *Process) Stop(patience time.Duration) error {
 	case <-late.C:
 		_ = p.signal(syscall.SIGQUIT) // its log tells what it is doing
 		<-p.ended
-		return fmt.Errorf("%s has not stopped within %v; %s tells why", p.Name, patience, p.log)
+		return fmt.Errorf("%s has not stopped within %v; its log ends with\n%s", p.Name, patience, p.words())
 	}
-	if p.err != nil {
-		return fmt.Errorf("%s: %w; %s tells why", p.Name, p.err, p.log)
+	status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if early := ok && status.Signal() == syscall.SIGTERM; p.err != nil && !early { // it had not begun to listen
+		return fmt.Errorf("%s: %w; its log ends with\n%s", p.Name, p.err, p.words())
 	}
 	return nil
+}
+
+// words returns what the process told last.
+func (p *Process) words() string {
+	const enough = 16 << 10
+	text := p.Log()
+	return text[max(0, len(text)-enough):]
 }
 
 // Ended is closed when the process has ended.

@@ -51,7 +51,8 @@ func (p *processor) Initialize(ctx context.Context, start processors.Start) erro
 var errClumsy = errors.New("dropped something")
 
 func (p *processor) ProcessRecords(ctx context.Context, b *processors.Batch) error {
-	ctx, err := p.linger(ctx)
+	ctx, cancel, err := p.linger(ctx)
+	defer cancel()
 	if err != nil {
 		return err
 	}
@@ -73,19 +74,20 @@ func (p *processor) ProcessRecords(ctx context.Context, b *processors.Batch) err
 }
 
 // linger takes some time over a batch now and then, and returns the context to go
-// on with: some callbacks do not listen to the one that they were given.
-func (p *processor) linger(ctx context.Context) (context.Context, error) {
+// on with: some callbacks do not listen to the one that they were given, for a while.
+func (p *processor) linger(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	cancel := func() {}
 	if p.order.Slow == 0 || rand.IntN(4) > 0 {
-		return ctx, ctx.Err()
+		return ctx, cancel, ctx.Err()
 	}
 	if rand.IntN(4) == 0 {
-		ctx = context.WithoutCancel(ctx)
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), 2*p.order.FailoverTime)
 	}
 	select {
 	case <-time.After(rand.N(p.order.Slow)):
-		return ctx, ctx.Err()
+		return ctx, cancel, ctx.Err()
 	case <-ctx.Done():
-		return ctx, context.Cause(ctx)
+		return ctx, cancel, context.Cause(ctx)
 	}
 }
 
