@@ -9,9 +9,9 @@ import (
 // leads lets any number of leaders act, each of whom may have been stopped at
 // any step, and be replaced at any time. What they know need not be remembered:
 //
-//   - Somebody may have looked just when a member's beats moved. So it can be
-//     fenced as soon as they have stood still for long enough; and a fence that
-//     is late fails, unless they still do.
+//   - Somebody may know just when the last beat of a member was sent. So it can be
+//     fenced as soon as that is long enough ago; and a fence that is late fails,
+//     if it has beaten meanwhile.
 //   - That a member is out is true for ever. Who does not know it yet hands off
 //     where he could assign, to it as well.
 //   - A swap of a row that was seen long ago fails, unless the row is as it was.
@@ -90,9 +90,10 @@ func (m *model) syncs(s *mState) {
 	}
 }
 
-// dead is watch.dead for a sighting of this moment.
+// dead is watch.dead for who has looked just now.
 func (s sighting) dead(patience time.Duration) bool {
 	w := newWatch(patience, time.Hour)
+	s.asked, s.last = mNow, mNow
 	w.last, w.seen[""] = mNow, s
 	return w.dead("")
 }

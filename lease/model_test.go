@@ -101,7 +101,7 @@ const (
 type mWorker struct {
 	member, version, revision int8
 	mistaken                  int8 // what somebody believes of it, without a clause
-	still                     int8 // how long ago its beats moved
+	still                     int8 // how long ago the last beat that was written had been sent
 
 	on, leaving   int8
 	sent, shown   int8 // how long ago

@@ -224,7 +224,7 @@ func (m *model) beatArrives(s *mState, i int, guard, age int8) {
 			w.member, w.version = mIn, guard
 		}
 		w.version++
-		w.still = 0
+		w.still = age // by the clock of who sent it, as an observer reckons
 		w.beat, w.beatAge, w.beatRev = 2, age, w.revision
 	}
 	switch {
