@@ -162,9 +162,16 @@ var transactions = []clause{
 			mine := r.swapIn(tx, row, owned(row.Key, "transaction"))
 			var theirs lease.Lease
 			var swapErr, commitErr error
+			sent := make(chan struct{})
 			var wg sync.WaitGroup
-			wg.Go(func() { theirs, swapErr = r.store.Swap(r.ctx, row, owned(row.Key, "swap")) })
-			wg.Go(func() { commitErr = tx.Commit(r.ctx) })
+			wg.Go(func() {
+				close(sent)
+				theirs, swapErr = r.store.Swap(r.ctx, row, owned(row.Key, "swap"))
+			})
+			if i%2 == 1 {
+				<-sent
+			}
+			commitErr = tx.Commit(r.ctx)
 			wg.Wait()
 			switch {
 			case commitErr == nil:
