@@ -54,20 +54,25 @@ func (s *Store) SwapMember(ctx context.Context, old, next lease.Member) (row lea
 	case old == nobody:
 		key = next.Incarnation
 	}
-	written, err := s.writeMember(ctx, key, old, next)
-	switch {
-	case err != nil:
-	case !written:
-		if row, err = one(ctx, s, scanMember, s.sql.readMember, s.application, key); err == nil {
-			return row, lease.ErrConflict
+	for {
+		written, err := s.writeMember(ctx, key, old, next)
+		if err == nil && !written {
+			row, err = one(ctx, s, scanMember, s.sql.readMember, s.application, key)
 		}
-	case next != nobody:
-		next.Incarnation, next.Version = key, old.Version+1
-		fallthrough
-	default:
-		return next, nil
+		switch {
+		case err != nil:
+			return nobody, failed(ctx, err, "swap member %s", key)
+		case !written && row.Version == old.Version && (row == nobody) == (old == nobody):
+			// It became what old says between the two: no answer but another try is true.
+		case !written:
+			return row, lease.ErrConflict
+		case next == nobody:
+			return nobody, nil
+		default:
+			next.Incarnation, next.Version = key, old.Version+1
+			return next, nil
+		}
 	}
-	return nobody, failed(ctx, err, "swap member %s", key)
 }
 
 // writeMember reports whether the row was as old says, so that it was written.

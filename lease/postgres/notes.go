@@ -54,18 +54,21 @@ func (s *Store) SwapNote(ctx context.Context, old, next lease.Note) (row lease.N
 	case !remove:
 		row = lease.Note{Name: name, Version: old.Version + 1, Value: next.Value}
 	}
-	written, err := s.writeNote(ctx, name, old, next)
-	switch {
-	case err != nil:
-		return none, failed(ctx, err, "swap note %s", name)
-	case written:
-		return row, nil
+	for {
+		current := none
+		written, err := s.writeNote(ctx, name, old, next)
+		if err == nil && !written {
+			current, err = one(ctx, s, scanNote, s.sql.readNote, s.application, name)
+		}
+		switch {
+		case err != nil:
+			return none, failed(ctx, err, "swap note %s", name)
+		case written:
+			return row, nil
+		case current.Version != old.Version || (current == none) != (old == none):
+			return current, lease.ErrConflict
+		} // else it became what old says between the two, and another try is due
 	}
-	row, err = one(ctx, s, scanNote, s.sql.readNote, s.application, name)
-	if err != nil {
-		return none, failed(ctx, err, "swap note %s", name)
-	}
-	return row, lease.ErrConflict
 }
 
 // writeNote reports whether the note was as old says, so that it was written.
