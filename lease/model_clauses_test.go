@@ -41,7 +41,6 @@ const (
 	checkpointOwnerReplaced
 	takesEarly
 	beatTakenForAnswered
-	takeTakenForWon
 	releaseTakenForLost
 	bumpTakenForAnswered
 	fenceTakenForDone
@@ -109,7 +108,6 @@ var leftOut = []struct {
 	{"5", "… by its incarnation, or when that is fenced or forced", "it goes with an Owner who is fenced", checkpointOwnerDropped, three, true},
 	{"5", "a take waits for CheckpointOwner to be empty", "it does not", takesEarly, handing(), false},
 	{"6", "a write without an answer is unknown: a beat", "it counts", beatTakenForAnswered, lossy, false},
-	{"6", "… a take", "it is taken for won", takeTakenForWon, lossy, true},
 	{"6", "… a release", "it is taken for lost", releaseTakenForLost, lossy, false},
 	{"6", "… a fence", "it is taken for done", fenceTakenForDone, handing(), false},
 	{"6", "a move that was seen overrides the answer to a take", "the answer counts", noMoved, handing(), true},

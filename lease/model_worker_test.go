@@ -530,8 +530,6 @@ func (m *model) taking(s *mState, i, k int) {
 			w.observe(&m.mConfig, h, row, me)
 			return begins(n)
 		})
-	} else if m.without == takeTakenForWon {
-		m.do(s, answerLost, i+1, k, begins)
 	}
 	m.learns(s, i, k)
 }
