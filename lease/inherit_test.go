@@ -145,26 +145,14 @@ func TestARowThatCannotBeReadCostsOneMoreLookAndIsToldOf(t *testing.T) {
 		halves := stream.SplitHashSpace(2)
 		shards := []stream.Shard{{ID: "a", Hash: halves[0]}, {ID: "b", Hash: halves[1]}}
 		store := &unreadable{Store: NewMemory(), key: Key(testStream.ID(), "b")}
-		var log bytes.Buffer
-		c, err := NewCoordinator(Config{
-			Worker: "w", Store: store, FailoverTime: testF, Logger: slog.New(slog.NewTextHandler(&log, nil)),
-			Streams: []stream.Stream{listed{name: "s", shards: func() ([]stream.Shard, error) { return shards, nil }}},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := newSession(c, nil)
-		if !s.join(t.Context()) {
-			t.Fatal("cannot join")
-		}
-		l := s.newLeader(s.newWatch())
+		l, log := leading(t, store, func() ([]stream.Shard, error) { return shards, nil })
 		defer l.calls.Wait()
 		const passes = 20
 		for range passes {
 			if err := l.pass(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(c.cfg.PlanInterval)
+			time.Sleep(l.cfg.PlanInterval)
 		}
 		if store.scans != passes+1 {
 			t.Errorf("%d passes took %d scans, want one more", passes, store.scans)
@@ -173,7 +161,7 @@ func TestARowThatCannotBeReadCostsOneMoreLookAndIsToldOf(t *testing.T) {
 			t.Error("the other shard was given to nobody")
 		}
 		if n := strings.Count(log.String(), "lease="+store.key); n != 1 {
-			t.Errorf("a person is told of the row %d times, want once:\n%s", n, &log)
+			t.Errorf("a person is told of the row %d times, want once:\n%s", n, log)
 		}
 		if n := strings.Count(log.String(), "leases created"); n != 1 {
 			t.Errorf("the log tells %d times of leases that were created, want once", n)
@@ -201,17 +189,7 @@ func (h *heir) Leases(ctx context.Context) iter.Seq2[Lease, error] {
 func TestAStoreThatInheritsIsToldOfTheStreamBeforeItListsLeases(t *testing.T) {
 	in(func(t *testing.T) {
 		store := &heir{Store: NewMemory()}
-		c, err := NewCoordinator(Config{
-			Worker: "w", Store: store, FailoverTime: testF, Logger: quiet, Streams: []stream.Stream{listed{name: "s", shards: oneShard}},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := newSession(c, nil)
-		if !s.join(t.Context()) {
-			t.Fatal("cannot join")
-		}
-		l := s.newLeader(s.newWatch())
+		l, _ := leading(t, store, oneShard)
 		defer l.calls.Wait()
 		if err := l.pass(t.Context()); err != nil || store.told[0] != testStream {
 			t.Errorf("told of %v, error %v", store.told, err)
@@ -267,15 +245,7 @@ func TestAPassInWhichNothingCouldBeWrittenFails(t *testing.T) {
 	in(func(t *testing.T) {
 		store := NewMemory()
 		p := &puppet{Store: store, beforeSwap: func(Lease, Lease) error { return errCut }}
-		c, err := NewCoordinator(Config{Worker: "w", Store: p, FailoverTime: testF, Logger: quiet, Streams: []stream.Stream{listed{name: "s", shards: oneShard}}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := newSession(c, nil)
-		if !s.join(t.Context()) {
-			t.Fatal("cannot join")
-		}
-		l := s.newLeader(s.newWatch())
+		l, _ := leading(t, p, oneShard)
 		defer l.calls.Wait()
 		if err := l.pass(t.Context()); !errors.Is(err, errCut) {
 			t.Errorf("got error %v, want %v", err, errCut)

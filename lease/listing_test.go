@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -42,7 +43,7 @@ func giveOutNoLateRow(t *testing.T, hangs time.Duration) {
 		_ = store.Delete(t.Context(), parent)
 		_ = store.Create(t.Context(), heir)
 	}}
-	l := leading(t, late, func() ([]stream.Shard, error) {
+	l, _ := leading(t, late, func() ([]stream.Shard, error) {
 		if asked++; asked > 1 {
 			time.Sleep(hangs)
 		}
@@ -80,7 +81,7 @@ func TestALeaderGivesOutNoNewRowOfAStreamThatItCannotList(t *testing.T) {
 				t.Fatal(err)
 			}
 			fails := false
-			l := leading(t, store, func() ([]stream.Shard, error) {
+			l, _ := leading(t, store, func() ([]stream.Shard, error) {
 				if fails {
 					return nil, errors.New("not now")
 				}
@@ -115,12 +116,14 @@ func TestALeaderGivesOutNoNewRowOfAStreamThatItCannotList(t *testing.T) {
 	}
 }
 
-// leading returns a leader over a store and a stream.
-func leading(t *testing.T, store Store, shards func() ([]stream.Shard, error)) *leader {
+// leading returns a leader over a store and a stream, that has joined, and keeps
+// its log.
+func leading(t *testing.T, store Store, shards func() ([]stream.Shard, error)) (l *leader, log *bytes.Buffer) {
 	t.Helper()
+	log = new(bytes.Buffer)
 	c, err := NewCoordinator(Config{
 		Worker: "w", Store: store, Streams: []stream.Stream{listed{name: "s", shards: shards}}, FailoverTime: testF,
-		Logger: slog.New(slog.DiscardHandler),
+		Logger: slog.New(slog.NewTextHandler(log, nil)),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +132,7 @@ func leading(t *testing.T, store Store, shards func() ([]stream.Shard, error)) *
 	if !s.join(t.Context()) {
 		t.Fatal("cannot join")
 	}
-	return s.newLeader(s.newWatch())
+	return s.newLeader(s.newWatch()), log
 }
 
 // A stream that hangs is waited for once, and for half of PlanInterval; what it
@@ -173,7 +176,7 @@ func TestAShardThatLeftASlowStreamIsGivenUpOn(t *testing.T) {
 		if err := store.Create(t.Context(), gone, child); err != nil {
 			t.Fatal(err)
 		}
-		l := leading(t, store, func() ([]stream.Shard, error) {
+		l, _ := leading(t, store, func() ([]stream.Shard, error) {
 			time.Sleep(3 * testF / 8)
 			return []stream.Shard{shardOf("b", false, "a")}, nil
 		})

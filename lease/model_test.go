@@ -156,7 +156,6 @@ type mState struct {
 
 // mConfig says who takes part, and what may go wrong.
 type mConfig struct {
-	name     string
 	joined   int // incarnations that are members at the beginning
 	slots    int // incarnations that are remembered at a time; those that are forgotten make room
 	alive    int // processes at a time
@@ -176,7 +175,7 @@ type mConfig struct {
 	without clause
 }
 
-func (m *mConfig) handoffTime() time.Duration { return time.Duration(m.handoff) * time.Second }
+func (c *mConfig) handoffTime() time.Duration { return time.Duration(c.handoff) * time.Second }
 
 func mAgo(age int8) time.Time { return time.Unix(1<<20-int64(age), 0) }
 

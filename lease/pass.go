@@ -249,7 +249,7 @@ func (l *leader) sync(ctx context.Context, from listing, leases []Lease) (left [
 					"mend or delete the row that lies in its place and cannot be read", "lease", key)
 			}
 		}
-		if err := l.create(ctx, from.stream, generation); err != nil {
+		if err := l.create(ctx, generation); err != nil {
 			log.WarnContext(ctx, "cannot create leases, trying again in the next pass", "err", err)
 			break // the next generation must not be there before this one
 		}
@@ -290,21 +290,13 @@ func (l *leader) giveUpOn(ctx context.Context, row Lease) {
 	}
 }
 
-// create makes rows true to the moment, and creates them. LATEST becomes the
-// place where the shard's end is now. A stream or store that does not answer
-// holds up the other streams for as long as it may take to list shards.
-func (l *leader) create(ctx context.Context, from stream.Stream, rows []Lease) error {
+// create creates rows as of this moment. A store that does not answer holds up
+// the other streams for as long as it may take to list shards.
+func (l *leader) create(ctx context.Context, rows []Lease) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, l.cfg.FailoverTime, errSlowStream)
 	defer cancel()
-	problems := make([]error, len(rows))
-	l.parallel(len(rows), func(i int) {
+	for i := range rows {
 		rows[i].Counter = now()
-		if rows[i].Checkpoint.Position == stream.Latest {
-			rows[i].Checkpoint.Position, problems[i] = from.Pin(ctx, rows[i].Shard)
-		}
-	})
-	if err := errors.Join(problems...); err != nil {
-		return fmt.Errorf("pin the latest position: %w", err)
 	}
 	return l.store.Create(ctx, rows...)
 }

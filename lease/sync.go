@@ -15,8 +15,8 @@ import (
 type Synced struct {
 	// Create are rows to create, one generation after the other, so that no
 	// row is ever there before those of its parents: whoever sees a child may
-	// take a missing parent for a retired one. Their Counter is zero, and their
-	// checkpoint may be [stream.Latest]; the caller sets both to what is true now.
+	// take a missing parent for a retired one. Their Counter is zero; the caller
+	// sets it to what is true now. Those at [stream.Latest] are to be pinned next.
 	Create [][]Lease
 	// Retire are rows that have done their duty: finished, with all children
 	// begun; or of a former incarnation of the stream. And rows that should not
@@ -24,9 +24,10 @@ type Synced struct {
 	// begun, so that the shard was finished and retired before. A leader that was stopped for an hour between
 	// looking and creating leaves such a row.
 	Retire []Lease
-	// Pin are rows that say [stream.Latest] and that nobody has held here: another
-	// program, or a person, has made them. Where that is now is where they begin,
-	// and has to be written before anybody is given them.
+	// Pin are rows that say [stream.Latest] and that nobody has held here: the first
+	// contact has made them, another program, or a person. Where that is now is where
+	// they begin, and has to be written before anybody is given them: whoever crashes
+	// before a first checkpoint would leave a gap.
 	Pin []Lease
 	// Gone are unfinished rows whose shard has left the stream: retention was
 	// faster than processing, or the listing is older than the row.

@@ -478,7 +478,7 @@ var leaseMutants = []Mutant{
 		Test: "TestARowOfAnotherProgramIsNoneThatCameTooLate",
 	},
 	{
-		Mechanism: "A row of another program that says LATEST is pinned before anybody is given it",
+		Mechanism: "LATEST becomes a concrete position before anybody is given the row",
 		Promise:   "P1", Without: "it is given out as it is",
 		File: "lease/pass.go",
 		Old:  `l.pin(ctx, from.stream, todo.Pin, leases)`,
@@ -532,15 +532,6 @@ var leaseMutants = []Mutant{
 		Old:  `if s.firstContact(sh) {`,
 		New:  `if true {`,
 		Test: "TestSync/LaterShardsBeginAtTrimHorizon",
-	},
-	{
-		Mechanism: "LATEST becomes a concrete position at the first contact",
-		Promise:   "P1", Without: "it is stored as it is",
-		File:    "lease/pass.go",
-		Old:     `if rows[i].Checkpoint.Position == stream.Latest {`,
-		New:     `if false {`,
-		Package: "worker",
-		Test:    "TestLatestIsPinnedAtFirstContact",
 	},
 	{
 		Mechanism: "A listing that is not complete is not acted on",

@@ -54,23 +54,33 @@ func (s *Store) SwapMember(ctx context.Context, old, next lease.Member) (row lea
 	case old == nobody:
 		key = next.Incarnation
 	}
+	row, won, err := guarded(old,
+		func() (bool, error) { return s.writeMember(ctx, key, old, next) },
+		func() (lease.Member, error) { return one(ctx, s, scanMember, s.sql.readMember, s.application, key) },
+		func(a, b lease.Member) bool { return a.Version == b.Version })
+	switch {
+	case err != nil:
+		return nobody, failed(ctx, err, "swap member %s", key)
+	case !won:
+		return row, lease.ErrConflict
+	case next == nobody:
+		return nobody, nil
+	}
+	next.Incarnation, next.Version = key, old.Version+1
+	return next, nil
+}
+
+// guarded writes a row that must be as old says. If it was not, it returns what it
+// is; and where that is what old says, it became so between the two, and no answer
+// but another try is true.
+func guarded[T comparable](old T, write func() (bool, error), read func() (T, error), same func(a, b T) bool) (row T, won bool, err error) {
+	var none T
 	for {
-		written, err := s.writeMember(ctx, key, old, next)
-		if err == nil && !written {
-			row, err = one(ctx, s, scanMember, s.sql.readMember, s.application, key)
+		if won, err = write(); won || err != nil {
+			return none, won, err
 		}
-		switch {
-		case err != nil:
-			return nobody, failed(ctx, err, "swap member %s", key)
-		case !written && row.Version == old.Version && (row == nobody) == (old == nobody):
-			// It became what old says between the two: no answer but another try is true.
-		case !written:
-			return row, lease.ErrConflict
-		case next == nobody:
-			return nobody, nil
-		default:
-			next.Incarnation, next.Version = key, old.Version+1
-			return next, nil
+		if row, err = read(); err != nil || (row == none) != (old == none) || !same(row, old) {
+			return row, false, err
 		}
 	}
 }

@@ -45,30 +45,26 @@ func (s *Store) Notes(ctx context.Context) ([]lease.Note, error) {
 // SwapNote implements [lease.Store].
 func (s *Store) SwapNote(ctx context.Context, old, next lease.Note) (row lease.Note, err error) {
 	var none lease.Note
-	create, remove, name := old == none, next == none, old.Name
+	name := old.Name
 	switch {
-	case create && remove:
+	case old == none && next == none:
 		return none, errors.New("postgres: swap note: both are zero; give the note to create as next, or the one to remove as old")
-	case create:
-		name, row = next.Name, next
-	case !remove:
-		row = lease.Note{Name: name, Version: old.Version + 1, Value: next.Value}
+	case old == none:
+		name = next.Name
 	}
-	for {
-		current := none
-		written, err := s.writeNote(ctx, name, old, next)
-		if err == nil && !written {
-			current, err = one(ctx, s, scanNote, s.sql.readNote, s.application, name)
-		}
-		switch {
-		case err != nil:
-			return none, failed(ctx, err, "swap note %s", name)
-		case written:
-			return row, nil
-		case current.Version != old.Version || (current == none) != (old == none):
-			return current, lease.ErrConflict
-		} // else it became what old says between the two, and another try is due
+	row, won, err := guarded(old,
+		func() (bool, error) { return s.writeNote(ctx, name, old, next) },
+		func() (lease.Note, error) { return one(ctx, s, scanNote, s.sql.readNote, s.application, name) },
+		func(a, b lease.Note) bool { return a.Version == b.Version })
+	switch {
+	case err != nil:
+		return none, failed(ctx, err, "swap note %s", name)
+	case !won:
+		return row, lease.ErrConflict
+	case old == none || next == none:
+		return next, nil
 	}
+	return lease.Note{Name: name, Version: old.Version + 1, Value: next.Value}, nil
 }
 
 // writeNote reports whether the note was as old says, so that it was written.
