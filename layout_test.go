@@ -91,6 +91,7 @@ type source struct {
 	imports   []string
 	hasDoc    bool
 	sleeps    []token.Position
+	tests     []string
 }
 
 func (s source) test() bool { return strings.HasSuffix(s.name, "_test.go") }
@@ -286,6 +287,11 @@ func parseFile(file string) (source, error) {
 			return source{}, err
 		}
 		s.imports = append(s.imports, p)
+	}
+	for _, d := range parsed.Decls {
+		if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && s.test() && strings.HasPrefix(f.Name.Name, "Test") {
+			s.tests = append(s.tests, f.Name.Name)
+		}
 	}
 	ast.Inspect(parsed, func(n ast.Node) bool {
 		if sel, ok := n.(*ast.SelectorExpr); ok && sel.Sel.Name == "Sleep" {
