@@ -262,7 +262,7 @@ func TestALapseIsToldBeforeWhatComesOfIt(t *testing.T) {
 	}{
 		{outcome: "back after the right to process had expired"},
 		{outcome: "out of the fleet, coming back as a new incarnation", fenced: true},
-		{outcome: "left the fleet", stopped: true},
+		{outcome: "stopped without telling the fleet: the store does not answer, so that others wait for FailoverTime", stopped: true},
 	} {
 		t.Run(test.outcome, in(func(t *testing.T) {
 			store, logs := NewMemory(), &journal{}

@@ -165,7 +165,9 @@ func (s *session) finish(ctx context.Context, h *held, err error) {
 			// What failed will fail again at once; whoever is next needs no hurry.
 			s.linger(h)
 		}
-		s.giveUp(ctx, row)
+		if s.giveUp(ctx, row) {
+			log.InfoContext(ctx, "lease released")
+		}
 		s.meters.gaveUp(reason)
 	}
 	if leaves || row.Finished() {
@@ -185,19 +187,19 @@ func (s *session) linger(h *held) {
 }
 
 // giveUp releases what the worker has in a lease that it does not hold, or no
-// longer, and does so as the row is, not as it was. It gives up trying after
-// FailoverTime: the next poll finds the lease again.
-func (s *session) giveUp(ctx context.Context, row Lease) {
+// longer, and does so as the row is, not as it was. It reports whether the row
+// says so; it gives up trying after FailoverTime: the next poll finds the lease again.
+func (s *session) giveUp(ctx context.Context, row Lease) bool {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.FailoverTime)
 	defer cancel()
 	for pause := s.retry(s.diceOf("give up " + row.Key)); ctx.Err() == nil; {
 		next := Released(row, s.me)
 		if row.Finished() || next.Owner == row.Owner && next.CheckpointOwner == row.CheckpointOwner {
-			return
+			return true
 		}
 		current, known, err := s.swap(ctx, row, next)
 		if err == nil {
-			return
+			return true
 		}
 		if known {
 			row = current
@@ -205,6 +207,7 @@ func (s *session) giveUp(ctx context.Context, row Lease) {
 		}
 		wait(ctx, pause.delay(), nil)
 	}
+	return false
 }
 
 // vacate gives the slot free.

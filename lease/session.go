@@ -128,8 +128,9 @@ func (s *session) run(ctx context.Context) {
 	s.mu.Lock()
 	absent := s.isAbsent
 	s.mu.Unlock()
-	if absent || ctx.Err() != nil {
-		s.end(life)
+	if (absent || ctx.Err() != nil) && !s.end(life) {
+		s.log.WarnContext(ctx, "stopped without telling the fleet: the store does not answer, so that others wait for FailoverTime")
+		return
 	}
 	s.log.InfoContext(ctx, "left the fleet")
 }
@@ -183,9 +184,10 @@ func (s *session) cancelAll(cause error) {
 }
 
 // end gives up what was assigned and never taken, and ends the member row:
-// nothing is held any more and no take is pending. Where the store does not
-// answer the row stays, and the fleet fences it in time.
-func (s *session) end(ctx context.Context) {
+// nothing is held any more and no take is pending. It reports whether that is
+// so; where the store does not answer the row stays, and the fleet fences it in
+// time.
+func (s *session) end(ctx context.Context) (ended bool) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.FailoverTime)
 	defer cancel()
 	if rows, err := s.store.Owned(ctx, s.me); err == nil {
@@ -194,9 +196,12 @@ func (s *session) end(ctx context.Context) {
 	s.mu.Lock()
 	row := s.member
 	s.mu.Unlock()
-	for pause := s.retry(s.diceOf("end " + s.me)); ctx.Err() == nil && !s.ended(ctx, &row); {
-		wait(ctx, pause.delay(), nil)
+	for pause := s.retry(s.diceOf("end " + s.me)); ctx.Err() == nil; wait(ctx, pause.delay(), nil) {
+		if s.ended(ctx, &row) {
+			return true
+		}
 	}
+	return false
 }
 
 // ended tries to end the member row, and reports whether there is nothing

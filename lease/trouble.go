@@ -7,8 +7,13 @@ import (
 )
 
 // remindEvery is how often a person is told of trouble that lasts, or that
-// comes and goes.
-const remindEvery = 10 * time.Minute
+// comes and goes. Of trouble that lasts the first reminders come sooner, each
+// after twice the time: the first error is often not the one that stays, as when
+// a server is still starting that will then refuse what it is asked.
+const (
+	remindEvery = 10 * time.Minute
+	remindFirst = 5 * time.Second
+)
 
 // trouble is something that is tried again until it works. It is told of when
 // it begins, now and then while it lasts, and when it is over: an hour without
@@ -26,7 +31,11 @@ func (t *trouble) met(ctx context.Context, log *slog.Logger, err error) {
 	if t.since.IsZero() {
 		t.since = now
 	}
-	if !t.told.IsZero() && now.Sub(t.told) < remindEvery {
+	silence := remindEvery
+	if t.open {
+		silence = min(remindEvery, max(remindFirst, t.told.Sub(t.since)))
+	}
+	if !t.told.IsZero() && now.Sub(t.told) < silence {
 		log.DebugContext(ctx, t.what+" failed, trying again", "err", err)
 		return
 	}
