@@ -3,7 +3,6 @@ package lease
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -24,7 +23,7 @@ type Change struct {
 	Notes []NoteChange `json:"notes,omitempty"`
 	// Leases are the rows that a seek or a move writes; and those that the leader
 	// will write because of a pause or a drain, as they are to be next: a drain does
-	// not say who gets them.
+	// not say who gets them, and skips those that nobody else has room for.
 	Leases []LeaseChange `json:"leases,omitempty"`
 	// Skipped are leases in the scope that are left as they are, and why.
 	Skipped []Skipped `json:"skipped,omitempty"`
@@ -75,8 +74,8 @@ var (
 	// ErrNotPossible says that an action does not fit the fleet as it is. Nothing
 	// was written.
 	ErrNotPossible = errors.New("not possible as the fleet is")
-	// ErrMovedOn says that what an action had left is no longer there, so that it
-	// is not taken back.
+	// ErrMovedOn says that the fleet has changed under an action, so that it is not
+	// carried out, or since one, so that this is not taken back.
 	ErrMovedOn = errors.New("the fleet has moved on")
 )
 
@@ -124,13 +123,7 @@ func (p *picture) pause(c *Change, order Order) {
 		return
 	}
 	c.Notes = []NoteChange{{After: order.note()}}
-	with := p.orders
-	with.holds = maps.Clone(p.orders.holds)
-	if with.holds == nil {
-		with.holds = map[Scope]Order{}
-	}
-	with.holds[order.Scope] = order
-	before, after := p.orders.paused(p.leases), with.paused(p.leases)
+	before, after := p.orders.paused(p.leases), p.orders.with(order).paused(p.leases)
 	for _, l := range p.leases {
 		_, was := before[l.Key]
 		if _, is := after[l.Key]; is && !was && l.Owner != "" {
@@ -153,9 +146,17 @@ func (p *picture) drain(c *Change, order Order) error {
 		return notPossible("there is no worker of that name")
 	}
 	c.Notes = []NoteChange{{After: order.note()}}
+	leave := map[string]bool{}
+	for _, m := range Plan(View{Leases: p.leases, Members: p.orders.with(order).drained(p.members), Unsettled: true}) {
+		leave[m.Lease.Key] = true
+	}
 	for _, l := range p.leases {
-		if incarnations[l.Owner] && !l.Finished() {
+		switch {
+		case !incarnations[l.Owner] || l.Finished():
+		case leave[l.Key]:
 			c.Leases = append(c.Leases, LeaseChange{l, MovedTo(l, "", p.in())})
+		default:
+			c.Skipped = append(c.Skipped, Skipped{l.Key, "nobody else takes it: it stays with " + l.Owner})
 		}
 	}
 	return nil
@@ -248,8 +249,12 @@ func (p *picture) move(c *Change) error {
 			found = append(found, l)
 		}
 	}
-	if len(found) != 1 {
-		return notPossible("there are %d leases that are not finished, want one", len(found))
+	switch len(found) {
+	case 0:
+		return notPossible("there is no such shard, or it is finished")
+	case 1:
+	default:
+		return notPossible("there are %d shards of that name, of several incarnations of the stream", len(found))
 	}
 	l, paused := found[0], p.orders.paused(p.leases)
 	planner := newPlanner(View{Leases: p.leases, Members: p.orders.drained(p.members)})
@@ -262,6 +267,8 @@ func (p *picture) move(c *Change) error {
 		return notPossible("it is %v", order)
 	case planner.waiting(&l):
 		return notPossible("it waits for a parent")
+	case untouched(l) || unpinned(l):
+		return notPossible("nobody has had it yet: the leader gives it away when its stream has told of it")
 	case to.member.Incarnation == l.Owner:
 		return nil
 	case !planner.suits(i, to):

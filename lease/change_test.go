@@ -23,7 +23,7 @@ func TestWhatAnActionWouldChange(t *testing.T) {
 	held := leaseOf("1", "a", after(5))
 	held.Term = 7
 	held.Checkpoint.Progress, held.Checkpoint.Pending = []byte("progress"), checkpoint.Pending{Position: after(6)}
-	free := leaseOf("2", "", stream.TrimHorizon)
+	free := leaseOf("2", "", after(1))
 	ended := leaseOf("3", "a", stream.ShardEnd)
 	child := leaseOf("1.1", "", stream.TrimHorizon, "1")
 	rows := []Lease{held, free, ended, child}
@@ -31,6 +31,7 @@ func TestWhatAnActionWouldChange(t *testing.T) {
 	members[2].MaxLeases = 1
 	members[3].Fenced = true
 	full := leaseOf("4", "full", after(1))
+	fresh, unknown := leaseOf("5", "", stream.TrimHorizon), leaseOf("6", "java", stream.Latest)
 	other := []StreamSet{NewStreamSet("s:1"), NewStreamSet("t:1")}
 	shard := func(id string) Scope { return Scope{"s", id} }
 	for _, test := range []struct {
@@ -58,7 +59,9 @@ func TestWhatAnActionWouldChange(t *testing.T) {
 		{"a move", nil, Action{Kind: ActionMove, Scope: shard("1"), Worker: "b"}, "1: from a to b", 0, 0, ""},
 		{"a move to where it is", nil, Action{Kind: ActionMove, Scope: shard("1"), Worker: "a"}, "", 0, 0, ""},
 		{"a move of a free one", nil, Action{Kind: ActionMove, Scope: shard("2"), Worker: "b"}, "2: from nobody to b", 0, 0, ""},
-		{"a move of a finished one", nil, Action{Kind: ActionMove, Scope: shard("3"), Worker: "b"}, "", 0, 0, "0 leases"},
+		{"a move of a finished one", nil, Action{Kind: ActionMove, Scope: shard("3"), Worker: "b"}, "", 0, 0, "no such shard, or it is finished"},
+		{"a move of one that nobody has had", nil, Action{Kind: ActionMove, Scope: shard("5"), Worker: "b"}, "", 0, 0, "nobody has had it yet"},
+		{"a move of one whose place is not known", nil, Action{Kind: ActionMove, Scope: shard("6"), Worker: "b"}, "", 0, 0, "nobody has had it yet"},
 		{"a move of one that waits", nil, Action{Kind: ActionMove, Scope: shard("1.1"), Worker: "b"}, "", 0, 0, "waits for a parent"},
 		{"a move of a paused one", []Action{pausing()}, Action{Kind: ActionMove, Scope: shard("1"), Worker: "b"}, "", 0, 0, "paused by ada"},
 		{"a move to a drained one", []Action{{Kind: ActionDrain, Worker: "b"}}, Action{Kind: ActionMove, Scope: shard("1"), Worker: "b"}, "", 0, 0, "no worker b that takes shards"},
@@ -71,10 +74,10 @@ func TestWhatAnActionWouldChange(t *testing.T) {
 		{"a seek of a shard that waits", nil, Action{Kind: ActionSeek, Scope: shard("1.1"), To: after(2)}, "", 0, 0, "waits for its parent 1"},
 		{"a seek to the end of a shard that waits", nil, Action{Kind: ActionSeek, Scope: shard("1.1"), To: stream.Latest}, "", 0, 0, "waits for its parent 1"},
 		{"a seek that leaves it waiting", nil, Action{Kind: ActionSeek, Scope: shard("1.1"), To: stream.AtTime(time.UnixMilli(0))}, "1.1: from TRIM_HORIZON to AT_TIMESTAMP:1970-01-01T00:00:00.000Z", 0, 0, ""},
-		{"a seek of all", nil, Action{Kind: ActionSeek, To: stream.TrimHorizon}, "1: from AFTER:5 to TRIM_HORIZON, from a to nobody; 2: as it is; 1.1: as it is; 4: from AFTER:1 to TRIM_HORIZON, from full to nobody", 0, 1, ""},
+		{"a seek of all", nil, Action{Kind: ActionSeek, To: stream.TrimHorizon}, "1: from AFTER:5 to TRIM_HORIZON, from a to nobody; 2: from AFTER:1 to TRIM_HORIZON; 1.1: as it is; 4: from AFTER:1 to TRIM_HORIZON, from full to nobody; 5: as it is; 6: from LATEST to TRIM_HORIZON, from java to nobody", 0, 1, ""},
 		{"a seek of nothing", nil, Action{Kind: ActionSeek, Scope: Scope{Stream: "nowhere"}, To: stream.TrimHorizon}, "", 0, 0, "no lease in that scope"},
 	} {
-		p := pictured(append(rows[:4:4], full), members, test.given...)
+		p := pictured(append(rows[:4:4], full, fresh, unknown), members, test.given...)
 		got, err := p.propose(test.action, "bob", time.UnixMilli(5).UTC())
 		if (err == nil) != (test.err == "") || err != nil && (!strings.Contains(err.Error(), test.err) || !errors.Is(err, ErrNotPossible)) {
 			t.Errorf("%s: error %v, want %q", test.name, err, test.err)
@@ -107,6 +110,14 @@ func TestWhatAnActionWouldChange(t *testing.T) {
 	members[0].Streams, members[1].Streams = other[0], other[1]
 	if _, err := pictured(rows, members[:2]).propose(Action{Kind: ActionMove, Scope: shard("1"), Worker: "b"}, "bob", time.Now()); !errors.Is(err, ErrNotPossible) {
 		t.Errorf("a move to one that does not serve the stream: error %v", err)
+	}
+	// What nobody else takes stays with who is drained.
+	for _, others := range [][]Member{nil, members[1:2], members[2:4]} {
+		p := pictured(append(rows[:4:4], full), append(members[:1:1], others...))
+		c, err := p.propose(Action{Kind: ActionDrain, Worker: "a"}, "bob", time.Now())
+		if err != nil || len(c.Notes) != 1 || len(c.Leases) != 0 || len(c.Skipped) != 1 || c.Skipped[0].Key != held.Key {
+			t.Errorf("a drain beside %v: %+v, %v", others, c, err)
+		}
 	}
 }
 

@@ -91,7 +91,8 @@ const (
 	ShardWaiting ShardState = "waiting"
 	// ShardFree has no owner that lives.
 	ShardFree ShardState = "free"
-	// ShardMoving is being handed from one worker to another.
+	// ShardMoving is being handed from one worker to another, or was given to one
+	// that has not taken it yet.
 	ShardMoving ShardState = "moving"
 	// ShardPaused is nobody's because somebody wants it so.
 	ShardPaused ShardState = "paused"
@@ -126,9 +127,6 @@ func (s ShardStatus) String() string {
 	text := fmt.Sprintf("%s: %s", s.Lease.Shard, s.State)
 	switch s.State {
 	case ShardHeld:
-		if s.Lease.Term == 0 {
-			return fmt.Sprintf("%s: given to %s, who has not taken it yet", s.Lease.Shard, s.Lease.Owner)
-		}
 		text += fmt.Sprintf(" by %s since term %d, at %v", s.Lease.Owner, s.Lease.Term, s.Lease.Checkpoint.Position)
 	case ShardPaused:
 		text = fmt.Sprintf("%s: %v", s.Lease.Shard, s.Order)
@@ -233,7 +231,7 @@ func (o *Observer) observe(asked, now time.Time, p *picture) {
 	}
 	moves := map[handoff]time.Time{}
 	for _, l := range p.leases {
-		if l.CheckpointOwner == "" || l.Finished() {
+		if l.Finished() || l.CheckpointOwner == "" && (l.Owner == "" || l.Term != 0) {
 			continue
 		}
 		since, known := o.moves[handoffOf(l)]
@@ -266,7 +264,7 @@ func (o *Observer) fleet(p *picture) Fleet {
 	f := Fleet{Unreadable: p.unreadable, Orders: slices.SortedFunc(maps.Values(p.orders.holds), byScope)}
 	f.Orders = slices.AppendSeq(f.Orders, maps.Values(p.orders.drains))
 	slices.SortFunc(f.Orders, byScope)
-	if state, _ := o.state(p.leader); state != MemberSilent {
+	if state, _ := o.state(p.leader); state != MemberSilent && p.in()[p.leader.Worker] {
 		f.Leader = p.leader.Worker
 	}
 	leases := map[string]int{}
@@ -343,6 +341,8 @@ func (t *teller) shard(i int) ShardStatus {
 		s.Reason = fmt.Sprintf("from %s to %s", t.called(l.CheckpointOwner), orNobody(t.called(l.Owner)))
 	case t.planner.bins[l.Owner] == nil || t.stale[l.Owner]:
 		s.State, s.Reason = ShardFree, t.whyFree(i)
+	case l.Term == 0:
+		s.State, s.Reason = ShardMoving, fmt.Sprintf("to %s, who has not taken it yet", l.Owner)
 	default:
 		s.State = ShardHeld
 		if s.Blocked = t.blocked[l.Key+" "+l.Owner]; !s.Blocked.IsZero() {
@@ -416,6 +416,8 @@ func (t *teller) whyFree(i int) string {
 		reason += "all workers that serve its stream have as many shards as they take"
 	case !t.led:
 		reason += "nobody leads the fleet"
+	case untouched(t.leases[i]) || unpinned(t.leases[i]):
+		reason += "nobody has had it yet, and the leader gives it away when its stream has told of it"
 	default:
 		reason += "the leader has not given it to anybody yet"
 	}

@@ -38,7 +38,9 @@ func TestTheFleetsStatusTellsWhyEachShardIsNotProcessed(t *testing.T) {
 		{"held", []Lease{taken(leaseOf("1", "w-1#a", after(5)))}, []Member{member("w-1#a", nil), led}, nil,
 			"1: held by w-1#a since term 7, at AFTER:5"},
 		{"not taken yet", []Lease{leaseOf("1", "w-1#a", after(5))}, []Member{member("w-1#a", nil), led}, nil,
-			"1: given to w-1#a, who has not taken it yet"},
+			"1: moving to w-1#a, who has not taken it yet"},
+		{"not taken yet from one that is gone", []Lease{Assigned(taken(leaseOf("1", "w-9#a", after(5))), "w-1#a")}, []Member{member("w-1#a", nil), led}, nil,
+			"1: moving to w-1#a, who has not taken it yet"},
 		{"blocked", []Lease{taken(leaseOf("1", "w-1#a", after(5)))}, []Member{member("w-1#a", func(m *Member) { m.Blocked = blocked }), led}, nil,
 			"1: blocked on record 9 since 1970-01-01T00:00:00Z: process records failed 4 times: no, held by w-1#a"},
 		{"blocked when another had it", []Lease{taken(leaseOf("1", "w-2#b", after(5)))}, []Member{member("w-1#a", func(m *Member) { m.Blocked = blocked }), member("w-2#b", nil), led}, nil,
@@ -68,6 +70,12 @@ func TestTheFleetsStatusTellsWhyEachShardIsNotProcessed(t *testing.T) {
 			"1: free, no worker that takes shards serves its stream"},
 		{"free, and all are full", []Lease{leaseOf("1", "", after(5)), leaseOf("2", "w-1#a", after(5))}, []Member{member("w-1#a", func(m *Member) { m.MaxLeases = 1 }), led}, nil,
 			"1: free, all workers that serve its stream have as many shards as they take"},
+		{"free, and whoever led is out", []Lease{leaseOf("1", "", after(5))}, []Member{member("w-1#a", func(m *Member) { m.Fenced = true }), member("w-2#b", nil), led}, nil,
+			"1: free, nobody leads the fleet"},
+		{"free, and new", []Lease{leaseOf("1", "", stream.TrimHorizon)}, []Member{member("w-1#a", nil), led}, nil,
+			"1: free, nobody has had it yet, and the leader gives it away when its stream has told of it"},
+		{"free, and its place is not known", []Lease{leaseOf("1", "java", stream.Latest)}, []Member{member("w-1#a", nil), led}, nil,
+			"1: free, its owner is java (gone); nobody has had it yet, and the leader gives it away when its stream has told of it"},
 		{"free, and nobody leads", []Lease{leaseOf("1", "", after(5))}, []Member{member("w-1#a", nil)}, nil,
 			"1: free, nobody leads the fleet"},
 		{"free for a moment", []Lease{leaseOf("1", "", after(5))}, []Member{member("w-1#a", nil), led}, nil,
@@ -126,7 +134,7 @@ func TestWhoLivesIsSeenFromTheSecondLookOn(t *testing.T) {
 			rows[m.Incarnation] = row
 		}
 		for _, name := range []string{"live", "dead", "fenced", leaderKey} {
-			swap(Member{Incarnation: name, Worker: name, Beats: 1, Fenced: name == "fenced"})
+			swap(Member{Incarnation: name, Worker: map[string]string{leaderKey: "live"}[name], Beats: 1, Fenced: name == "fenced"})
 		}
 		o := NewObserver(store, testF)
 		look := func(want string) {
@@ -203,9 +211,12 @@ func TestAFleetsStatusTakesAsLongAsItTakesToSeeWhoLives(t *testing.T) {
 func TestAHandoffIsTimedFromWhenItWasFirstSeen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := NewMemory()
-		l := leaseOf("1", "b", after(5))
+		l, given := leaseOf("1", "b", after(5)), leaseOf("2", "b", after(5))
 		l.CheckpointOwner, l.Term = "a", 7
-		if err := store.Create(t.Context(), l); err != nil {
+		if _, err := store.SwapMember(t.Context(), Member{}, Member{Incarnation: "b", Worker: "b"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := store.Create(t.Context(), l, given); err != nil {
 			t.Fatal(err)
 		}
 		o := NewObserver(store, testF)
@@ -215,6 +226,9 @@ func TestAHandoffIsTimedFromWhenItWasFirstSeen(t *testing.T) {
 				t.Fatal(err)
 			}
 			if s := fleet.Shards[0]; s.For != want || s.From != "a" || s.To != "b" || s.State != ShardMoving {
+				t.Errorf("%+v, want for %v", s, want)
+			}
+			if s := fleet.Shards[1]; want < testF && (s.For != want || s.From != "" || s.To != "b" || s.State != ShardMoving) {
 				t.Errorf("%+v, want for %v", s, want)
 			}
 			time.Sleep(20 * time.Second)
@@ -302,4 +316,122 @@ func TestAnOperatorFencesOnlyWhereNobodyLeads(t *testing.T) {
 			}
 		}))
 	}
+}
+
+// noting is a store that does something before a note is written.
+type noting struct {
+	Store
+	before func()
+}
+
+func (n *noting) SwapNote(ctx context.Context, old, next Note) (Note, error) {
+	n.before()
+	return n.Store.SwapNote(ctx, old, next)
+}
+
+func TestASeekOfAShardThatEndsMeanwhileSaysThatItDidNothing(t *testing.T) {
+	store, l := NewMemory(), leaseOf("1", "", after(5))
+	if err := store.Create(t.Context(), l); err != nil {
+		t.Fatal(err)
+	}
+	o, err := NewOperator(&noting{store, func() {
+		if l := row(t, store, l.Key); !l.Finished() {
+			if _, err := store.Swap(t.Context(), l, Ended(l, "a", nil)); err != nil {
+				t.Error(err)
+			}
+		}
+	}}, OperatorConfig{FailoverTime: testF, Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := o.Do(t.Context(), Action{Kind: ActionSeek, Scope: Scope{"s", "1"}, To: stream.TrimHorizon})
+	if !errors.Is(err, ErrMovedOn) || !strings.Contains(err.Error(), "it was finished meanwhile") || len(c.Leases) > 0 || len(c.Skipped) != 1 {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if notes, err := store.Notes(t.Context()); err != nil || len(notes) > 0 {
+		t.Errorf("notes are left: %v, %v", notes, err)
+	}
+}
+
+func TestASeekTellsWhyTheStoreDoesNotWriteARow(t *testing.T) {
+	for _, test := range []struct {
+		err   error
+		waits bool
+	}{{errCut, true}, {checkpoint.ErrTooLarge, false}} {
+		in(func(t *testing.T) {
+			store := NewMemory()
+			if err := store.Create(t.Context(), leaseOf("1", "", after(5))); err != nil {
+				t.Fatal(err)
+			}
+			p := &puppet{Store: store, beforeSwap: func(_, _ Lease) error { return test.err }}
+			o, err := NewOperator(p, OperatorConfig{FailoverTime: testF, Logger: quiet})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), testF)
+			defer cancel()
+			_, err = o.Do(ctx, Action{Kind: ActionSeek, To: stream.TrimHorizon})
+			if !errors.Is(err, test.err) || errors.Is(err, context.DeadlineExceeded) != test.waits {
+				t.Errorf("got %v", err)
+			}
+		})(t)
+	}
+}
+
+// A stream that is gone for example: the fleet's status would else tell of a shard
+// that is held, and all well.
+func TestAShardWhoseCallbacksFailIsBlockedUntilItIsGivenUp(t *testing.T) {
+	in(func(t *testing.T) {
+		store := NewMemory()
+		a := newActorWith(t, Config{Worker: "a", Store: store}, func(context.Context, Hold) error { return errCut })
+		key := owned(t, store, a.me, "1")[0]
+		if _, err := a.pollOnce(a.life); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		_, beat := a.nextBeat(time.Now())
+		if longest, _ := beat.Blocked.Longest(); len(longest) != 1 || longest[0].Key != key || longest[0].Err != errCut.Error() {
+			t.Errorf("the beat tells %q", beat.Blocked)
+		}
+		a.holds.Wait()
+		if _, beat := a.nextBeat(time.Now()); beat.Blocked != "" {
+			t.Errorf("the beat tells %q of what was given up", beat.Blocked)
+		}
+	})(t)
+}
+
+// The process of the operator ended before it could say what it had done.
+func TestWhatADryRunSaidUndoesASeekThatWroteNothingButItsNote(t *testing.T) {
+	in(func(t *testing.T) {
+		store := NewMemory()
+		if err := store.Create(t.Context(), leaseOf("1", "a", after(5))); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := store.SwapMember(t.Context(), Member{}, Member{Incarnation: "a", Worker: "a", Beats: 1}); err != nil {
+			t.Fatal(err)
+		}
+		o, err := NewOperator(store, OperatorConfig{FailoverTime: testF, Logger: quiet})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seek := Action{Kind: ActionSeek, To: stream.TrimHorizon}
+		dry, err := o.DryRun(t.Context(), seek)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), testF/2)
+		defer cancel()
+		if _, err := o.Do(ctx, seek); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+		for range 2 {
+			c, err := o.Undo(t.Context(), dry)
+			if err != nil || len(c.Leases) > 0 || len(c.Skipped) > 0 {
+				t.Errorf("%+v, %v", c, err)
+			}
+			if notes, err := store.Notes(t.Context()); err != nil || len(notes) > 0 {
+				t.Errorf("notes are left: %v, %v", notes, err)
+			}
+		}
+	})(t)
 }

@@ -104,12 +104,16 @@ func TestARowThatSaysLatestIsGivenToNobodyBeforeItIsPinned(t *testing.T) {
 func TestARowThatSaysLatestIsGivenToNobodyWhileItsStreamHangs(t *testing.T) {
 	in(func(t *testing.T) {
 		store := NewMemory()
-		if err := store.Create(t.Context(), inherited("a", stream.Latest)); err != nil {
+		given := inherited("b", stream.Latest)
+		given.Owner = "java" // which is no member of this fleet
+		if err := store.Create(t.Context(), inherited("a", stream.Latest), given); err != nil {
 			t.Fatal(err)
 		}
 		runFor(t, 2*time.Minute, Config{Worker: "w", Store: store, Streams: []stream.Stream{listed{name: "s"}}})
-		if l := row(t, store, Key(testStream.ID(), "a")); l.Counter != 0 {
-			t.Errorf("the row is %+v", l)
+		for _, id := range []string{"a", "b"} {
+			if l := row(t, store, Key(testStream.ID(), id)); l.Counter != 0 {
+				t.Errorf("the row is %+v", l)
+			}
 		}
 	})(t)
 }

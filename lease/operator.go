@@ -116,7 +116,10 @@ func (o *Operator) Do(ctx context.Context, a Action) (Change, error) {
 	}
 	switch a.Kind {
 	case ActionSeek:
-		err = o.reposition(ctx, &c)
+		if err = o.reposition(ctx, &c); err == nil && c.Leases == nil {
+			last := c.Skipped[len(c.Skipped)-1]
+			err = movedOn("there is nothing left to seek: %s: %s", last.Key, last.Reason)
+		}
 	case ActionMove:
 		err = o.hand(ctx, p, &c)
 	default:
@@ -181,18 +184,25 @@ func (o *Operator) undo(ctx context.Context, p *picture, done Change, c *Change)
 	}
 	switch done.Action.Kind {
 	case ActionSeek:
-		if len(c.Leases) > 0 {
+		// Its note goes with it, or all by itself: a process that ended midway may
+		// have left that alone.
+		if len(c.Leases) > 0 || p.seeks(done.Action) {
+			before := len(c.Skipped)
 			problems = append(problems, o.reposition(ctx, c))
+			for _, s := range c.Skipped[before:] {
+				problems = append(problems, movedOn("%s: %s", s.Key, s.Reason))
+			}
 		}
+		return errors.Join(problems...)
 	case ActionMove:
 		problems = append(problems, o.hand(ctx, p, c))
 	}
 	for _, n := range done.Notes {
 		name := cmp.Or(n.Before.Name, n.After.Name)
 		old, next, err := n.reverse(p.note(name))
-		if err != nil && done.Action.Kind != ActionSeek {
+		if err != nil {
 			skip(name, err)
-		} else if err == nil && old != next {
+		} else if old != next {
 			c.Notes = append(c.Notes, NoteChange{old, next})
 		}
 	}
@@ -338,10 +348,16 @@ func (o *Operator) hand(ctx context.Context, p *picture, c *Change) error {
 		row, err := rewrite(l.Before, l.After, func(old, next Lease) (Lease, error) { return o.swap(ctx, old, next) })
 		if err != nil {
 			c.Leases = c.Leases[:i]
-			if errors.Is(err, ErrConflict) && row.Owner != l.After.Owner {
-				return movedOn("%s belongs to %s by now", l.Before.Key, orNobody(row.Owner))
+			switch {
+			case !errors.Is(err, ErrConflict):
+				return fmt.Errorf("hand over %s: whether it took place is not known: %w", l.Before.Key, err)
+			case row.Key == "":
+				return movedOn("the row of %s is gone", l.Before.Key)
+			case row.Finished():
+				return movedOn("%s is finished", l.Before.Key)
+			default:
+				return movedOn("%s has changed meanwhile, and belongs to %s", l.Before.Key, orNobody(row.Owner))
 			}
-			return fmt.Errorf("hand over %s: whether it took place is not known: %w", l.Before.Key, err)
 		}
 		c.Leases[i].After = row
 		for _, m := range p.members {

@@ -387,6 +387,9 @@ func TestAnInterruptedSeekIsGivenUpByAResumeOrByItsUndo(t *testing.T) {
 				th.until("all are paused", func() bool { return all(lease.ShardPaused)(th.look()) })
 				giveUp(th, c)
 				th.calm()
+				if orders := th.look().Orders; len(orders) > 0 {
+					th.Errorf("orders are left: %v", orders)
+				}
 				if stats := th.check.Stats(); stats.Seeks != 0 {
 					th.Errorf("%d shards were sought", stats.Seeks)
 				}

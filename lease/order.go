@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"time"
@@ -71,7 +72,8 @@ type Action struct {
 	// To is where a seek goes: TrimHorizon, Latest or AtTime, and for a single
 	// shard also At or After.
 	To stream.Position `json:"to,omitzero"`
-	// Reason is for people: it is kept, and shown in the fleet's status.
+	// Reason is for people: it is kept, and shown in the fleet's status. It has
+	// 10,000 bytes at most.
 	Reason string `json:"reason,omitempty"`
 }
 
@@ -88,6 +90,9 @@ func (a Action) String() string {
 	}
 }
 
+// longestReason leaves room for the rest of a [Note], whatever has to be escaped.
+const longestReason = 10_000
+
 // validate names what is wrong with an action, and the fix.
 func (a Action) validate() error {
 	bad := func(format string, args ...any) error {
@@ -96,8 +101,14 @@ func (a Action) validate() error {
 	switch {
 	case a.Scope.Stream == "" && a.Scope.Shard != "":
 		return bad("Scope has the shard %s and no stream: shards of several streams may be called alike, so name the stream, too", a.Scope.Shard)
+	case len(a.Reason) > longestReason:
+		return bad("Reason has %d bytes: say it in %d at most", len(a.Reason), longestReason)
 	case (a.Kind == ActionDrain || a.Kind == ActionUndrain) && a.Worker == "":
 		return bad("Worker is empty: name the worker to %s", a.Kind)
+	case (a.Kind == ActionDrain || a.Kind == ActionUndrain) && a.Scope != Scope{}:
+		return bad("Scope is %v: a worker gives away all that it has, so leave it out", a.Scope)
+	case (a.Kind == ActionPause || a.Kind == ActionResume || a.Kind == ActionSeek) && a.Worker != "":
+		return bad("Worker is %s: a %s is of a scope, whoever has it, so leave it out; a drain takes away what a worker has", a.Worker, a.Kind)
 	case a.Kind == ActionMove && (a.Worker == "" || a.Scope.Shard == ""):
 		return bad("Worker is %q, Scope.Shard %q: name the shard to move, and the worker that gets it", a.Worker, a.Scope.Shard)
 	}
@@ -190,23 +201,36 @@ func ordersIn(notes []Note) (o orders, err error) {
 		switch {
 		case bad != nil:
 			err = errors.Join(err, bad)
-		case order.Kind == ActionDrain:
-			if o.drains == nil {
-				o.drains = map[string]Order{}
-			}
-			o.drains[order.Worker] = order
-		case order.Kind == ActionPause || order.Kind == ActionSeek:
-			if o.holds == nil {
-				o.holds = map[Scope]Order{}
-			}
-			if _, has := o.holds[order.Scope]; !has { // a pause goes before a seek
-				o.holds[order.Scope] = order
-			}
+		case order.Kind == ActionDrain || order.Kind == ActionPause || order.Kind == ActionSeek:
+			o.add(order)
 		default:
 			err = errors.Join(err, fmt.Errorf("note %q asks for something unknown", n.Name))
 		}
 	}
 	return o, err
+}
+
+func (o *orders) add(order Order) {
+	if order.Kind == ActionDrain {
+		if o.drains == nil {
+			o.drains = map[string]Order{}
+		}
+		o.drains[order.Worker] = order
+		return
+	}
+	if o.holds == nil {
+		o.holds = map[Scope]Order{}
+	}
+	if _, has := o.holds[order.Scope]; !has { // a pause goes before a seek
+		o.holds[order.Scope] = order
+	}
+}
+
+// with returns the orders and one more.
+func (o orders) with(order Order) orders {
+	o.holds, o.drains = maps.Clone(o.holds), maps.Clone(o.drains)
+	o.add(order)
+	return o
 }
 
 // drained returns the members with those as draining that are to be drained.

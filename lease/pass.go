@@ -96,6 +96,11 @@ func (l *leader) pass(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
+// untouched reports whether nobody ever had the lease, as far as its row tells.
+func untouched(l Lease) bool {
+	return l.Owner == "" && l.CheckpointOwner == "" && l.Term == 0 && !l.Begun()
+}
+
 // unpinned reports whether a row says LATEST that nobody has held. Whoever is given
 // it, and crashes before its first checkpoint, leaves a gap.
 func unpinned(l Lease) bool { return l.Checkpoint.Position == stream.Latest && l.Term == 0 }
@@ -191,7 +196,7 @@ func (l *leader) passOver(listings []listing, leases []Lease) {
 		listed[listing.id.ID()] = true
 	}
 	for _, fresh := range leases {
-		if !listed[fresh.StreamID] && fresh.Owner == "" && fresh.CheckpointOwner == "" && fresh.Term == 0 && !fresh.Begun() {
+		if !listed[fresh.StreamID] && untouched(fresh) {
 			l.unseen[fresh.Key] = fresh.StreamID
 		}
 	}

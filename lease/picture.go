@@ -61,6 +61,12 @@ func (p *picture) in() map[string]bool {
 	return in
 }
 
+// seeks reports whether such a seek is under way, or was broken off.
+func (p *picture) seeks(a Action) bool {
+	order, err := orderIn(p.note(a.name()))
+	return err == nil && order.To == a.To
+}
+
 // note returns the note of that name, the zero Note when there is none.
 func (p *picture) note(name string) Note {
 	if i := slices.IndexFunc(p.notes, func(n Note) bool { return n.Name == name }); i >= 0 {

@@ -65,7 +65,7 @@ func (s *seeking) carryOut(ctx context.Context, wanted []LeaseChange) error {
 		switch {
 		case len(s.left) == 0:
 			return nil
-		case errors.Is(err, ErrMovedOn):
+		case errors.Is(err, ErrMovedOn) || errors.Is(err, checkpoint.ErrTooLarge):
 			return err
 		case err != nil:
 			s.met(ctx, s.log, err)
@@ -132,8 +132,8 @@ func (s *seeking) step(ctx context.Context, wanted []LeaseChange) error {
 	if err := s.stillHeld(ctx); err != nil {
 		return err
 	}
-	done := make([]bool, len(rows))
-	parallel(len(rows), func(i int) { done[i] = s.put(ctx, rows[i], &wanted[s.left[rows[i].Key]], in) })
+	done, problems := make([]bool, len(rows)), make([]error, len(rows))
+	parallel(len(rows), func(i int) { done[i], problems[i] = s.put(ctx, rows[i], &wanted[s.left[rows[i].Key]], in) })
 	there := make(map[string]bool, len(rows))
 	for i, row := range rows {
 		there[row.Key] = true
@@ -150,7 +150,7 @@ func (s *seeking) step(ctx context.Context, wanted []LeaseChange) error {
 			s.skip(key, "its row is gone")
 		}
 	}
-	return nil
+	return errors.Join(problems...)
 }
 
 func (s *seeking) skip(key, reason string) {
@@ -174,7 +174,8 @@ func (s *seeking) stillHeld(ctx context.Context) error {
 }
 
 // put writes one row, if nobody holds it, and reports whether it is where it goes.
-func (s *seeking) put(ctx context.Context, row Lease, c *LeaseChange, in map[string]bool) (done bool) {
+// Its error says that the store refuses, or does not answer.
+func (s *seeking) put(ctx context.Context, row Lease, c *LeaseChange, in map[string]bool) (done bool, err error) {
 	next, verdict := soughtFrom(row, c.After.Checkpoint, in)
 	switch verdict {
 	case seekDone:
@@ -182,16 +183,20 @@ func (s *seeking) put(ctx context.Context, row Lease, c *LeaseChange, in map[str
 			c.Before = row
 		}
 		c.After = row
-		return true
+		return true, nil
 	case seekWrites:
 		c.Before, c.After.Counter = row, row.Counter+1
 		written, err := s.swap(ctx, row, next)
-		if err == nil {
+		switch {
+		case err == nil:
 			c.After = written
+			return true, nil
+		case errors.Is(err, ErrConflict):
+			return false, nil
 		}
-		return err == nil
+		return false, fmt.Errorf("write lease %s: %w", row.Key, err)
 	default:
-		return false
+		return false, nil
 	}
 }
 

@@ -3,6 +3,7 @@ package lease
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -163,6 +164,9 @@ func (s *session) finish(ctx context.Context, h *held, err error) {
 		}
 		if !leaves {
 			// What failed will fail again at once; whoever is next needs no hurry.
+			if err != nil {
+				h.SetBlocked(Blocked{What: "processing the shard", Since: time.Now(), Attempts: 1, Err: fmt.Sprint(err)})
+			}
 			s.linger(h)
 		}
 		if s.giveUp(ctx, row) {

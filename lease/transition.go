@@ -13,10 +13,11 @@ import (
 // [Standing] and the leader's pass are for. [Store.Swap] sets the Counter.
 
 // Assigned gives a lease that nobody holds to a worker, or to nobody. Whoever
-// still has the right to checkpoint keeps it.
+// still has the right to checkpoint keeps it, and with it the term; that of an
+// owner who is out is over.
 func Assigned(l Lease, owner string) Lease {
 	l.Owner = owner
-	if l.Owner == "" && l.CheckpointOwner == "" {
+	if l.CheckpointOwner == "" {
 		l.Term = 0
 	}
 	return l

@@ -17,6 +17,7 @@ func TestTransitions(t *testing.T) {
 		got, want Lease
 	}{
 		{"an orphan is assigned", Assigned(Lease{Key: "k"}, "a"), Lease{Key: "k", Owner: "a"}},
+		{"the term of one who is out is over", Assigned(held, "b"), with(held, func(l *Lease) { l.Owner, l.Term = "b", 0 })},
 		{"a held lease is handed off", HandedOff(held, "b"), moving},
 		{"a second move changes the owner only", HandedOff(moving, "c"), with(moving, func(l *Lease) { l.Owner = "c" })},
 		{"a dead owner's move leaves the former owner its right", Assigned(moving, "c"), with(moving, func(l *Lease) { l.Owner = "c" })},

@@ -25,9 +25,16 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-// Try calls f and returns its error, or its panic as a [*PanicError].
+// Try calls f and returns its error, or its panic as a [*PanicError]. An error that
+// panics when it is asked for its text, as a nil pointer in the guise of one may,
+// counts as a panic of f.
 func Try(f func() error) (err error) {
-	if caught := panics.Try(func() { err = f() }); caught != nil {
+	caught := panics.Try(func() {
+		if err = f(); err != nil {
+			_ = err.Error()
+		}
+	})
+	if caught != nil {
 		return &PanicError{Value: caught.Value, Stack: caught.Stack}
 	}
 	return err

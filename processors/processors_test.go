@@ -57,6 +57,22 @@ func TestAnErrorPassesUnchanged(t *testing.T) {
 	}
 }
 
+type nilError struct{ text string }
+
+func (e *nilError) Error() string { return e.text }
+
+// Whoever tells of it would else end the process, and the next one with it.
+func TestANilPointerInTheGuiseOfAnErrorIsAPanicOfTheCallback(t *testing.T) {
+	err := Try(func() error {
+		var nothing *nilError
+		return nothing
+	})
+	var pe *PanicError
+	if !errors.As(err, &pe) || !strings.Contains(err.Error(), "nil pointer") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestAFunctionIsAProcessor(t *testing.T) {
 	want := errors.New("no")
 	var p RecordProcessor = Func(func(context.Context, *Batch) error { return want })

@@ -287,8 +287,10 @@ var leaseMutants = []Mutant{
 		Mechanism: "A second move leaves the former holder the right to checkpoint",
 		Promise:   "P2", Without: "the right goes to whoever was to have the lease",
 		File: "lease/transition.go",
-		Old:  `if l.CheckpointOwner == "" {`,
-		New:  `if l.Owner != "" {`,
+		Old: `	if l.CheckpointOwner == "" {
+		l.CheckpointOwner = l.Owner`,
+		New: `	if l.Owner != "" {
+		l.CheckpointOwner = l.Owner`,
 		Test: "TestTransitions",
 	},
 	{
@@ -491,7 +493,7 @@ var leaseMutants = []Mutant{
 		File: "lease/pass.go",
 		Old:  `return unseen || unpinned(c.old)`,
 		New:  `return unseen`,
-		Test: "TestARowThatSaysLatestIsGivenToNobodyBeforeItIsPinned",
+		Test: "TestARowThatSaysLatestIsGivenToNobodyWhileItsStreamHangs",
 	},
 	{
 		Mechanism: "A new row of a stream that could not be listed is given to nobody",

@@ -113,4 +113,20 @@ var operatorMutants = []Mutant{
 		New:  `case at != left && false:`,
 		Test: "TestWhatIsTakenBackAndWhatHasMovedOn",
 	},
+	{
+		Mechanism: "A row that nobody has had, or that says LATEST, is not moved by an operator either",
+		Promise:   "P1", Without: "it is given out as it is",
+		File: "lease/change.go",
+		Old:  `case untouched(l) || unpinned(l):`,
+		New:  `case false:`,
+		Test: "TestWhatAnActionWouldChange",
+	},
+	{
+		Mechanism: "To undo a seek that was broken off before it had written anything resumes its scope",
+		Promise:   "P1", Without: "the scope stays paused",
+		File: "lease/operator.go",
+		Old:  `if len(c.Leases) > 0 || p.seeks(done.Action) {`,
+		New:  `if len(c.Leases) > 0 {`,
+		Test: "TestWhatADryRunSaidUndoesASeekThatWroteNothingButItsNote",
+	},
 }
