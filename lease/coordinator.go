@@ -60,8 +60,9 @@ var (
 // fleet took for dead comes back as a new incarnation by itself, once its old
 // holds have returned. When ctx is done the holds are asked to let go
 // ([Hold.Draining]); those still there after Config.Drain are cancelled with
-// [ErrDrained]. Then all leases are given up, and Run returns nil. It returns
-// an error only when it was called wrongly.
+// [ErrDrained]. Then all leases are given up, and Run returns nil: when the holds
+// have returned, within three times Config.FailoverTime, though the store does not
+// answer. It returns an error only when it was called wrongly.
 func (c *Coordinator) Run(ctx context.Context, hold HoldFunc) error {
 	if hold == nil {
 		return errNoHold

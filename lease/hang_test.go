@@ -323,3 +323,55 @@ func fence(t *testing.T, store Store, incarnation string) {
 		t.Error(err)
 	}
 }
+
+// unlisted is a store whose index hangs when it is told to.
+type unlisted struct {
+	Store
+	hangs atomic.Bool
+}
+
+func (u *unlisted) Owned(ctx context.Context, incarnation string) ([]Lease, error) {
+	if u.hangs.Load() {
+		<-ctx.Done()
+		return nil, context.Cause(ctx)
+	}
+	return u.Store.Owned(ctx, incarnation)
+}
+
+// A worker that cannot ask what was given to it leaves the fleet all the same, so
+// that nobody has to wait for its silence.
+func TestAWorkerLeavesThoughItsLeasesCannotBeListed(t *testing.T) {
+	in(func(t *testing.T) {
+		store := &unlisted{Store: NewMemory()}
+		c, err := NewCoordinator(Config{
+			Worker: "a", Store: store, Streams: []stream.Stream{listed{name: "s", shards: oneShard}},
+			FailoverTime: testF, HandoffTimeout: testH, Seed: 1, Logger: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		held, ended := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = c.Run(ctx, func(_ context.Context, h Hold) error {
+				close(held)
+				<-h.Draining()
+				return nil
+			})
+		}()
+		<-held
+		store.hangs.Store(true)
+		stop()
+		<-ended
+		members, err := store.Members(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range members {
+			if m.Incarnation != leaderKey {
+				t.Errorf("the row of %s is left", m.Incarnation)
+			}
+		}
+	})(t)
+}

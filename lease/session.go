@@ -190,7 +190,10 @@ func (s *session) cancelAll(cause error) {
 func (s *session) end(ctx context.Context) (ended bool) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.FailoverTime)
 	defer cancel()
-	if rows, err := s.store.Owned(ctx, s.me); err == nil {
+	asking, asked := s.call(ctx)
+	rows, err := s.store.Owned(asking, s.me)
+	asked()
+	if err == nil {
 		s.parallel(len(rows), func(i int) { s.giveUp(ctx, rows[i]) })
 	}
 	s.mu.Lock()

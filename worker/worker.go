@@ -70,6 +70,13 @@ var ErrStarted = errors.New("worker: Run was already called: make a new worker")
 // Config.Drain is cancelled. It returns nil after a stop that ctx asked for,
 // and an error only for what no waiting can mend. A store or a stream that
 // cannot be reached is waited for.
+//
+// A stop takes no longer than Config.Drain and three times Config.FailoverTime: one
+// each to give up what was cancelled, for a leader's last pass, and to leave the
+// fleet, where the store does not answer; and five seconds for LeaseLost. What the
+// fleet was not told it learns from the silence. Only callbacks that go on though
+// their context is done are waited for longer, until they return; so let a
+// supervisor kill the process after that time.
 func (w *Worker) Run(ctx context.Context) error {
 	if w.started.Swap(true) {
 		return ErrStarted

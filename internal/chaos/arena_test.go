@@ -41,20 +41,30 @@ const (
 // backend is a lease store as the arena needs it.
 type backend struct {
 	name   string
-	target string // where it listens
+	target string // where it listens; "" where there is no wire between it and a worker
 	// reach sets where a worker finds it.
-	reach func(cfg *fleet.Config, address string)
-	// leases are read past all links.
-	leases func(ctx context.Context) ([]lease.Lease, error)
+	reach  func(cfg *fleet.Config, address string)
+	store  lease.Store // past all links
 	booked func(ctx context.Context) (map[string]booking, error)
 	// tidy is called each second, when it is not nil.
 	tidy func(ctx context.Context) error
-	// restart takes the store down in the middle of whatever it does, and starts it
-	// again; nil where it would forget everything.
-	restart func(down time.Duration)
+	// globals can be done to this store besides: PostgreSQL restarts, for example,
+	// which the emulators of DynamoDB cannot without forgetting everything.
+	globals []global
 	// spoil makes a way to the store on which requests go wrong one by one; nil
 	// where the wire is just bytes. before is put before it, in place of target.
 	spoil func(t *testing.T) spoiler
+}
+
+// leases returns all of them.
+func (b *backend) leases(ctx context.Context) (rows []lease.Lease, err error) {
+	for row, err := range b.store.Leases(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
 }
 
 // spoiler spoils requests one by one.
@@ -134,13 +144,13 @@ func newArena(t *testing.T, b backend) *arena {
 	return a
 }
 
-// start starts a process in a slot. Its clock may be wrong by an hour.
+// start starts a process in a slot. Its clock jumps to and fro by an hour.
 func (a *arena) start(s *slot) {
 	s.generation++
 	cfg := fleet.Config{
-		FailoverTime: failoverTime, CheckpointEvery: 100 * time.Millisecond, Drain: failoverTime,
+		FailoverTime: failoverTime, CheckpointEvery: between(0.02, 0.5), Drain: failoverTime,
 		Observe: true, Book: true, Slow: 300 * time.Millisecond,
-		Ahead: time.Duration(rand.IntN(3)-1) * time.Hour, FastFailover: rand.IntN(2) == 0,
+		Astray: time.Hour, FastFailover: rand.IntN(2) == 0,
 	}
 	a.backend.reach(&cfg, s.link.addr())
 	p, err := a.host.Start(fmt.Sprintf("w%d.%d", s.n, s.generation), cfg)
@@ -205,7 +215,12 @@ var harms = []harm{
 			a.fail(err)
 		}
 	}},
+}
+
+// weathers are what the wire between a worker and the store can do to it.
+var weathers = []harm{
 	{"cut off", weatherFor(weather{deaf: true, mute: true}, 0.2, 1.6)},
+	{"requests cut off", weatherFor(weather{mute: true}, 0.2, 1.6)},
 	{"answers cut off", weatherFor(weather{deaf: true}, 0.2, 1.6)},
 	{"refused connections", weatherFor(weather{refuse: true}, 0.2, 1.3)},
 	{"a second for each call", weatherFor(weather{delay: time.Second}, 0.5, 1.5)},
@@ -221,7 +236,7 @@ type global struct {
 // outage is when the store is away for longer than FailoverTime.
 const outage = "store away for longer than FailoverTime"
 
-var globals = []global{
+var storms = []global{
 	{"store away for a moment", allIn(weather{deaf: true, mute: true}, 0.2, 0.8)},
 	{outage, allIn(weather{deaf: true, mute: true}, 1.2, 1.6)},
 	{"store slow for all", allIn(weather{delay: time.Second}, 0.5, 1)},
@@ -248,6 +263,10 @@ func (a *arena) done(kind, who string, from time.Time) {
 
 // disturb does one thing after the other to a slot, until ctx ends.
 func (a *arena) disturb(ctx context.Context, s *slot) {
+	harms := slices.Clone(harms)
+	if a.backend.target != "" {
+		harms = append(harms, weathers...)
+	}
 	for rest(ctx, between(0.1, 0.5)); ctx.Err() == nil; rest(ctx, between(0.05, 0.4)) {
 		if a.spread.Add(1) > slots/2 { // somebody should be well
 			a.spread.Add(-1)
@@ -288,9 +307,9 @@ func (a *arena) stop(s *slot) {
 
 // disturbAll does one thing after the other to all.
 func (a *arena) disturbAll(ctx context.Context) {
-	globals := slices.Clone(globals)
-	if restart := a.backend.restart; restart != nil {
-		globals = append(globals, global{"store restarted", func(context.Context, *arena) { restart(between(0, 0.5)) }})
+	globals := slices.Clone(a.backend.globals)
+	if a.backend.target != "" {
+		globals = append(globals, storms...)
 	}
 	order := rand.Perm(len(globals))
 	for n := 0; ; n++ {

@@ -158,6 +158,10 @@ func TestEachBrokenPromiseIsNoticed(t *testing.T) {
 			e.At = s.find(fleet.Done, 3).At + 2
 			slices.SortFunc(s.events, func(x, y fleet.Event) int { return int(x.At - y.At) })
 		}},
+		{"records come again after an end that was heard of, in the middle of faults", "C5", func(s *teller) {
+			s.faults = append(s.faults, fault{"cut off", "w1", 1, s.events[len(s.events)-1].At})
+			s.find(fleet.Done, 1).Records = []string{"p2", "p3"}
+		}},
 		{"records come again for no reason", "C6", func(s *teller) {
 			s.faults = nil
 			e := s.tell("w2", fleet.Event{Kind: fleet.Cancelled, Shard: plain, Term: 20})

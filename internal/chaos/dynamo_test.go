@@ -21,7 +21,6 @@ import (
 
 	"github.com/millrace/millrace/internal/fleet"
 	"github.com/millrace/millrace/internal/testdynamo"
-	"github.com/millrace/millrace/lease"
 	"github.com/millrace/millrace/lease/dynamodb"
 )
 
@@ -46,19 +45,10 @@ func inDynamoDB(t *testing.T, api testdynamo.API) backend {
 		t.Fatal(err)
 	}
 	b := backend{
-		name: "DynamoDB (" + api.Name + ")", target: address.Host,
+		name: "DynamoDB (" + api.Name + ")", target: address.Host, store: store,
 		reach: func(cfg *fleet.Config, at string) {
 			cfg.DynamoDB, cfg.Application = "http://"+at, application
 			cfg.Book = api.Complete // the others know no transactions
-		},
-		leases: func(ctx context.Context) (rows []lease.Lease, err error) {
-			for row, err := range store.Leases(ctx) {
-				if err != nil {
-					return nil, err
-				}
-				rows = append(rows, row)
-			}
-			return rows, nil
 		},
 		booked: func(context.Context) (map[string]booking, error) { return nil, nil },
 		spoil:  func(t *testing.T) spoiler { return spoilRequests(t, api) },

@@ -14,7 +14,6 @@ import (
 	"github.com/millrace/millrace/internal/fleet"
 	"github.com/millrace/millrace/internal/proof"
 	"github.com/millrace/millrace/internal/testpg"
-	"github.com/millrace/millrace/lease"
 	"github.com/millrace/millrace/lease/postgres"
 )
 
@@ -71,7 +70,7 @@ func trial(t *testing.T, lasts time.Duration, b backend) {
 	proof.Report(t, "worker processes over "+b.name, "seconds of chaos", int(lasts.Seconds()), "processes", generations(a),
 		"faults", len(l.faults), "killed", faults[killed], "stopped in good order", a.deploys,
 		"records acknowledged", found.records, "lost", 0, "booked in the transaction of their checkpoint", found.booked, "booked twice", 0,
-		"shards ended", found.ended, "terms", found.terms, "terms held by two at one time", 0,
+		"shards ended", found.ended, "terms", found.terms, "handed over while their holder lived", found.handoffs, "terms held by two at one time", 0,
 		"terms lost", found.lapsed, "of them without a fault", found.unprovoked, "writes refused", found.refused, "writes without an answer", found.unknown, "requests that came late", late,
 		"records again after a fault", found.again, "again after a clean end", 0, "most requests in a second", most, "most of them after an outage", afterOutage,
 		"seconds in all", int(time.Since(began).Seconds()))
@@ -109,20 +108,11 @@ func inPostgres(t *testing.T, server *testpg.Server) backend {
 		t.Fatal(err)
 	}
 	return backend{
-		name: "PostgreSQL", target: address.Host,
+		name: "PostgreSQL", target: address.Host, store: store,
 		reach: func(cfg *fleet.Config, at string) {
 			there := *address
 			there.Host = at
 			cfg.Postgres, cfg.Application = there.String(), application
-		},
-		leases: func(ctx context.Context) (rows []lease.Lease, err error) {
-			for row, err := range store.Leases(ctx) {
-				if err != nil {
-					return nil, err
-				}
-				rows = append(rows, row)
-			}
-			return rows, nil
 		},
 		booked: func(ctx context.Context) (map[string]booking, error) {
 			table := pgx.Identifier{fleet.BookTable(application)}.Sanitize()
@@ -136,10 +126,11 @@ func inPostgres(t *testing.T, server *testpg.Server) backend {
 			_, err = pgx.ForEachRow(rows, []any{&record, &b.times, &b.term}, func() error { booked[record] = b; return nil })
 			return booked, err
 		},
-		restart: func(down time.Duration) {
+		// It is taken down in the middle of whatever it does.
+		globals: []global{{"store restarted", func(ctx context.Context, _ *arena) {
 			server.Kill(t)
-			time.Sleep(down) // it is the fault
+			rest(ctx, between(0, 0.5))
 			server.Resume(t)
-		},
+		}}},
 	}
 }

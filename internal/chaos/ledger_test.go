@@ -60,6 +60,7 @@ type booking struct {
 type account struct {
 	records, done, booked int
 	terms, clean, lapsed  int
+	handoffs              int // terms that a live worker was asked to end
 	overlaps              int // terms that began while the former holder's process was stopped
 	refused               int // writes of those who had lost the shard, or believed something old
 	unknown               int // writes without an answer
@@ -98,7 +99,16 @@ type term struct {
 	clean, handed bool
 	why           string
 	batches       []fleet.Event
+	// released are the positions with which it was asked to be given up, and
+	// acknowledged says that one of these was heard to go through.
+	released     map[stream.Position]bool
+	acknowledged bool
 }
+
+// settled says that it ended in good order beyond doubt: what its worker stored last
+// is there, and was all that it wanted to store. A worker whose last write fails gives
+// the shard up with what was stored before.
+func (t *term) settled() bool { return t.clean && t.acknowledged && len(t.released) == 1 }
 
 // history is one shard's.
 type history struct {
@@ -156,7 +166,7 @@ func (l *ledger) histories(a *account) map[string]*history {
 	terms := map[string]*term{} // by shard, term and process
 	asks := map[string]fleet.Event{}
 	for _, e := range l.events {
-		key := fmt.Sprint(e.Shard, " ", e.Term, " ", e.Who)
+		key := termKey(e.Shard, e.Term, e.Who)
 		t := terms[key]
 		if t == nil && slices.Contains([]fleet.Kind{fleet.Done, fleet.Cancelled, fleet.HandedOver, fleet.Ended, fleet.Lost}, e.Kind) {
 			a.problem("F2", "%s tells %q of %s under term %d, which it has not begun", e.Who, e.Kind, e.Shard, e.Term)
@@ -167,7 +177,7 @@ func (l *ledger) histories(a *account) map[string]*history {
 			if t != nil { // Initialize is called again when the processor failed
 				a.problem("F2", "%s began term %d of %s twice", e.Who, e.Term, e.Shard)
 			}
-			t = &term{shard: e.Shard, n: e.Term, who: e.Who, from: e.From, began: e.At, over: deaths[e.Who]}
+			t = &term{shard: e.Shard, n: e.Term, who: e.Who, from: e.From, began: e.At, over: deaths[e.Who], released: map[stream.Position]bool{}}
 			terms[key] = t
 			of(e.Shard).terms = append(of(e.Shard).terms, t)
 			a.terms++
@@ -186,6 +196,9 @@ func (l *ledger) histories(a *account) map[string]*history {
 			a.scans++
 		case fleet.Ask:
 			asks[fmt.Sprint(e.Who, " ", e.ID)] = e
+			if t := releasedBy(terms, e, e.Who); t != nil {
+				t.released[e.New.Checkpoint] = true
+			}
 			if h := of(e.Shard); e.New.Checkpoint == stream.ShardEnd && h.endAsk == 0 {
 				h.endAsk = e.At
 			}
@@ -200,6 +213,9 @@ func (l *ledger) histories(a *account) map[string]*history {
 			} else if !e.In {
 				of(e.Shard).fact(a, *ask.Old, "before a write of "+e.Who)
 				of(e.Shard).won = append(of(e.Shard).won, e)
+				if t := releasedBy(terms, ask, e.Who); t != nil {
+					t.acknowledged = true
+				}
 			}
 			if !e.In && e.New.Counter != 0 { // a transaction may still be rolled back
 				of(e.Shard).fact(a, *e.New, "after a write of "+e.Who)
@@ -211,6 +227,16 @@ func (l *ledger) histories(a *account) map[string]*history {
 	}
 	return shards
 }
+
+// releasedBy returns the term that is given up by a write, nil for none.
+func releasedBy(terms map[string]*term, ask fleet.Event, who string) *term {
+	if ask.Old.Term == 0 || ask.New.Term != 0 {
+		return nil
+	}
+	return terms[termKey(ask.Shard, ask.Old.Term, who)]
+}
+
+func termKey(shard string, n int64, who string) string { return fmt.Sprint(shard, " ", n, " ", who) }
 
 // fact takes note of a row as it was. A row changes with its counter, and not
 // without: else two have won against each other.
@@ -229,7 +255,7 @@ func (l *ledger) auditRows(a *account, h *history) {
 		counters = append(counters, c)
 	}
 	slices.Sort(counters)
-	var newest int64
+	var newest, handed int64
 	var at stream.Position
 	for _, c := range counters {
 		row := h.rows[c]
@@ -244,6 +270,10 @@ func (l *ledger) auditRows(a *account, h *history) {
 			a.problem("C3", "%s: the checkpoint goes back from %v to %v", h.id, at, row.Checkpoint)
 		}
 		at = row.Checkpoint
+		if row.CheckpointOwner != "" && row.Term != handed {
+			handed = row.Term
+			a.handoffs++
+		}
 	}
 	if h.ended {
 		a.ended++
@@ -383,7 +413,7 @@ func (l *ledger) placeAfter(h *history, p stream.Position) int {
 }
 
 // excuse returns what explains that the records of a term came again. A term that
-// ended in good order leaves none that may.
+// ended in good order leaves none that may, whatever was done to its process.
 func (l *ledger) excuse(a *account, h *history, t *term) string {
 	for _, f := range l.faults {
 		if f.who == t.who && f.kind == killed && (t.over == 0 || f.from <= t.over) {
@@ -391,13 +421,13 @@ func (l *ledger) excuse(a *account, h *history, t *term) string {
 		}
 	}
 	switch during := l.faultOf(t.who, t.began, t.over+int64(failoverTime)); {
-	case t.clean && l.faultOf(t.who, t.over, t.over+int64(failoverTime)) == "":
+	case t.settled(), t.clean && l.faultOf(t.who, t.over, t.over+int64(failoverTime)) == "":
 		a.problem("C5", "%s: records of term %d, which %s handed over in good order, came again", h.id, t.n, t.who)
 		return "nothing"
 	case during != "":
 		return during
 	case t.why != "":
-		return "late beats"
+		return t.why
 	default:
 		a.problem("C6", "%s: records of term %d of %s came again, and nothing was done to it", h.id, t.n, t.who)
 		return "nothing"

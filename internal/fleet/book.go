@@ -3,8 +3,11 @@ package fleet
 import (
 	"context"
 	"crypto/rand"
+	"database/sql"
 	"errors"
 	"fmt"
+	"net/url"
+	"path/filepath"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -15,17 +18,19 @@ import (
 
 	"github.com/millrace/millrace/lease/dynamodb"
 	"github.com/millrace/millrace/lease/postgres"
+	"github.com/millrace/millrace/lease/sqlite"
 	"github.com/millrace/millrace/processors"
 )
 
 // book is where records are booked in the transaction that stores the checkpoint.
 // Nothing in it keeps a record from being booked twice but that.
 type book interface {
+	create(ctx context.Context) error
 	enter(ctx context.Context, b *processors.Batch, records []string) error
 }
 
-// BookTable is the table of an application's book. In PostgreSQL it has a row for
-// each time that a record was booked: record, shard, term. In DynamoDB it has an
+// BookTable is the table of an application's book. In PostgreSQL and in SQLite it has
+// a row for each time that a record was booked: record, shard, term. In DynamoDB it has an
 // item for each batch: id, which says nothing, records, with spaces between them,
 // and term.
 func BookTable(application string) string { return application + "-book" }
@@ -56,6 +61,44 @@ func (b *postgresBook) enter(ctx context.Context, batch *processors.Batch, recor
 		}
 		return postgres.CheckpointTx(ctx, tx, batch.Checkpointer, batch.Records[len(batch.Records)-1].Sequence)
 	})
+}
+
+// OpenSQLite opens the file of a fleet, as one who writes to it beside the store: a
+// transaction waits for those of others at its beginning, and for as long as its
+// context lasts.
+func OpenSQLite(path string) (*sql.DB, error) {
+	q := url.Values{"_txlock": {"immediate"}, "_busy_timeout": {"60000"}}
+	file := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: q.Encode()}
+	return sql.Open("sqlite", file.String())
+}
+
+type sqliteBook struct {
+	db    *sql.DB
+	table string
+}
+
+func (b *sqliteBook) name() string { return pgx.Identifier{b.table}.Sanitize() }
+
+func (b *sqliteBook) create(ctx context.Context) error {
+	_, err := b.db.ExecContext(ctx, "CREATE TABLE IF NOT EXISTS "+b.name()+" (record TEXT NOT NULL, shard TEXT NOT NULL, term INTEGER NOT NULL)")
+	return err
+}
+
+func (b *sqliteBook) enter(ctx context.Context, batch *processors.Batch, records []string) error {
+	tx, err := b.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // of one that was committed: nothing
+	for _, r := range records {
+		if _, err := tx.ExecContext(ctx, "INSERT INTO "+b.name()+" VALUES (?, ?, ?)", r, batch.Shard.ID, batch.Shard.Term); err != nil {
+			return err
+		}
+	}
+	if err := sqlite.CheckpointTx(ctx, tx, batch.Checkpointer, batch.Records[len(batch.Records)-1].Sequence); err != nil {
+		return err
+	}
+	return tx.Commit()
 }
 
 type dynamoBook struct {

@@ -5,7 +5,7 @@
 //	 engine ── Host ── loopback ───────────►  remote ──► worker.Worker ──► callbacks
 //	   ▲         │                                          │                 │
 //	   │         └── Start, Kill, Pause, Stop ──►           ▼                 ▼
-//	 puts, reshards                           lease store (PostgreSQL, DynamoDB)
+//	 puts, reshards                           lease store (PostgreSQL, DynamoDB, SQLite)
 //	                                                        │
 //	 Host.Events ◄──── journals, a file each ◄──────────────┘ what it did, under which term
 //

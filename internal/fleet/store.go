@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"math/rand/v2"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -18,26 +19,36 @@ import (
 type observed struct {
 	lease.Store
 	journal *journal
-	// ahead is by how much the worker's clock is wrong. The Counter of a new row is
-	// all that is ever read from a wall clock.
-	ahead time.Duration
-	asked atomic.Int64
+	// astray is by how much the worker's clock is wrong at most. The Counter of a new
+	// row is all that is ever read from a wall clock.
+	astray time.Duration
+	asked  atomic.Int64
 }
 
-// attended is an observed store that can wake others, and knows whose process has
-// ended.
-type attended struct {
+// notifying is an observed store that can wake others.
+type notifying struct {
 	*observed
 	lease.Notifier
+}
+
+// attended is one that knows besides whose process has ended.
+type attended struct {
+	notifying
 	lease.Presence
 }
 
-func observe(s lease.Store, j *journal, ahead time.Duration) lease.Store {
-	o := &observed{Store: s, journal: j, ahead: ahead}
-	if p, ok := s.(lease.Presence); ok {
-		return &attended{o, s.(lease.Notifier), p}
+func observe(s lease.Store, j *journal, astray time.Duration) lease.Store {
+	o := &observed{Store: s, journal: j, astray: astray}
+	n, notifies := s.(lease.Notifier)
+	p, knows := s.(lease.Presence)
+	switch {
+	case knows:
+		return &attended{notifying{o, n}, p}
+	case notifies:
+		return &notifying{o, n}
+	default:
+		return o
 	}
-	return o
 }
 
 func (o *observed) ask(in bool, old, next lease.Lease, swap func() (lease.Lease, error)) (lease.Lease, error) {
@@ -74,8 +85,9 @@ func (o *observed) SwapIn(ctx context.Context, tx any, old, next lease.Lease) (l
 
 func (o *observed) Create(ctx context.Context, rows ...lease.Lease) error {
 	rows = slices.Clone(rows)
+	wrong := time.Duration((2*rand.Float64() - 1) * float64(o.astray)).Milliseconds()
 	for i := range rows {
-		rows[i].Counter += o.ahead.Milliseconds()
+		rows[i].Counter += wrong
 	}
 	return o.Store.Create(ctx, rows...)
 }

@@ -20,18 +20,21 @@ import (
 	"github.com/millrace/millrace/lease"
 	"github.com/millrace/millrace/lease/dynamodb"
 	"github.com/millrace/millrace/lease/postgres"
+	"github.com/millrace/millrace/lease/sqlite"
 	"github.com/millrace/millrace/processors"
 	"github.com/millrace/millrace/stream"
 	"github.com/millrace/millrace/worker"
 )
 
-// Config says what a worker process does. Postgres or DynamoDB is needed; the zero
-// value of everything else works.
+// Config says what a worker process does. One of Postgres, DynamoDB and SQLite is
+// needed; the zero value of everything else works.
 type Config struct {
 	// Postgres is the address of a server; its leases lie in the schema Application.
 	Postgres string
 	// DynamoDB is the endpoint of an API; its lease table is Application.
 	DynamoDB string
+	// SQLite is the path of a file, in which the leases lie beside all else.
+	SQLite string
 	// Application names the fleet. Default: "fleet".
 	Application string
 
@@ -49,8 +52,9 @@ type Config struct {
 	// Slow is for how long at most a callback takes its time now and then; some of
 	// them do not listen to their context meanwhile. Default: 0, they take none.
 	Slow time.Duration
-	// Ahead is by how much the process's wall clock is wrong.
-	Ahead time.Duration
+	// Astray is by how much at most the process's wall clock is wrong: it jumps to
+	// and fro, and is right at no two readings.
+	Astray time.Duration
 }
 
 // order is what a worker process is told at its start.
@@ -105,7 +109,7 @@ func (o order) work() error {
 		return err
 	}
 	if o.Observe {
-		store = observe(store, j, o.Ahead)
+		store = observe(store, j, o.Astray)
 	}
 	w, err := worker.New(worker.Config{
 		Application: o.Application, Name: o.Name, Streams: []stream.Stream{s}, Leases: store,
@@ -125,24 +129,21 @@ func (o order) work() error {
 	return errors.Join(err, s.close())
 }
 
+// opening opens a lease store, and the book in the same database.
+type opening func(context.Context) (lease.Store, book, error)
+
 // open opens the lease store, and the book in the same database. A store that
 // cannot be reached is waited for, as a supervisor that starts the process again
 // and again would do.
-func (o order) open(ctx context.Context) (store lease.Store, b book, err error) {
-	var prepare func(context.Context) error
-	switch {
-	case o.Postgres != "":
-		store, b, prepare, err = o.openPostgres()
-	case o.DynamoDB != "":
-		store, b, prepare, err = o.openDynamoDB()
-	default:
-		err = errors.New("fleet: Config has neither Postgres nor DynamoDB: give the address of one")
-	}
+func (o order) open(ctx context.Context) (lease.Store, book, error) {
+	open, err := o.backend()
 	if err != nil {
 		return nil, nil, err
 	}
 	for {
-		err := prepare(ctx)
+		trying, cancel := context.WithTimeout(ctx, answer)
+		store, b, err := open(trying)
+		cancel()
 		if err == nil {
 			return store, b, nil
 		}
@@ -158,7 +159,31 @@ func (o order) open(ctx context.Context) (store lease.Store, b book, err error) 
 // answer is how long a database may take to answer when the process starts.
 const answer = 5 * time.Second
 
-func (o order) openPostgres() (lease.Store, book, func(context.Context) error, error) {
+// backend returns how the store that is asked for is opened.
+func (o order) backend() (opening, error) {
+	switch {
+	case o.Postgres != "":
+		return o.onPostgres()
+	case o.DynamoDB != "":
+		return o.onDynamoDB()
+	case o.SQLite != "":
+		return o.onSQLite()
+	default:
+		return nil, errors.New("fleet: Config has neither Postgres nor DynamoDB nor SQLite: give the address of one")
+	}
+}
+
+// ready opens the book as well, when there is to be one.
+func (o order) ready(ctx context.Context, store lease.Store, b book) (lease.Store, book, error) {
+	if o.Book {
+		if err := b.create(ctx); err != nil {
+			return nil, nil, err
+		}
+	}
+	return store, b, nil
+}
+
+func (o order) onPostgres() (opening, error) {
 	pool := func(connections int32) (*pgxpool.Pool, error) {
 		c, err := pgxpool.ParseConfig(o.Postgres)
 		if err != nil {
@@ -169,44 +194,58 @@ func (o order) openPostgres() (lease.Store, book, func(context.Context) error, e
 	}
 	leases, err := pool(4)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	// Long transactions shall not keep the beats from their connections.
 	effects, err := pool(4)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	store, err := postgres.New(leases, postgres.Config{Application: o.Application, Schema: o.Application, FastFailover: o.FastFailover})
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	b := &postgresBook{pool: effects, table: BookTable(o.Application)}
-	return store, b, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, answer)
-		defer cancel()
-		if err := store.Migrate(ctx); err != nil || !o.Book {
-			return err
+	return func(ctx context.Context) (lease.Store, book, error) {
+		if err := store.Migrate(ctx); err != nil {
+			return nil, nil, err
 		}
-		return b.create(ctx)
+		return o.ready(ctx, store, b)
 	}, nil
 }
 
-func (o order) openDynamoDB() (lease.Store, book, func(context.Context) error, error) {
+func (o order) onDynamoDB() (opening, error) {
 	client := sdk.New(sdk.Options{
 		Region: "us-east-1", BaseEndpoint: &o.DynamoDB, Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
 		HTTPClient: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16, IdleConnTimeout: time.Minute}},
 	})
 	store, err := dynamodb.New(client, dynamodb.Config{Application: o.Application, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	b := &dynamoBook{client: client, table: BookTable(o.Application)}
-	return store, b, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, answer)
-		defer cancel()
-		if err := store.CreateTables(ctx); err != nil || !o.Book {
-			return err
+	return func(ctx context.Context) (lease.Store, book, error) {
+		if err := store.CreateTables(ctx); err != nil {
+			return nil, nil, err
 		}
-		return b.create(ctx)
+		return o.ready(ctx, store, b)
+	}, nil
+}
+
+func (o order) onSQLite() (opening, error) {
+	db, err := OpenSQLite(o.SQLite)
+	if err != nil {
+		return nil, err
+	}
+	b := &sqliteBook{db: db, table: BookTable(o.Application)}
+	return func(ctx context.Context) (lease.Store, book, error) {
+		store, err := sqlite.Open(ctx, o.SQLite, sqlite.Config{Application: o.Application})
+		if err != nil {
+			return nil, nil, err
+		}
+		if _, _, err := o.ready(ctx, store, b); err != nil {
+			return nil, nil, errors.Join(err, store.Close())
+		}
+		return store, b, nil
 	}, nil
 }

@@ -180,8 +180,10 @@ var leaseMutants = []Mutant{
 		Mechanism: "A worker gives up what was assigned to it before its row ends",
 		Promise:   "P2", Without: "the row ends at once",
 		File: "lease/session.go",
-		Old:  `if rows, err := s.store.Owned(ctx, s.me); err == nil {`,
-		New:  `if rows, err := s.store.Owned(ctx, s.me); err == nil && false {`,
+		Old: `	if err == nil {
+		s.parallel(len(rows)`,
+		New: `	if err == nil && false {
+		s.parallel(len(rows)`,
 		Test: "TestAWorkerEndsItsRowWithNothingHeldAndNoTakePending",
 	},
 

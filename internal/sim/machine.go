@@ -79,12 +79,25 @@ func (f *fleet) start(alive context.Context, name string, s setup) *machine {
 	f.lives.Go(func() {
 		defer close(m.ended)
 		defer m.network.Wait()
+		told := make(chan time.Time, 1)
+		context.AfterFunc(ctx, func() { told <- time.Now() })
 		if err := w.Run(ctx); err != nil {
 			f.fault(fmt.Errorf("%s: Run: %w", name, err))
 		}
 		m.retire()
+		if took := time.Since(<-told); took > f.longestStop() {
+			f.fault(fmt.Errorf("%s took %v to stop, want at most %v", name, took, f.longestStop()))
+		}
 	})
 	return m
+}
+
+// longestStop is how long a worker may take to stop, whatever is wrong with its
+// store, by the word of [worker.Worker.Run]. Callbacks that are deaf to their context
+// are so for two failover times at most; one that is frozen stands for a second after
+// it was told to stop.
+func (f *fleet) longestStop() time.Duration {
+	return max(f.Drain, 2*f.Failover+time.Second) + 3*f.Failover
 }
 
 // retire takes the machine out of the fleet, once.
