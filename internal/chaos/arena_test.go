@@ -99,6 +99,7 @@ type arena struct {
 
 	rate    []count
 	deploys int
+	moves   int
 	spread  atomic.Int32 // faults of single workers under way
 }
 
@@ -403,6 +404,45 @@ func (a *arena) reshardOnce() error {
 	return a.stream.Merge(context.Background(), open[i].ID, open[i+1].ID)
 }
 
+// operate moves shards from one live worker to another now and then, as an operator
+// does: a fleet that is disturbed all the time hardly gets as far as moving any for
+// balance. What the store refuses is tried with another shard.
+func (a *arena) operate(ctx context.Context) {
+	operator, err := lease.NewOperator(a.backend.store, lease.OperatorConfig{FailoverTime: failoverTime, Logger: quiet()})
+	if err != nil {
+		a.fail(err)
+		return
+	}
+	for rest(ctx, between(0.1, 0.4)); ctx.Err() == nil; rest(ctx, between(0.1, 0.4)) {
+		calling, cancel := context.WithTimeout(ctx, failoverTime)
+		if a.moveOne(calling, operator) == nil {
+			a.moves++
+		}
+		cancel()
+	}
+}
+
+func (a *arena) moveOne(ctx context.Context, operator *lease.Operator) error {
+	rows, err := a.backend.leases(ctx)
+	if err != nil {
+		return err
+	}
+	rows = slices.DeleteFunc(rows, func(l lease.Lease) bool { return l.Finished() || l.Owner == "" })
+	members, err := a.backend.store.Members(ctx)
+	if err != nil {
+		return err
+	}
+	members = slices.DeleteFunc(members, func(m lease.Member) bool { return m.Fenced || strings.HasPrefix(m.Incarnation, "@") })
+	if len(rows) == 0 || len(members) == 0 {
+		return errors.New("there is nothing to move, or nobody to move it to")
+	}
+	row, to := rows[rand.IntN(len(rows))], members[rand.IntN(len(members))]
+	_, err = operator.Do(ctx, lease.Action{
+		Kind: lease.ActionMove, Scope: lease.Scope{Stream: row.Stream, Shard: row.Shard}, Worker: to.Incarnation,
+	})
+	return err
+}
+
 // count is how many requests all workers had sent at a moment.
 type count struct{ at, requests int64 }
 
@@ -460,6 +500,7 @@ func (a *arena) run(lasts time.Duration) *ledger {
 		all.Go(func() { a.produce(ctx, i, producers) })
 	}
 	all.Go(func() { a.reshard(ctx) })
+	all.Go(func() { a.operate(ctx) })
 	all.Go(func() { a.measure(ctx) })
 	all.Go(func() { a.tidy(ctx) })
 	for _, s := range a.slots {

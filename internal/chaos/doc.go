@@ -6,16 +6,16 @@
 //	parent ── starts, kills, starts again ──► child: producers ─► engine ─► workers ─► journal
 //	   └──── reads the journal: what was acknowledged, what was done, under which term ◄──┘
 //
-// A fleet of worker processes over a lease store in PostgreSQL or in DynamoDB,
-// disturbed in all ways at once:
+// A fleet of worker processes over a lease store in PostgreSQL, in DynamoDB or in
+// SQLite, disturbed in all ways at once:
 //
 //	arena: engine ── puts, splits, merges ──► worker processes ── a link each ──► lease store
 //	   │ harms one ─────────────────────────────► kill, stop       └► cut off, slow,    │
-//	   │ or all                                                       deaf, spoilt      │
+//	   │ or all, moves shards                                         deaf, spoilt      │
 //	   └──► ledger ◄── journals: every term, every record, every write asked for ◄──────┘
 //	           └──► audit: each promise of package check, by its name
 //
-// The clocks of the processes differ by up to two hours. No process can be given a
+// The clocks of the processes jump to and fro by an hour. No process can be given a
 // clock of its own, but all that a worker reads of one is the number with which a
 // new row begins, and that is changed on its way to the store.
 package chaos
