@@ -33,14 +33,14 @@ func (s *Store) Changes(ctx context.Context, wake func()) error {
 }
 
 func (s *Store) listen(ctx context.Context, wake func()) error {
-	conn, done, err := s.dedicated(ctx)
+	conn, done, err := s.dedicated(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{s.channel}.Sanitize())
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	defer done()
-	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{s.channel}.Sanitize()); err != nil {
-		return err
-	}
 	return relay(ctx, func(ctx context.Context) error { return nextNotification(ctx, conn) }, wake)
 }
 

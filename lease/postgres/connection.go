@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -26,7 +28,7 @@ func (s *Store) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 	}
 	if err := onPrimary(ctx, conn.Conn()); err != nil {
 		_ = conn.Conn().Close(ctx) // so that the pool may find another host
-		conn.Release()
+		s.giveBack(conn)
 		return nil, err
 	}
 	return conn, nil
@@ -89,8 +91,10 @@ func onPrimary(ctx context.Context, conn *pgx.Conn) error {
 var errStandby = fmt.Errorf("a connection of the pool is to a standby: %w", ErrReadOnly)
 
 // dedicated takes a connection out of the pool for good (the pool may open another
-// one instead), which done closes. It may be idle for as long as it likes.
-func (s *Store) dedicated(ctx context.Context) (conn *pgx.Conn, done func(), err error) {
+// one instead), which done closes. It may be idle for as long as it likes. begin is
+// what has to be said on it first, and answered before [answerWithin] is over: there
+// may be nobody at its other end.
+func (s *Store) dedicated(ctx context.Context, begin func(context.Context, *pgx.Conn) error) (conn *pgx.Conn, done func(), err error) {
 	acquired, err := s.acquire(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -101,8 +105,14 @@ func (s *Store) dedicated(ctx context.Context) (conn *pgx.Conn, done func(), err
 		defer cancel()
 		_ = conn.Close(ctx) // whatever it was good for is over
 	}
+	asking, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
 	// The setting is of PostgreSQL 14.
-	if _, err := conn.Exec(ctx, "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'"); err != nil {
+	_, err = conn.Exec(asking, "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'")
+	if err == nil {
+		err = begin(asking, conn)
+	}
+	if err != nil {
 		done()
 		return nil, nil, err
 	}
@@ -115,8 +125,44 @@ func (s *Store) lent(ctx context.Context, f func(*pgxpool.Conn) error) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Release()
+	defer s.giveBack(conn)
 	return f(conn)
+}
+
+// broken are connections that are being closed, outside of the pool.
+type broken struct {
+	mu     sync.Mutex // guards closed
+	closed []<-chan struct{}
+}
+
+// take reports whether there are fewer than most of them, so that it has taken
+// this one, too.
+func (b *broken) take(conn *pgxpool.Conn, most int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = slices.DeleteFunc(b.closed, func(closed <-chan struct{}) bool {
+		select {
+		case <-closed:
+			return true
+		default:
+			return false
+		}
+	})
+	if len(b.closed) >= most {
+		return false
+	}
+	b.closed = append(b.closed, conn.Hijack().PgConn().CleanupDone())
+	return true
+}
+
+// giveBack returns a connection to the pool. A broken one would keep its place
+// there until the server has said goodbye, for a quarter of a minute where it
+// cannot, so it is taken out: as many as the pool has places, lest a server that is
+// slow for all be asked for ever more connections.
+func (s *Store) giveBack(conn *pgxpool.Conn) {
+	if !conn.Conn().IsClosed() || !s.broken.take(conn, int(s.pool.Stat().MaxConns())) {
+		conn.Release()
+	}
 }
 
 var errNoAnswer = errors.New("the connection gives no answer")

@@ -128,12 +128,9 @@ func TestAGroupThatTookTooLongIsTakenApart(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, w := range swaps {
-		if !w.alone || w.won {
-			t.Errorf("swap %d: %+v, want it to go alone", i, w)
+		if w.alone != (i == 1) || w.won != (i != 1) {
+			t.Errorf("swap %d: %+v, want all to win but the one that is held up", i, w)
 		}
-	}
-	if err := hasty.swapAlone(t.Context(), swaps[0]); err != nil || !swaps[0].won {
-		t.Errorf("a swap that nobody holds up: %+v, error %v", swaps[0], err)
 	}
 }
 
@@ -218,6 +215,59 @@ func TestCallsGoOnWhenAConnectionIsCutOffWithoutAWord(t *testing.T) {
 			}
 			if err != nil {
 				t.Error(err)
+			}
+		})
+	}
+}
+
+// inHole returns a store whose pool has one place, and in it a connection that is
+// cut off without a word, of which the pool believes that it is good.
+func inHole(t *testing.T, server *testpg.Server, config Config) *Store {
+	t.Helper()
+	var hole *blackHole
+	s := beside(t, server, config, atMost(1), func(c *pgxpool.Config) {
+		hole = newBlackHole(t, fmt.Sprintf("%s:%d", c.ConnConfig.Host, c.ConnConfig.Port))
+		address := hole.Addr().(*net.TCPAddr)
+		c.ConnConfig.Host, c.ConnConfig.Port = address.IP.String(), uint16(address.Port)
+		c.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false }
+	})
+	if _, err := s.Members(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	hole.swallowed.Store(s.pool.Stat().NewConnsCount())
+	return s
+}
+
+// A pool waits a quarter of a minute for a server to say goodbye.
+func TestAConnectionThatWasCutOffKeepsNoPlaceInThePool(t *testing.T) {
+	server := testpg.Shared(t)
+	s := inHole(t, server, Config{Application: "app", Schema: open(t, server, Config{Application: "app"}).schema})
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+	defer cancel()
+	if _, err := s.Members(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// Nobody else ends what waits on a connection of its own.
+func TestAConnectionThatWasCutOffIsNotListenedOn(t *testing.T) {
+	server := testpg.Shared(t)
+	config := Config{Application: "app", Schema: open(t, server, Config{Application: "app"}).schema, FastFailover: true}
+	for name, begin := range map[string]func(context.Context, *Store) error{
+		"changes": func(ctx context.Context, s *Store) error {
+			return s.Changes(ctx, func() { t.Error("woken over a dead connection") })
+		},
+		"presence": func(ctx context.Context, s *Store) error {
+			return s.Attend(ctx, "w/1", func() { t.Error("present over a dead connection") })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := inHole(t, server, config)
+			ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, errStopped)
+			defer cancel()
+			if err := begin(ctx, s); err == nil || errors.Is(err, errStopped) {
+				t.Errorf("ended with %v, want an error of the connection", err)
 			}
 		})
 	}

@@ -79,19 +79,19 @@ func (s *Store) Attend(ctx context.Context, incarnation string, attending func()
 }
 
 func (s *Store) attend(ctx context.Context, incarnation string, attending func()) error {
-	conn, done, err := s.dedicated(ctx)
+	key := s.presenceKey(incarnation)
+	conn, done, err := s.dedicated(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		var taken bool
+		err := conn.QueryRow(ctx, takePresence, key).Scan(&taken)
+		if err == nil && !taken {
+			return fmt.Errorf("somebody else holds the advisory lock %d", key)
+		}
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	defer done()
-	key := s.presenceKey(incarnation)
-	var taken bool
-	switch err := conn.QueryRow(ctx, takePresence, key).Scan(&taken); {
-	case err != nil:
-		return err
-	case !taken:
-		return fmt.Errorf("somebody else holds the advisory lock %d", key)
-	}
 	s.present.set(incarnation, key)
 	defer s.present.remove(incarnation)
 	attending()

@@ -27,6 +27,7 @@ type Store struct {
 	swaps        sqlstore.Gatherer[swap]
 	lone         chan struct{} // tokens for connections that wait for a row that is locked
 	present      presences
+	broken       broken
 }
 
 var (

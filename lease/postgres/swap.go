@@ -52,7 +52,7 @@ type swap struct {
 	old, next lease.Lease
 
 	won   bool // next is the row as it was written
-	alone bool // it was not tried: the statement of all was rolled back
+	alone bool // it cannot go with others
 }
 
 // Swap implements [lease.Store]. Swaps that wait at the same time are one
@@ -101,29 +101,40 @@ func (w *swap) storable() error {
 
 // swapTogether carries out swaps in one statement. Where one of them may have
 // spoiled it for all (its row is locked, or is more than the server takes), the
-// server has rolled it back, and each has to go alone.
+// server has rolled it back, and they go by halves, until those are found that have
+// to go alone.
 func (s *Store) swapTogether(ctx context.Context, swaps []*swap) error {
-	err := s.run(ctx, waitForRow, swaps)
-	if err != nil && spoiled(err) {
-		for _, w := range swaps {
-			w.won, w.alone = false, true
-		}
-		err = nil
+	return s.divide(ctx, waitForRow, swaps)
+}
+
+func (s *Store) divide(ctx context.Context, patience time.Duration, swaps []*swap) error {
+	err := s.run(ctx, patience, swaps)
+	if err == nil || !spoiled(err) {
+		return err
 	}
-	return err
+	if len(swaps) == 1 {
+		swaps[0].alone = true
+		return nil
+	}
+	const noTime = time.Millisecond // the shortest that the server knows
+	half := len(swaps) / 2
+	if err := s.divide(ctx, noTime, swaps[:half]); err != nil {
+		return err
+	}
+	return s.divide(ctx, noTime, swaps[half:])
 }
 
 // swapAlone carries out a swap for which others should not wait. It waits for a
 // locked row for as long as ctx lasts, in turns with all who wait like this: they
 // have a few connections among them, so that beats and reads always find one.
 func (s *Store) swapAlone(ctx context.Context, w *swap) error {
-	for patience := time.Millisecond; ; patience = waitForRow {
+	for {
 		select {
 		case s.lone <- struct{}{}:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		err := s.run(ctx, patience, []*swap{w})
+		err := s.run(ctx, waitForRow, []*swap{w})
 		<-s.lone
 		if ctx.Err() != nil || state(err) != lockNotAvailable {
 			return err

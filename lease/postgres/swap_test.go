@@ -186,13 +186,36 @@ func TestAGroupThatIsRefusedForOneIsTakenApart(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, w := range swaps {
-		if !w.alone || w.won {
-			t.Errorf("swap %d: %+v of a statement that was rolled back", i, w)
+		if w.alone != (i == bad) || w.won != (i != bad) {
+			t.Errorf("swap %d: %+v, want all to win but one", i, w)
 		}
-		row, err := s.Swap(t.Context(), w.old, w.next)
-		if (err == nil) != (i != bad) || i != bad && row.Counter != rows[i].Counter+1 {
-			t.Errorf("swap %d: counter %d, error %v", i, row.Counter, err)
+	}
+	if err := s.swapAlone(t.Context(), swaps[bad]); err == nil || swaps[bad].won {
+		t.Errorf("%+v, error %v", swaps[bad], err)
+	}
+	for i, row := range rows {
+		if now := rowOf(t, s, row.Key); (now.Counter == row.Counter+1) != (i != bad) {
+			t.Errorf("row %d: counter %d, before that %d", i, now.Counter, row.Counter)
 		}
+	}
+}
+
+// Whose row is locked waits for connections in turns; whoever was sent with him
+// does not stand in that queue.
+func TestASwapThatWasSentWithThatOfALockedRowDoesNotWaitInTurns(t *testing.T) {
+	s := open(t, testpg.Shared(t), Config{Application: "app"})
+	rows := someLeases(2)
+	if err := s.Create(t.Context(), rows...); err != nil {
+		t.Fatal(err)
+	}
+	release := hold(t, s, "SELECT FROM millrace_lease WHERE key = $1 FOR UPDATE", rows[0].Key)
+	defer release()
+	for range cap(s.lone) { // others wait, for long
+		s.lone <- struct{}{}
+	}
+	locked, free := &swap{old: rows[0], next: rows[0]}, &swap{old: rows[1], next: rows[1]}
+	if err := s.swapTogether(t.Context(), []*swap{locked, free}); err != nil || !locked.alone || locked.won || free.alone || !free.won {
+		t.Errorf("the locked one %+v, the free one %+v, error %v", locked, free, err)
 	}
 }
 
