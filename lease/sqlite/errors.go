@@ -24,6 +24,8 @@ var (
 	// ErrDiskFull says that nothing was written for want of space. Writes
 	// succeed again as soon as there is some.
 	ErrDiskFull = errors.New("no space left for the database file and its write-ahead log: free some")
+	// ErrText says that a name cannot be stored as it is.
+	ErrText = errors.New("the names of leases, parents and children have to be valid UTF-8: choose another name")
 	// ErrNewerSchema says that a newer version of the program has changed the
 	// tables, so that this one cannot know what they mean.
 	ErrNewerSchema = sqlstore.ErrNewerSchema

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"encoding/json"
 	"iter"
 	"slices"
 
@@ -100,20 +99,24 @@ func (s *Store) Owned(ctx context.Context, incarnation string) ([]lease.Lease, e
 
 // Read implements [lease.Store]. The rows are one snapshot.
 func (s *Store) Read(ctx context.Context, keys ...string) ([]lease.Lease, error) {
-	list, err := json.Marshal(keys)
-	if err != nil {
-		return nil, failed(ctx, err, "read %d leases", len(keys))
+	err := storable(keys)
+	if err == nil {
+		var rows []lease.Lease
+		if rows, err = read(ctx, s, scanLease, readLeases, s.application, list(keys)); err == nil {
+			return rows, nil
+		}
 	}
-	rows, err := read(ctx, s, scanLease, readLeases, s.application, string(list))
-	if err != nil {
-		return nil, failed(ctx, err, "read %d leases", len(keys))
-	}
-	return rows, nil
+	return nil, failed(ctx, err, "read %d leases", len(keys))
 }
 
 // Create implements [lease.Store]. Of each thousand rows all appear at once, or
 // none: between them others may write.
 func (s *Store) Create(ctx context.Context, leases ...lease.Lease) error {
+	for _, l := range leases {
+		if err := storable([]string{l.Key}, l.Parents, l.Children); err != nil {
+			return failed(ctx, err, "create lease %q", l.Key)
+		}
+	}
 	for rows := range slices.Chunk(leases, creation) {
 		if err := s.create(ctx, rows); err != nil {
 			return failed(ctx, err, "create %d leases", len(leases))

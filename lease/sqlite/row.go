@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"unicode/utf8"
 
 	"github.com/millrace/millrace/lease"
 	"github.com/millrace/millrace/lease/internal/sqlstore"
@@ -20,6 +21,20 @@ func stateValues(values []any, l *lease.Lease) []any {
 		l.Hash.Start.String(), l.Hash.End.String(),
 		l.Load.BytesPerSecond, l.Load.RecordsPerSecond,
 	)
+}
+
+// storable refuses names that would come back as something else: JSON has no way
+// to say what is no UTF-8. Keys are asked for by lists of them, and parents and
+// children are lists.
+func storable(lists ...[]string) error {
+	for _, names := range lists {
+		for _, name := range names {
+			if !utf8.ValidString(name) {
+				return fmt.Errorf("%q: %w", name, ErrText)
+			}
+		}
+	}
+	return nil
 }
 
 // list returns ids as a JSON array.

@@ -1,9 +1,47 @@
 package sqlite
 
 import (
+	"errors"
 	"slices"
 	"testing"
+
+	"github.com/millrace/millrace/lease"
 )
+
+// A child whose parent came back under another name would not wait for it.
+func TestNamesComeBackAsTheyWereOrAreRefused(t *testing.T) {
+	s := open(t, file(t), Config{Application: "app"})
+	ctx := t.Context()
+	fine := lease.Lease{Key: "a\x00b", Owner: "\xff", Counter: 1, Parents: []string{"\x00", "<é>\u2028"}, Children: []string{"\ufffd"}}
+	if err := s.Create(ctx, fine); err != nil {
+		t.Fatal(err)
+	}
+	got := rowOf(t, s, fine.Key)
+	if got.Key != fine.Key || got.Owner != fine.Owner || !slices.Equal(got.Parents, fine.Parents) || !slices.Equal(got.Children, fine.Children) {
+		t.Errorf("got %+v, want %+v", got, fine)
+	}
+	db := users(t, pathOf(t, s), immediate)
+	for what, bad := range map[string]lease.Lease{
+		"key": {Key: "\xff"}, "parent": {Key: "p", Parents: []string{"x", "\xff"}}, "child": {Key: "c", Children: []string{"a\xed\xa0\x80"}},
+	} {
+		if err := s.Create(ctx, bad); !errors.Is(err, ErrText) {
+			t.Errorf("create with such a %s: got error %v, want %v", what, err, ErrText)
+		}
+		if _, err := s.Swap(ctx, bad, bad); !errors.Is(err, ErrText) {
+			t.Errorf("swap with such a %s: got error %v, want %v", what, err, ErrText)
+		}
+		tx := begin(t, db)
+		if _, err := s.SwapIn(ctx, tx, bad, bad); !errors.Is(err, ErrText) {
+			t.Errorf("swap in a transaction with such a %s: got error %v, want %v", what, err, ErrText)
+		}
+		if err := tx.Rollback(); err != nil {
+			t.Error(err)
+		}
+	}
+	if rows, err := s.Read(ctx, "a", "\xff"); !errors.Is(err, ErrText) {
+		t.Errorf("read: %+v, error %v, want %v", rows, err, ErrText)
+	}
+}
 
 func FuzzListsComeBackAsTheyWere(f *testing.F) {
 	f.Add("shardId-1", "shardId-2")

@@ -60,8 +60,9 @@ var (
 // they are missing. The directory has to exist: a volume that is not mounted
 // shall not look like a fleet that has processed nothing yet.
 //
-// Errors wrap [ErrNotDatabase], [ErrReadOnly], [ErrDiskFull] or
-// [ErrNewerSchema] where one of them is the reason. Close the Store after use.
+// Errors of it and of the store's methods wrap [ErrNotDatabase], [ErrDamaged],
+// [ErrReadOnly], [ErrDiskFull], [ErrText] or [ErrNewerSchema] where one of them is the
+// reason. Close the Store after use.
 func Open(ctx context.Context, path string, config Config) (*Store, error) {
 	config = config.withDefaults()
 	if err := config.validate(); err != nil {

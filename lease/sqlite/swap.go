@@ -32,7 +32,10 @@ func (w *swap) answer() (lease.Lease, error) {
 // transaction.
 func (s *Store) Swap(ctx context.Context, old, next lease.Lease) (lease.Lease, error) {
 	w := &swap{old: old, next: next}
-	err := context.Cause(ctx)
+	err := w.storable()
+	if err == nil {
+		err = context.Cause(ctx)
+	}
 	if err == nil {
 		err = s.swaps.Do(ctx, w)
 	}
@@ -43,6 +46,10 @@ func (s *Store) Swap(ctx context.Context, old, next lease.Lease) (lease.Lease, e
 		return lease.Lease{}, failed(ctx, err, "swap lease %s", old.Key)
 	}
 	return w.answer()
+}
+
+func (w *swap) storable() error {
+	return storable([]string{w.old.Key}, w.next.Parents, w.next.Children)
 }
 
 // swapTogether carries out swaps in one transaction. Where that fails, one of

@@ -84,6 +84,9 @@ func (s *Store) swapIn(ctx context.Context, in any, w *swap) error {
 	if !ok {
 		return fmt.Errorf("the transaction is a %T: give a *sql.Tx on the file in which the leases are", in)
 	}
+	if err := w.storable(); err != nil {
+		return err
+	}
 	if err := w.replaced(leasesIn(ctx, tx, swapLeaseInMain, s.replacement(w)...)); err != nil {
 		return err
 	}
