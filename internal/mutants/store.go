@@ -118,4 +118,40 @@ WHERE application = ?1 AND incarnation = ?2 AND ?3 = ?3`,
 		New:  `strings.ReplaceAll(strings.Replace(swapLease, "counter = ?3 AND owner = ?4", "?3 = ?3 AND ?4 = ?4", 1), "millrace_", "main.millrace_")`,
 		Test: "TestASwapInATransactionIsThereWhenThatCommits",
 	},
+	{
+		Mechanism: "The SQLite store deletes only at the counter that the caller knows",
+		Promise:   "P4", Without: "a shard that was taken meanwhile loses its checkpoint",
+		File: "lease/sqlite/leases.go",
+		Old: `DELETE FROM millrace_lease
+WHERE application = ?1 AND key = ?2 AND counter = ?3`,
+		New: `DELETE FROM millrace_lease
+WHERE application = ?1 AND key = ?2 AND ?3 = ?3`,
+		Test: "TestTheSQLiteStoreKeepsTheContract/DeleteNeedsTheCounterAndTheOwner",
+	},
+	{
+		Mechanism: "The SQLite store lets nobody join over an existing row",
+		Promise:   "P2", Without: "a fence is undone",
+		File: "lease/sqlite/members.go",
+		Old:  `ON CONFLICT (application, incarnation) DO NOTHING`,
+		New:  `ON CONFLICT (application, incarnation) DO UPDATE SET version = excluded.version, fenced = excluded.fenced`,
+		Test: "TestTheSQLiteStoreKeepsTheContract/AMemberCanJoinOnceOnly",
+	},
+	{
+		Mechanism: "The SQLite store ends a member only at the version that the caller knows",
+		Promise:   "P2", Without: "a worker that has beaten since is gone",
+		File: "lease/sqlite/members.go",
+		Old: `DELETE FROM millrace_member
+WHERE application = ?1 AND incarnation = ?2 AND version = ?3`,
+		New: `DELETE FROM millrace_member
+WHERE application = ?1 AND incarnation = ?2 AND ?3 = ?3`,
+		Test: "TestTheSQLiteStoreKeepsTheContract/AnEndNeedsTheVersion",
+	},
+	{
+		Mechanism: "The SQLite store refuses names that it could not tell again",
+		Promise:   "P3", Without: "a child's parent comes back under another name, and is not waited for",
+		File: "lease/sqlite/row.go",
+		Old:  `if !utf8.ValidString(name) {`,
+		New:  `if !utf8.ValidString(name) && lists == nil {`,
+		Test: "TestNamesComeBackAsTheyWereOrAreRefused",
+	},
 }

@@ -36,8 +36,9 @@ type Config struct {
 	// tcp_user_timeout) sooner than FailoverTime is over. A worker that loses its
 	// presence connection, as all do when the server is restarted, stops at once
 	// (lease.ErrAbsent) and comes back as a new incarnation; and terms fence every
-	// checkpoint and transaction as ever. A process that is stopped and not dead, or
-	// a machine without power, is replaced after FailoverTime. Workers of one fleet
+	// checkpoint and transaction as ever. A process that is stopped and not dead, a
+	// machine without power, or a process that died together with the server, is
+	// replaced after FailoverTime. Workers of one fleet
 	// may differ in this. Default: false.
 	FastFailover bool
 }

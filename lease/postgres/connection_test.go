@@ -264,7 +264,7 @@ func TestAConnectionThatWasCutOffIsNotListenedOn(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := inHole(t, server, config)
-			ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, errStopped)
+			ctx, cancel := context.WithTimeoutCause(t.Context(), 30*time.Second, errStopped)
 			defer cancel()
 			if err := begin(ctx, s); err == nil || errors.Is(err, errStopped) {
 				t.Errorf("ended with %v, want an error of the connection", err)

@@ -102,7 +102,7 @@ func TestEveryStatementGoesThroughAnIndexOfABigTable(t *testing.T) {
 			"end":          {s.sql.endMember, []any{s.application, "w/1", 1, ""}},
 			"member":       {s.sql.readMember, []any{s.application, "w/1"}},
 			"members":      {s.sql.allMembers, []any{s.application}},
-			"ended":        {s.sql.endedMembers, []any{s.application, []string{"w/1", "w/2"}, 7}},
+			"ended":        {s.sql.endedMembers, []any{s.application, []string{"w/1", "w/2"}, []int64{7, 8}, 9}},
 		} {
 			for _, generic := range []bool{false, true} {
 				plan := planOf(t, conn.Conn(), c.statement, argumentsFor(c.statement, c.args), generic)

@@ -20,18 +20,24 @@ import (
 //	worker ══ connection ══► server: advisory lock 4711        member row: presence = 4711
 //	          kill -9 ✗              free at once                          ▲
 //	leader ── try 4711 for a moment ───────────────► it was free: ended ───┘
+//
+// A server that has just started, or was a standby, has no locks, and knows nothing
+// of who was present before: a machine that lost its power says goodbye to nobody. So
+// the key is another one in each life of a server.
 const (
-	takePresence = `SELECT pg_try_advisory_lock($1)`
+	lifeOfServer = `(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint`
+
+	takePresence = `SELECT key, pg_try_advisory_lock(key) FROM (SELECT $1::bigint # ` + lifeOfServer + ` AS key) AS presence`
 
 	// Who asks must be present itself, at this very server. A lock that is tried is
 	// shared, so that nobody who tries stands in the way of another, and given
 	// free with the end of the statement.
 	endedMembers = `SELECT asked.incarnation
-FROM unnest($2::text[]) AS asked (incarnation)
+FROM unnest($2::text[], $3::bigint[]) AS asked (incarnation, key)
     LEFT JOIN millrace_member AS m ON m.application = $1 AND m.incarnation = asked.incarnation
-WHERE NOT (SELECT pg_try_advisory_xact_lock_shared($3)) AND CASE
+WHERE NOT (SELECT pg_try_advisory_xact_lock_shared($4::bigint # ` + lifeOfServer + `)) AND CASE
     WHEN m.incarnation IS NULL OR m.fenced THEN true
-    WHEN m.presence = 0 THEN false
+    WHEN m.presence <> (asked.key # ` + lifeOfServer + `) THEN false -- it keeps none, or did so in another life
     ELSE pg_try_advisory_xact_lock_shared(m.presence) END`
 )
 
@@ -79,10 +85,10 @@ func (s *Store) Attend(ctx context.Context, incarnation string, attending func()
 }
 
 func (s *Store) attend(ctx context.Context, incarnation string, attending func()) error {
-	key := s.presenceKey(incarnation)
+	var key int64
 	conn, done, err := s.dedicated(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		var taken bool
-		err := conn.QueryRow(ctx, takePresence, key).Scan(&taken)
+		err := conn.QueryRow(ctx, takePresence, s.presenceKey(incarnation)).Scan(&key, &taken)
 		if err == nil && !taken {
 			return fmt.Errorf("somebody else holds the advisory lock %d", key)
 		}
@@ -104,16 +110,20 @@ func (s *Store) attend(ctx context.Context, incarnation string, attending func()
 
 // Ended implements [lease.Presence].
 func (s *Store) Ended(ctx context.Context, observer string, incarnations ...string) ([]string, error) {
-	ended, err := many(ctx, s, pgx.RowTo[string], s.sql.endedMembers, s.application, incarnations, s.presenceKey(observer))
+	keys := make([]int64, len(incarnations))
+	for i, incarnation := range incarnations {
+		keys[i] = s.presenceKey(incarnation)
+	}
+	ended, err := many(ctx, s, pgx.RowTo[string], s.sql.endedMembers, s.application, incarnations, keys, s.presenceKey(observer))
 	if err != nil {
 		return nil, failed(ctx, err, "ask who has ended")
 	}
 	return ended, nil
 }
 
-// presenceKey returns the key of an advisory lock that nobody else takes; it is
-// never 0.
+// presenceKey returns what makes the key of an advisory lock that nobody else takes,
+// together with the life of the server.
 func (s *Store) presenceKey(incarnation string) int64 {
 	sum := sha256.Sum256([]byte(s.schema + "\x00" + s.application + "\x00" + incarnation))
-	return int64(binary.BigEndian.Uint64(sum[:]) | 1)
+	return int64(binary.BigEndian.Uint64(sum[:]))
 }

@@ -96,6 +96,21 @@ func TestOnlyWhoWasPresentAndIsSoNoMoreHasEnded(t *testing.T) {
 	}
 }
 
+// When a server loses its power, its clients may believe for a while that they are
+// present still.
+func TestAServerThatCameBackDoesNotKnowWhoHasEnded(t *testing.T) {
+	server := testpg.Start(t)
+	s := open(t, server, fast)
+	attend(t, s, "a")
+	server.Kill(t)
+	server.Resume(t)
+	s = beside(t, server, Config{Application: "app", Schema: s.schema, FastFailover: true})
+	attend(t, s, "observer")
+	if got := endedFor(t, s, "observer", "a", "observer"); got != "" {
+		t.Errorf("ended: %q, want none: a beats, perhaps", got)
+	}
+}
+
 func TestWhoAsksForNoFastFailoverIsNotPresent(t *testing.T) {
 	server := testpg.Shared(t)
 	s := beside(t, server, Config{Application: "app"})
@@ -205,8 +220,9 @@ func TestAWorkerThatLosesItsPresenceStopsAtOnceAndComesBack(t *testing.T) {
 	until(t, "all is shared out", sharedOut(h))
 	for _, w := range workers { // one of them leads
 		before := w.Status().Incarnation
-		if _, err := s.pool.Exec(t.Context(), `SELECT pg_terminate_backend(pid, 10000) FROM pg_locks
-			WHERE locktype = 'advisory' AND (classid::bigint << 32 | objid::bigint) = $1`, s.presenceKey(before)); err != nil {
+		if _, err := s.pool.Exec(t.Context(), qualified(`SELECT pg_terminate_backend(pid, 10000) FROM pg_locks
+			JOIN millrace_member AS m ON m.presence = classid::bigint << 32 | objid::bigint
+			WHERE locktype = 'advisory' AND m.incarnation = $1`, s.schema), before); err != nil {
 			t.Fatal(err)
 		}
 		until(t, "it is back, and all is shared out again", func() bool {

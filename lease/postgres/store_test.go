@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -80,6 +81,25 @@ func TestThePostgresStoreKeepsTheContract(t *testing.T) {
 					},
 				})
 		})
+	}
+}
+
+// Two who create the same rows wait for one another: not in a circle, when both go
+// by one order.
+func TestRowsAreCreatedInTheOrderOfTheirKeys(t *testing.T) {
+	s := open(t, testpg.Shared(t), Config{Application: "app"})
+	rows := someLeases(20)
+	slices.Reverse(rows)
+	if err := s.Create(t.Context(), rows...); err != nil {
+		t.Fatal(err)
+	}
+	found, err := s.pool.Query(t.Context(), qualified("SELECT key FROM millrace_lease ORDER BY ctid", s.schema)) // as they lie in the table
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := pgx.CollectRows(found, pgx.RowTo[string])
+	if err != nil || len(keys) != len(rows) || !slices.IsSorted(keys) {
+		t.Errorf("created were %q, error %v", keys, err)
 	}
 }
 
