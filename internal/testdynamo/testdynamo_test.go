@@ -120,7 +120,7 @@ func TestTheWireDoesWhatItIsTold(t *testing.T) {
 	}
 }
 
-func TestAStaleQuerySeesWhatWasThereBefore(t *testing.T) {
+func TestAReadSeesWhatWasThereBeforeUnlessItMustNot(t *testing.T) {
 	api := Any(t)
 	wire := NewWire(Transport(t))
 	client := api.Client(t, wire)
@@ -135,19 +135,27 @@ func TestAStaleQuerySeesWhatWasThereBefore(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
-		fault Fault
-		want  int
-	}{{Pass, 0}, {Stale, 0}, {Stale, 0}, {Pass, 1}, {Stale, 1}} {
+		fault      Fault
+		consistent bool
+		want       int
+		put        bool // afterwards
+	}{
+		{Pass, true, 0, false}, {Pass, false, 0, true}, {Stale, false, 0, false}, {Stale, true, 1, false}, {Stale, false, 0, false},
+		{Pass, false, 1, false}, {Stale, false, 1, false},
+	} {
 		wire.SetFault(func(string, int) Fault { return c.fault })
 		out, err := client.Query(t.Context(), &dynamodb.QueryInput{
-			TableName: &name, KeyConditionExpression: aws.String("k = :k"),
+			TableName: &name, KeyConditionExpression: aws.String("k = :k"), ConsistentRead: &c.consistent,
 			ExpressionAttributeValues: map[string]types.AttributeValue{":k": text("a")},
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if int(out.Count) != c.want {
-			t.Errorf("fault %d: %d items, want %d", c.fault, out.Count, c.want)
+			t.Errorf("fault %d, consistent %v: %d items, want %d", c.fault, c.consistent, out.Count, c.want)
+		}
+		if !c.put {
+			continue
 		}
 		if _, err := client.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: &name, Item: map[string]types.AttributeValue{"k": text("a")}}); err != nil {
 			t.Fatal(err)

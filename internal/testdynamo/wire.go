@@ -26,8 +26,8 @@ const (
 	LoseAnswer
 	// FailAfter lets it take place, and answers with an internal error.
 	FailAfter
-	// Stale lets a query of an index see what the same query saw last before; all
-	// else passes.
+	// Stale lets a read that is not strongly consistent see what the same one saw
+	// last before; all else passes.
 	Stale
 )
 
@@ -39,7 +39,7 @@ type Wire struct {
 	mu     sync.Mutex
 	fault  func(operation string, nth int) Fault
 	counts map[string]int
-	seen   map[string]*answer // what queries of an index saw, by their bodies
+	seen   map[string]*answer // what reads saw that are not strongly consistent
 }
 
 // answer is that of a request, to be given again.
@@ -99,8 +99,9 @@ func (w *Wire) RoundTrip(request *http.Request) (*http.Response, error) {
 	case Break:
 		return nil, errWire
 	}
-	if operation == "Query" {
-		return w.query(request, what)
+	switch operation {
+	case "Query", "Scan", "GetItem", "BatchGetItem":
+		return w.read(request, what)
 	}
 	return spoil(w.base, request, what)
 }
@@ -119,8 +120,9 @@ func spoil(base http.RoundTripper, request *http.Request, what Fault) (*http.Res
 	return refuse(request, http.StatusInternalServerError, "InternalServerError"), nil
 }
 
-// query sends a query, and keeps what it saw for the next one of the same words.
-func (w *Wire) query(request *http.Request, what Fault) (*http.Response, error) {
+// read sends a read, and keeps what it saw for the next one of the same words, unless
+// it has to see what is there.
+func (w *Wire) read(request *http.Request, what Fault) (*http.Response, error) {
 	words, err := io.ReadAll(request.Body)
 	if err == nil {
 		err = request.Body.Close()
@@ -128,15 +130,19 @@ func (w *Wire) query(request *http.Request, what Fault) (*http.Response, error) 
 	if err != nil {
 		return nil, err
 	}
+	present := request.Clone(request.Context())
+	present.Body = io.NopCloser(bytes.NewReader(words))
+	if bytes.Contains(words, []byte(`"ConsistentRead":true`)) {
+		return spoil(w.base, present, what)
+	}
+	key := request.Header.Get("X-Amz-Target") + string(words)
 	w.mu.Lock()
-	seen := w.seen[string(words)]
+	seen := w.seen[key]
 	w.mu.Unlock()
 	if what == Stale && seen != nil {
 		return seen.response(request), nil
 	}
-	request = request.Clone(request.Context())
-	request.Body = io.NopCloser(bytes.NewReader(words))
-	response, err := spoil(w.base, request, what)
+	response, err := spoil(w.base, present, what)
 	if err != nil || response.StatusCode != http.StatusOK {
 		return response, err
 	}
@@ -149,7 +155,7 @@ func (w *Wire) query(request *http.Request, what Fault) (*http.Response, error) 
 	}
 	seen = &answer{response.Header, body}
 	w.mu.Lock()
-	w.seen[string(words)] = seen
+	w.seen[key] = seen
 	w.mu.Unlock()
 	return seen.response(request), nil
 }
