@@ -3,6 +3,7 @@ package leasetest
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"sync/atomic"
 )
@@ -19,6 +20,9 @@ type event struct {
 	// version and value are of the row that was returned.
 	version int64
 	value   string
+	// silent tells a swap that had no answer, so that it took place once or never,
+	// and perhaps later: value is what it wrote then.
+	silent bool
 }
 
 // timeline gives events their order.
@@ -34,6 +38,7 @@ func (t *timeline) tick() int64 { return t.now.Add(1) }
 // can only be that of the versions, each write before what saw it. first and
 // value are the row at the beginning.
 func checkHistory(first int64, value string, events []event) error {
+	events = settled(events)
 	values := map[int64]string{first: value}
 	last := first
 	for _, e := range events {
@@ -78,4 +83,33 @@ func checkHistory(first int64, value string, events []event) error {
 		}
 	}
 	return nil
+}
+
+// settled returns the events that had an answer, and those without that took place: of
+// which somebody saw what they wrote; or else, of those that asked for a version which
+// others passed and nobody saw, the one that began first.
+func settled(events []event) []event {
+	var known, silent []event
+	var last int64
+	won, values := map[int64]bool{}, map[int64]string{}
+	for _, e := range events {
+		if e.silent {
+			silent = append(silent, e)
+			continue
+		}
+		known = append(known, e)
+		last = max(last, e.version)
+		won[e.version] = won[e.version] || e.wrote
+		values[e.version] = e.value
+	}
+	slices.SortFunc(silent, func(a, b event) int { return cmp.Compare(a.began, b.began) })
+	for _, e := range silent {
+		e.version = e.before + 1
+		if value, seen := values[e.version]; e.version <= last && !won[e.version] && (!seen || value == e.value) {
+			won[e.version] = true
+			e.wrote, e.ended = true, math.MaxInt64
+			known = append(known, e)
+		}
+	}
+	return known
 }
