@@ -15,8 +15,9 @@ import (
 var (
 	// ErrNoTable says that a table does not exist in this account and region.
 	ErrNoTable = errors.New("the table does not exist: call Store.CreateTables, or give its name and region")
-	// ErrDenied says that the credentials do not allow an operation.
-	ErrDenied = errors.New("access is denied: allow the operation on the table, and on its indexes, in the IAM policy")
+	// ErrDenied says that the credentials do not allow an operation, or are wrong, or
+	// have expired.
+	ErrDenied = errors.New("access is denied: give credentials that are valid, and allow the operation on the table, and on its indexes, in the IAM policy")
 	// ErrThrottled says that DynamoDB refused a request until its context ended, or
 	// for a minute. Like any error it leaves open what took place before: of
 	// several rows some may be written, and an attempt whose answer was lost may
@@ -43,9 +44,9 @@ var errShort = errors.New("rows of a batch were not read, for want of capacity")
 type fate int
 
 const (
-	unknown   fate = iota // it may have taken place
-	throttled             // it did not take place, and may when it is tried again
-	refused               // it did not take place, and never will
+	unknown  fate = iota // it may have taken place
+	deferred             // it did not take place, and may when it is tried again
+	refused              // it did not take place, and never will
 )
 
 func fateOf(err error) fate {
@@ -53,7 +54,10 @@ func fateOf(err error) fate {
 		switch api.ErrorCode() {
 		case "ThrottlingException", "Throttling", "ProvisionedThroughputExceededException", "RequestLimitExceeded",
 			"TransactionConflictException", "ReplicatedWriteConflictException":
-			return throttled
+			return deferred
+		}
+		if clock, ok := errors.AsType[retryable](err); ok && clock.RetryableError() {
+			return deferred // it was signed by a clock that is off; by now the SDK knows by how much
 		}
 		if status, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && status.HTTPStatusCode() < http.StatusInternalServerError {
 			return refused
@@ -64,6 +68,12 @@ func fateOf(err error) fate {
 		return unknown
 	}
 	return refused // nothing was sent: no credentials, no endpoint, a field that is missing
+}
+
+// retryable is what the SDK makes of an error that trying again mends.
+type retryable interface {
+	error
+	RetryableError() bool
 }
 
 // lost reports whether a request failed on its way, or its answer did.
@@ -102,17 +112,17 @@ func meaning(err error) error {
 		return ErrThrottled
 	}
 	api, ok := errors.AsType[smithy.APIError](err)
-	switch {
-	case !ok:
+	if !ok {
 		return nil
-	case fateOf(err) == throttled:
-		return ErrThrottled
 	}
 	switch api.ErrorCode() {
 	case "AccessDeniedException", "UnrecognizedClientException", "InvalidSignatureException", "ExpiredTokenException", "MissingAuthenticationTokenException":
 		return ErrDenied
 	case "ValidationException":
 		return ErrRefused
+	}
+	if fateOf(err) == deferred {
+		return ErrThrottled
 	}
 	return nil
 }

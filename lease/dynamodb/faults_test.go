@@ -443,3 +443,86 @@ func TestARowThatHasNoRoomIsRefusedWithoutARequest(t *testing.T) {
 		}
 	})
 }
+
+// A swap is refused, and when its caller looks at what refused it, the row is what he
+// believed all along. No conflict has such a row: the swap is tried again.
+func TestARowThatBecomesWhatTheCallerBelievedIsNoConflict(t *testing.T) {
+	overWire(t, func(t *testing.T, s *Store, wire *testdynamo.Wire, other *Store) {
+		ctx := t.Context()
+		row, member, note := someRow("a"), lease.Member{Incarnation: "w", Version: 1}, lease.Note{Name: "n", Version: 5}
+		meanwhile := func(do func() error) {
+			wire.SetFault(func(op string, nth int) testdynamo.Fault {
+				if op == "GetItem" && nth == 1 {
+					if err := do(); err != nil {
+						t.Error(err)
+					}
+				}
+				return testdynamo.Pass
+			})
+		}
+		meanwhile(func() error { return other.Create(ctx, row) })
+		if got, err := s.Swap(ctx, row, row); err != nil || got.Counter != row.Counter+1 {
+			t.Errorf("swap: counter %d, error %v, want %d", got.Counter, err, row.Counter+1)
+		}
+		join := func() error { _, err := other.SwapMember(ctx, lease.Member{}, member); return err }
+		meanwhile(join)
+		got, err := s.SwapMember(ctx, member, member)
+		if err != nil || got.Version != 2 {
+			t.Errorf("beat: version %d, error %v, want 2", got.Version, err)
+		}
+		if _, err := s.SwapMember(ctx, got, lease.Member{}); err != nil {
+			t.Fatal(err)
+		}
+		meanwhile(join)
+		if _, err := s.SwapMember(ctx, member, lease.Member{}); err != nil {
+			t.Errorf("end: error %v", err)
+		}
+		meanwhile(func() error { _, err := other.SwapNote(ctx, lease.Note{}, note); return err })
+		if got, err := s.SwapNote(ctx, note, note); err != nil || got.Version != 6 {
+			t.Errorf("note: version %d, error %v, want 6", got.Version, err)
+		}
+	})
+}
+
+// Who may be the writer itself cannot say that it lost.
+func TestAWriteThatMayHaveBeenUndoneSinceIsNoConflict(t *testing.T) {
+	overWire(t, func(t *testing.T, s *Store, wire *testdynamo.Wire, other *Store) {
+		ctx := t.Context()
+		// second lets the answer to the first write be lost, and does something before the second.
+		second := func(write string, do func() error) {
+			wire.SetFault(func(op string, nth int) testdynamo.Fault {
+				switch {
+				case op == write && nth == 1:
+					return testdynamo.LoseAnswer
+				case op == write && nth == 2:
+					if err := do(); err != nil {
+						t.Error(err)
+					}
+				}
+				return testdynamo.Pass
+			})
+		}
+		unsure := func(what string, err error) {
+			t.Helper()
+			if err == nil || errors.Is(err, lease.ErrConflict) {
+				t.Errorf("%s: error %v, want one that leaves open whether it took place", what, err)
+			}
+		}
+		row := lease.Lease{Key: "a"} // as a KCL creates it, with a counter of 0
+		create(t, s, row)
+		second("UpdateItem", func() error { return other.Delete(ctx, readOne(t, other, "a")) })
+		_, err := s.Swap(ctx, row, row)
+		unsure("swap", err)
+
+		note, err := s.SwapNote(ctx, lease.Note{}, lease.Note{Name: "n", Version: 5})
+		if err != nil {
+			t.Fatal(err)
+		}
+		second("DeleteItem", func() error {
+			_, err := other.SwapNote(ctx, lease.Note{}, lease.Note{Name: "n", Version: 9})
+			return err
+		})
+		_, err = s.SwapNote(ctx, note, lease.Note{})
+		unsure("removal of a note", err)
+	})
+}

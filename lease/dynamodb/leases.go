@@ -229,6 +229,13 @@ func guard(u *update, old lease.Lease) *string {
 	return aws.String(u.name(leaseCounter) + " = " + u.value(integer(old.Counter)) + " AND " + u.equals(leaseOwner, old.Owner))
 }
 
+// guarding reports whether a row fits that condition.
+func guarding(it item, old lease.Lease) bool {
+	r := &reader{item: it}
+	return it[leaseCounter] != nil && r.integer(leaseCounter) == old.Counter && r.text(leaseOwner) == old.Owner &&
+		(it[leaseOwner] == nil) == (old.Owner == "") && r.err() == nil
+}
+
 // Swap implements [lease.Store].
 func (s *Store) Swap(ctx context.Context, old, next lease.Lease) (lease.Lease, error) {
 	row, err := s.swap(ctx, old, next)
@@ -237,17 +244,7 @@ func (s *Store) Swap(ctx context.Context, old, next lease.Lease) (lease.Lease, e
 }
 
 func (s *Store) swap(ctx context.Context, old, next lease.Lease) (lease.Lease, error) {
-	var it item
-	in, mark, err := s.update(old, next)
-	if err == nil {
-		var out *sdk.UpdateItemOutput
-		var unsure bool
-		if out, unsure, err = request(ctx, s.api.UpdateItem, in); err == nil {
-			it = out.Attributes
-		} else {
-			it, err = s.conflict(ctx, err, old, unsure, mark)
-		}
-	}
+	it, err := s.write(ctx, old, next)
 	if err == nil || errors.Is(err, lease.ErrConflict) {
 		row, unreadable := s.current(it, old.Key)
 		if unreadable == nil {
@@ -256,6 +253,23 @@ func (s *Store) swap(ctx context.Context, old, next lease.Lease) (lease.Lease, e
 		err = unreadable
 	}
 	return lease.Lease{}, failed(ctx, err, "swap lease %s in table %s", old.Key, s.config.Table)
+}
+
+// write returns the row that a swap has written; or the row as it is, nil if there is
+// none, with [lease.ErrConflict].
+func (s *Store) write(ctx context.Context, old, next lease.Lease) (item, error) {
+	in, mark, err := s.update(old, next)
+	if err != nil {
+		return nil, err
+	}
+	out, row, unsure, err := guarded(ctx, s, s.api.UpdateItem, in, s.config.Table, in.Key, func(it item) bool { return guarding(it, old) })
+	switch {
+	case err == nil:
+		return out.Attributes, nil
+	case errors.Is(err, lease.ErrConflict):
+		return row, s.conflict(ctx, row, old, unsure, mark)
+	}
+	return nil, err
 }
 
 // update returns the request of a swap, and the mark of what it writes.
@@ -291,14 +305,9 @@ func countSwitches(u *update, old, next lease.Lease) {
 
 func (s *Store) key(of string) item { return item{leaseKey: text(s.layout.tableKey(of))} }
 
-// conflict finds out what it means that the condition of a swap failed. It
-// returns the row as it is with [lease.ErrConflict]; or the row that this very
-// swap has written, in an earlier attempt, with no error.
-func (s *Store) conflict(ctx context.Context, err error, old lease.Lease, unsure bool, mark string) (item, error) {
-	row, err := s.refusedBy(ctx, err, s.config.Table, s.key(old.Key))
-	if err != nil {
-		return nil, err
-	}
+// conflict says what it means that a swap was refused, and that its row is this one:
+// nothing, when an earlier attempt of that very swap has written it.
+func (s *Store) conflict(ctx context.Context, row item, old lease.Lease, unsure bool, mark string) error {
 	wrote, at := writeOf(row)
 	counter := (&reader{item: row}).integer(leaseCounter)
 	if row != nil && at != counter {
@@ -307,30 +316,12 @@ func (s *Store) conflict(ctx context.Context, err error, old lease.Lease, unsure
 	}
 	switch {
 	case wrote == mark && at == counter:
-		return row, nil
-	case unsure && counter != old.Counter && counter != old.Counter+1:
-		return nil, errUnsure // it went on, or is gone, or is another row by now
+		return nil
+	case unsure && counter != old.Counter+1:
+		return errUnsure // it went on, or is gone, or is another row by now
 	default:
-		return row, lease.ErrConflict
+		return lease.ErrConflict
 	}
-}
-
-// refusedBy returns the row that a condition failed on, nil if there is none.
-// Any other error is returned as it is.
-func (s *Store) refusedBy(ctx context.Context, err error, table string, key item) (item, error) {
-	failure, ok := errors.AsType[*types.ConditionalCheckFailedException](err)
-	switch {
-	case !ok:
-		return nil, err
-	case len(failure.Item) > 0:
-		return failure.Item, nil
-	}
-	// There is no row, or the API does not return it.
-	out, _, err := request(ctx, s.api.GetItem, &sdk.GetItemInput{TableName: &table, Key: key, ConsistentRead: aws.Bool(true)})
-	if err != nil {
-		return nil, err
-	}
-	return out.Item, nil
 }
 
 // current reads the row of a key: the zero Lease when there is none, or another's.

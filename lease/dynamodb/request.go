@@ -46,7 +46,7 @@ func request[In, Out any](ctx context.Context, do func(context.Context, *In, ...
 		switch fateOf(err) {
 		case refused:
 			return nil, unsure, err
-		case throttled:
+		case deferred:
 			if time.Since(began) > patience || !pause(ctx, attempt) {
 				return nil, unsure, err
 			}

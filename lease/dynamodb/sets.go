@@ -149,7 +149,7 @@ func (s *Store) sweepStreams(ctx context.Context, incarnation string, but lease.
 		if but != "" && strings.HasPrefix(name, keep) {
 			return nil
 		}
-		_, err := s.deleteRow(ctx, keyIn(s.streamsKey(incarnation), name), func(u *update) string { return u.equals(memberWrite, mark) })
+		_, err := s.deleteRow(ctx, keyIn(s.streamsKey(incarnation), name), condition{memberWrite, text(mark)})
 		if errors.Is(err, lease.ErrConflict) {
 			return nil
 		}

@@ -1,6 +1,7 @@
 package dynamodb
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/smithy-go"
 )
 
 // index is a global secondary index of the lease table: by one attribute, then
@@ -88,9 +90,9 @@ func (s *Store) ensure(ctx context.Context, t table) error {
 		if err == nil || !busy(err) {
 			return err
 		}
-		why := "somebody is changing it"
-		if is, ok := errors.AsType[unfinished](err); ok {
-			why = string(is)
+		why := err.Error()
+		if api, ok := errors.AsType[smithy.APIError](err); ok {
+			why = cmp.Or(api.ErrorMessage(), api.ErrorCode()) // each answer has another request ID
 		}
 		if why != told {
 			told = why
@@ -130,7 +132,7 @@ type unfinished string
 func (u unfinished) Error() string { return string(u) }
 
 // busy reports whether an error says that somebody else, or an earlier step of
-// ours, is at work on the table.
+// ours, is at work on the table, or that the account has too many tables for now.
 func busy(err error) bool {
 	return errors.As(err, new(unfinished)) || errors.As(err, new(*types.ResourceInUseException)) ||
 		errors.As(err, new(*types.LimitExceededException)) || errors.As(err, new(*types.ContinuousBackupsUnavailableException))

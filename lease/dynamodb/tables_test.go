@@ -1,8 +1,10 @@
 package dynamodb
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -209,6 +211,35 @@ func TestTablesAreWaitedForUntilTheyAndTheirIndexesCanBeUsed(t *testing.T) {
 			t.Errorf("a table that is never finished: error %v, want %v and what was waited for", err, context.Canceled)
 		}
 		cancel()
+	}
+}
+
+// full is an API of an account that may have no more tables.
+type full struct {
+	*sdk.Client
+	tries     int
+	impatient func()
+}
+
+func (f *full) CreateTable(context.Context, *sdk.CreateTableInput, ...func(*sdk.Options)) (*sdk.CreateTableOutput, error) {
+	if f.tries++; f.tries == 3 {
+		f.impatient()
+	}
+	return nil, &types.LimitExceededException{Message: aws.String("too many tables")}
+}
+
+func TestWhoWaitsForATableIsToldWhy(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var log bytes.Buffer
+	s := handle(t, &full{Client: testdynamo.Any(t).Client(t, nil), impatient: cancel}, Config{
+		Application: testdynamo.TableName(), Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	if err := s.CreateTables(ctx); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "too many tables") {
+		t.Errorf("got error %v, want %v and what was waited for", err, context.Canceled)
+	}
+	if n := strings.Count(log.String(), "\n"); n != 1 || !strings.Contains(log.String(), `why="too many tables"`) {
+		t.Errorf("the log has %d lines, want one that says why:\n%s", n, log.String())
 	}
 }
 

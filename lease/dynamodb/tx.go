@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"github.com/millrace/millrace/checkpoint"
@@ -49,9 +47,9 @@ func (s *Store) SwapIn(ctx context.Context, tx any, old, next lease.Lease) (leas
 		return lease.Lease{}, fmt.Errorf("dynamodb: swap lease %s in a transaction: it is a %T: call CheckpointWrite, or give a *types.TransactWriteItem", old.Key, tx)
 	}
 	var row lease.Lease
-	out, _, err := request(ctx, s.api.GetItem, &sdk.GetItemInput{TableName: &s.config.Table, Key: s.key(old.Key), ConsistentRead: aws.Bool(true)})
+	it, err := s.get(ctx, s.config.Table, s.key(old.Key))
 	if err == nil {
-		row, err = s.current(out.Item, old.Key)
+		row, err = s.current(it, old.Key)
 	}
 	if err != nil {
 		return lease.Lease{}, failed(ctx, err, "swap lease %s of table %s in a transaction", old.Key, s.config.Table)
