@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -121,6 +122,9 @@ func aggregate(ctx context.Context, f *fleet, sources []*source, to stream.Putte
 	for _, s := range sources {
 		p.say("%s", s.tell())
 		left += max(s.left, 0)
+	}
+	if kill && !slices.ContainsFunc(sources, func(s *source) bool { return s.left != 0 }) {
+		p.say("there is nothing to put, so nobody is killed half-way: give -data another directory, or a file that has grown")
 	}
 
 	ctx, stop := context.WithCancelCause(ctx)

@@ -85,9 +85,9 @@ func TestEveryLineOfTheSampleIsCounted(t *testing.T) {
 			t.Errorf("%q is not in\n%s", want, out)
 		}
 	}
-	_, told := runProgram(t, nil, data, sampleLines())
-	if !strings.Contains(told, "nothing new") {
-		t.Errorf("a second run says\n%s", told)
+	_, told := runProgram(t, nil, data, sampleLines(), "-kill")
+	if !strings.Contains(told, "nothing new") || !strings.Contains(told, "nobody is killed") {
+		t.Errorf("a second run, with -kill, says\n%s", told)
 	}
 }
 
