@@ -85,8 +85,12 @@ type Shard struct {
 
 // Entry is a record on its way into a stream.
 type Entry struct {
+	// PartitionKey decides by its hash which shard the record goes to: what has to
+	// stay in order among itself is given one key. Kinesis wants 1 to 256
+	// characters; the built-in engine takes any, and none.
 	PartitionKey string
-	Data         []byte
+	// Data is the payload.
+	Data []byte
 	// HashKey overrides the hash of the partition key when HasHashKey is set.
 	HashKey    Hash
 	HasHashKey bool
