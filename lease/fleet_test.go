@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -434,4 +435,44 @@ func TestWhatADryRunSaidUndoesASeekThatWroteNothingButItsNote(t *testing.T) {
 			}
 		}
 	})(t)
+}
+
+// Its holder goes on between the look at the stream and the pause.
+func TestASeekToLatestTakesNoShardBack(t *testing.T) {
+	for _, test := range []struct{ from, want stream.Position }{
+		{after(9), after(9)},
+		{after(6), after(7)},
+		{stream.TrimHorizon, after(7)},
+	} {
+		store := NewMemory()
+		l := NewLease(testStream.Name, testStream.ID(), shardOf("1", false), stream.TrimHorizon)
+		if err := store.Create(t.Context(), l); err != nil {
+			t.Fatal(err)
+		}
+		goesOn := func() {
+			old := row(t, store, l.Key)
+			next := old
+			next.Checkpoint, next.Term = checkpoint.State{Position: test.from}, 5
+			if _, err := store.Swap(t.Context(), old, next); err != nil {
+				t.Error(err)
+			}
+		}
+		o, err := NewOperator(&noting{store, sync.OnceFunc(goesOn)}, OperatorConfig{FailoverTime: testF, Logger: quiet, Streams: []stream.Stream{
+			listed{name: "s", pin: func() (stream.Position, error) { return after(7), nil }},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := o.Do(t.Context(), Action{Kind: ActionSeek, To: stream.Latest})
+		if err != nil || len(c.Leases) != 1 || c.Leases[0].After.Checkpoint.Position != test.want {
+			t.Errorf("from %v: %v, %v, want %v", test.from, c.Leases, err, test.want)
+		}
+		if l := row(t, store, l.Key); l.Checkpoint.Position != test.want || l.Term != 0 {
+			t.Errorf("from %v: the row is at %v in term %d, want %v", test.from, l.Checkpoint.Position, l.Term, test.want)
+		}
+		undone, err := o.Undo(t.Context(), c)
+		if l := row(t, store, l.Key); err != nil || l.Checkpoint.Position != test.from {
+			t.Errorf("undone: %v, %v, at %v, want %v", undone.Leases, err, l.Checkpoint.Position, test.from)
+		}
+	}
 }

@@ -116,7 +116,7 @@ func (o *Operator) Do(ctx context.Context, a Action) (Change, error) {
 	}
 	switch a.Kind {
 	case ActionSeek:
-		if err = o.reposition(ctx, &c); err == nil && c.Leases == nil {
+		if err = o.reposition(ctx, &c, a.To == stream.Latest); err == nil && c.Leases == nil {
 			last := c.Skipped[len(c.Skipped)-1]
 			err = movedOn("there is nothing left to seek: %s: %s", last.Key, last.Reason)
 		}
@@ -188,7 +188,7 @@ func (o *Operator) undo(ctx context.Context, p *picture, done Change, c *Change)
 		// have left that alone.
 		if len(c.Leases) > 0 || p.seeks(done.Action) {
 			before := len(c.Skipped)
-			problems = append(problems, o.reposition(ctx, c))
+			problems = append(problems, o.reposition(ctx, c, false))
 			for _, s := range c.Skipped[before:] {
 				problems = append(problems, movedOn("%s: %s", s.Key, s.Reason))
 			}

@@ -25,15 +25,18 @@ type seeking struct {
 	change  *Change
 	note    Note           // under which the scope is held
 	left    map[string]int // the leases that are not yet where they go: their places among those wanted
+	onward  bool           // what has got further by the time it is written stays there
 	members *watch
 	trouble
 }
 
 // reposition makes the leases of a change go on from the states that they have in
-// After. When it returns, change tells what was done.
-func (o *Operator) reposition(ctx context.Context, c *Change) error {
+// After. When it returns, change tells what was done. Where they only go onward, one
+// that has got further meanwhile stays where it is: LATEST is asked for before the
+// holders let go.
+func (o *Operator) reposition(ctx context.Context, c *Change, onward bool) error {
 	s := &seeking{
-		Operator: o, change: c, left: map[string]int{},
+		Operator: o, change: c, left: map[string]int{}, onward: onward,
 		members: newWatch(o.cfg.FailoverTime, 3*o.cfg.FailoverTime/4),
 		trouble: trouble{what: "seeking"},
 	}
@@ -176,7 +179,11 @@ func (s *seeking) stillHeld(ctx context.Context) error {
 // put writes one row, if nobody holds it, and reports whether it is where it goes.
 // Its error says that the store refuses, or does not answer.
 func (s *seeking) put(ctx context.Context, row Lease, c *LeaseChange, in map[string]bool) (done bool, err error) {
-	next, verdict := soughtFrom(row, c.After.Checkpoint, in)
+	to := c.After.Checkpoint
+	if s.onward && row.Checkpoint.Position.Compare(to.Position) > 0 {
+		to = row.Checkpoint
+	}
+	next, verdict := soughtFrom(row, to, in)
 	switch verdict {
 	case seekDone:
 		if row.Counter != c.After.Counter { // else an answer was lost, and Before is what it was
