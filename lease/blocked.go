@@ -39,7 +39,11 @@ func (b Blocked) String() string {
 	if !b.Record.IsZero() {
 		on = " on record " + b.Record.String()
 	}
-	return fmt.Sprintf("blocked%s since %s: %s failed %d times: %s", on, b.Since.UTC().Format(time.RFC3339), b.What, b.Attempts, b.Err)
+	times := "once"
+	if b.Attempts != 1 {
+		times = fmt.Sprintf("%d times", b.Attempts)
+	}
+	return fmt.Sprintf("blocked%s since %s: %s failed %s: %s", on, b.Since.UTC().Format(time.RFC3339), b.What, times, b.Err)
 }
 
 // BlockedSet is what is blocked of a worker's shards, as one comparable value for

@@ -48,8 +48,8 @@ func TestWhatIsBlockedIsToldOnOneLine(t *testing.T) {
 	if got, want := b.String(), "blocked on record 7 since 1970-01-01T00:00:00Z: process records failed 17 times: out of stock"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	b.Record, b.What = stream.Sequence{}, "open the shard"
-	if got, want := b.String(), "blocked since 1970-01-01T00:00:00Z: open the shard failed 17 times: out of stock"; got != want {
+	b.Record, b.What, b.Attempts = stream.Sequence{}, "open the shard", 1
+	if got, want := b.String(), "blocked since 1970-01-01T00:00:00Z: open the shard failed once: out of stock"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -268,7 +268,7 @@ func (p *picture) move(c *Change) error {
 	case planner.waiting(&l):
 		return notPossible("it waits for a parent")
 	case untouched(l) || unpinned(l):
-		return notPossible("nobody has had it yet: the leader gives it away when its stream has told of it")
+		return notPossible("it has yet to begin: the leader gives it away when its stream has told of it")
 	case to.member.Incarnation == l.Owner:
 		return nil
 	case !planner.suits(i, to):

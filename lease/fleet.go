@@ -193,29 +193,56 @@ func (o *Observer) Look(ctx context.Context) (Fleet, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.observe(asked, time.Now(), p)
+	o.follow(p)
 	return o.fleet(p), nil
 }
 
 // FleetStatus tells how the fleet of a store stands. It looks for as long as it
 // takes to see who lives, FailoverTime at most (0 is the default of 10 s): a third
-// of it where all do. Who asks again and again keeps an [Observer] instead.
+// of it where all do. All leases are read twice meanwhile. Who asks again and again
+// keeps an [Observer] instead.
 func FleetStatus(ctx context.Context, store Store, failover time.Duration) (Fleet, error) {
 	o := NewObserver(store, failover)
 	began := time.Now()
-	for {
-		fleet, err := o.Look(ctx)
-		unknown := slices.ContainsFunc(fleet.Members, func(m MemberStatus) bool { return m.State == MemberUnknown })
-		if err != nil || !unknown || time.Since(began) > o.failover {
-			return fleet, err
-		}
+	fleet, err := o.Look(ctx)
+	unknown := slices.ContainsFunc(fleet.Members, func(m MemberStatus) bool { return m.State == MemberUnknown })
+	if err != nil || !unknown {
+		return fleet, err
+	}
+	for unknown && err == nil && time.Since(began) <= o.failover {
 		if !wait(ctx, o.failover/10, nil) {
-			return Fleet{}, fmt.Errorf("lease: status of the fleet: %w", context.Cause(ctx))
+			err = context.Cause(ctx)
+		} else {
+			unknown, err = o.glance(ctx)
 		}
 	}
+	if err != nil {
+		return Fleet{}, fmt.Errorf("lease: status of the fleet: %w", err)
+	}
+	return o.Look(ctx)
 }
 
-// observe takes note of the members' beats and of the handoffs. After a gap that
-// is too long to tell anything by it begins anew. The caller holds mu.
+// glance reads the members alone, and reports whether it is unknown of any of them
+// whether it lives.
+func (o *Observer) glance(ctx context.Context) (unknown bool, err error) {
+	asked := time.Now()
+	ctx, cancel := context.WithTimeoutCause(ctx, o.failover, errSlow)
+	defer cancel()
+	var p picture
+	if err := p.readMembers(ctx, o.store); err != nil {
+		return false, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.observe(asked, time.Now(), &p)
+	return slices.ContainsFunc(p.members, func(m Member) bool {
+		state, _ := o.state(m)
+		return state == MemberUnknown
+	}), nil
+}
+
+// observe takes note of the members' beats. After a gap that is too long to tell
+// anything by it begins anew. The caller holds mu.
 func (o *Observer) observe(asked, now time.Time, p *picture) {
 	if asked.Sub(o.last) > o.failover {
 		o.beats = nil
@@ -229,6 +256,12 @@ func (o *Observer) observe(asked, now time.Time, p *picture) {
 		}
 		beats[m.Incarnation] = b
 	}
+	o.beats = beats
+}
+
+// follow takes note of the handoffs that are under way, and of the leases that are
+// given and not taken. The caller holds mu.
+func (o *Observer) follow(p *picture) {
 	moves := map[handoff]time.Time{}
 	for _, l := range p.leases {
 		if l.Finished() || l.CheckpointOwner == "" && (l.Owner == "" || l.Term != 0) {
@@ -236,11 +269,11 @@ func (o *Observer) observe(asked, now time.Time, p *picture) {
 		}
 		since, known := o.moves[handoffOf(l)]
 		if !known {
-			since = now
+			since = o.last
 		}
 		moves[handoffOf(l)] = since
 	}
-	o.beats, o.moves = beats, moves
+	o.moves = moves
 }
 
 // state returns whether a member lives. The caller holds mu.
@@ -417,7 +450,7 @@ func (t *teller) whyFree(i int) string {
 	case !t.led:
 		reason += "nobody leads the fleet"
 	case untouched(t.leases[i]) || unpinned(t.leases[i]):
-		reason += "nobody has had it yet, and the leader gives it away when its stream has told of it"
+		reason += "it has yet to begin, and the leader gives it away when its stream has told of it"
 	default:
 		reason += "the leader has not given it to anybody yet"
 	}

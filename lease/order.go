@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/millrace/millrace/stream"
@@ -55,7 +56,8 @@ const (
 	// ActionSeek makes a scope go on from another position. Shards that are finished
 	// are left out, and with them what lies before a reshard: their records would
 	// come after those of their children. Who wants to process a stream again from
-	// before a reshard does so under another application.
+	// before a reshard does so under another application. A seek to Latest takes no
+	// shard back.
 	ActionSeek ActionKind = "seek"
 	// ActionMove gives one shard to a worker, by its name or incarnation. Where it
 	// does not fit into what is balanced the leader may move it on.
@@ -140,13 +142,13 @@ type Order struct {
 	Since time.Time `json:"since"`
 }
 
-// String tells why something is not processed: "paused by ada since
+// String tells on one line why something is not processed: "paused by ada since
 // 2026-11-23T04:05:06Z: bad deploy".
 func (o Order) String() string {
 	what := map[ActionKind]string{ActionPause: "paused", ActionDrain: "drained", ActionSeek: fmt.Sprintf("sought to %v", o.To)}[o.Kind]
 	text := fmt.Sprintf("%s by %s since %s", what, o.Actor, o.Since.UTC().Format(time.RFC3339))
-	if o.Reason != "" {
-		text += ": " + o.Reason
+	if reason := strings.Join(strings.Fields(o.Reason), " "); reason != "" {
+		text += ": " + reason
 	}
 	return text
 }

@@ -34,9 +34,21 @@ func pictureOf(ctx context.Context, store Store, failover time.Duration) (*pictu
 	slices.SortFunc(p.leases, func(a, b Lease) int { return cmp.Compare(a.Key, b.Key) })
 	calling, cancel := context.WithTimeoutCause(ctx, failover, errSlow)
 	defer cancel()
-	rows, err := store.Members(calling)
+	err := p.readMembers(calling, store)
 	if err != nil {
-		return nil, fmt.Errorf("read members: %w", err)
+		return nil, err
+	}
+	if p.notes, err = store.Notes(calling); err != nil {
+		return nil, fmt.Errorf("read notes: %w", err)
+	}
+	p.orders, p.unreadable = ordersIn(p.notes)
+	return p, nil
+}
+
+func (p *picture) readMembers(ctx context.Context, store Store) error {
+	rows, err := store.Members(ctx)
+	if err != nil {
+		return fmt.Errorf("read members: %w", err)
 	}
 	for _, m := range rows {
 		if m.Incarnation == leaderKey {
@@ -45,11 +57,7 @@ func pictureOf(ctx context.Context, store Store, failover time.Duration) (*pictu
 			p.members = append(p.members, m)
 		}
 	}
-	if p.notes, err = store.Notes(calling); err != nil {
-		return nil, fmt.Errorf("read notes: %w", err)
-	}
-	p.orders, p.unreadable = ordersIn(p.notes)
-	return p, nil
+	return nil
 }
 
 // in says which members are not fenced.

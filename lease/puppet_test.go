@@ -20,7 +20,8 @@ type puppet struct {
 	afterSwap        func(row Lease) error
 	afterRead        func()
 	beforeList       func() error // Leases, Owned, Read and Members
-	owned            []Lease      // what Owned answers, unless nil
+	beforeLeases     func()
+	owned            []Lease // what Owned answers, unless nil
 	afterMembers     func()
 	beforeSwapMember func(old, next Member) error
 	afterSwapMember  func(row Member) error
@@ -51,6 +52,9 @@ func (p *puppet) list() error {
 }
 
 func (p *puppet) Leases(ctx context.Context) iter.Seq2[Lease, error] {
+	if p.beforeLeases != nil {
+		p.beforeLeases()
+	}
 	if err := p.list(); err != nil {
 		return func(yield func(Lease, error) bool) { yield(Lease{}, err) }
 	}
