@@ -28,10 +28,11 @@
 // within a second, and not after FailoverTime.
 //
 // The pool's address may name several hosts, with target_session_attrs=read-write: a
-// connection to a standby is not used, since what it shows may be old. A firewall
-// that forgets connections keeps a call waiting until the pool has found out, and
-// each such connection keeps its place in the pool for some seconds more: give the
-// pool's ConnConfig a ConnectTimeout of a second or two, its DialFunc a net.Dialer
+// connection to a standby is not used, since what it shows may be old; each is asked
+// once, so a pooler must not change from a primary to a standby behind it. A firewall
+// that forgets connections keeps a call waiting until that is found out, and those
+// that the pool itself finds dead keep their places in it for some seconds more: give
+// the pool's ConnConfig a ConnectTimeout of a second or two, its DialFunc a net.Dialer
 // whose KeepAliveConfig probes within FailoverTime, and set pgxpool's PingTimeout.
 //
 // What the server promises is what the leases promise: with

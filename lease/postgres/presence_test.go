@@ -66,7 +66,7 @@ func TestOnlyWhoWasPresentAndIsSoNoMoreHasEnded(t *testing.T) {
 	join(t, s, "never") // one without FastFailover, as in the middle of a rollout
 	all := []string{"a", "b", "never", "observer"}
 	if got := endedFor(t, s, "observer", all...); got != "" {
-		t.Errorf("ended: %q, want none", got)
+		t.Fatalf("ended: %q, want none", got)
 	}
 	leaveA()
 	until(t, "a has ended", func() bool { return endedFor(t, s, "observer", all...) == "a" })
