@@ -37,28 +37,36 @@ var (
 		}
 		return func(c *fleet.Config) { c.Postgres = s.URL() }, stop, nil
 	}}
-	onDynamoDB = leaseStore{"DynamoDB (moto)", func() (func(*fleet.Config), func() error, error) {
-		api, stop, err := testdynamo.Open()
+	onDynamoDB = leaseStore{"DynamoDB (moto)", emulated(testdynamo.Open)}
+	// onDynalite is for thousands of leases.
+	onDynalite  = leaseStore{"DynamoDB (dynalite)", emulated(testdynamo.OpenFast)}
+	leaseStores = []leaseStore{onPostgres, onDynamoDB}
+)
+
+func emulated(start func() (testdynamo.API, func(), error)) func() (func(*fleet.Config), func() error, error) {
+	return func() (func(*fleet.Config), func() error, error) {
+		api, stop, err := start()
 		if err != nil {
 			return nil, nil, err
 		}
 		return func(c *fleet.Config) { c.DynamoDB = api.URL }, func() error { stop(); return nil }, nil
-	}}
-	leaseStores = []leaseStore{onPostgres, onDynamoDB}
-)
+	}
+}
 
 // leaseStores are those to measure: one, in a quick run.
-func (b *bench) leaseStores() []leaseStore {
+func (b *bench) leaseStores() []leaseStore { return b.some(leaseStores) }
+
+func (b *bench) some(stores []leaseStore) []leaseStore {
 	if b.quick {
-		return leaseStores[:1]
+		return stores[:1]
 	}
-	return leaseStores
+	return stores
 }
 
 // haveLeaseStores says, by an error, why fleets cannot be measured on this machine.
 func haveLeaseStores() error {
 	var errs []error
-	for _, s := range leaseStores {
+	for _, s := range []leaseStore{onPostgres, onDynamoDB, onDynalite} {
 		_, stop, err := s.open()
 		if err == nil {
 			err = stop()

@@ -29,11 +29,14 @@ const (
 	newcomer    = "the eleventh of ten"
 )
 
+// joinStores are PostgreSQL and the faster of the two emulators.
+var joinStores = []leaseStore{onPostgres, onDynalite}
+
 func joinCase(s leaseStore) string { return s.name + ", " + shardsName(joinShards) }
 
 func runJoin(ctx context.Context, b *bench) error {
 	b.note("Default settings. Nothing is put. Passes count from when the new process is about to join until as many leases are given to it as are its share; moves, when a row names another owner. The need is that share, rounded up.")
-	for _, s := range b.leaseStores() {
+	for _, s := range b.some(joinStores) {
 		err := b.compare(ctx, joinCase(s), contender{newcomer, func(ctx context.Context, dir string) (figures, error) {
 			return b.join(ctx, dir, s)
 		}})
