@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/millrace/millrace/stream"
 )
@@ -27,13 +28,14 @@ func TestALeaseThatWasTakenAndGivenBackWithoutACheckpointIsToldOf(t *testing.T) 
 			_ = c.Run(ctx, func(_ context.Context, h Hold) error {
 				close(held)
 				<-h.Draining()
+				time.Sleep(time.Second) // the end of a batch
 				return nil
 			})
 		}()
 		<-held
 		stop()
 		<-ended
-		want := []string{"lease taken", "lease released", "left the fleet"}
+		want := []string{"lease taken", "stopping, handing over", "lease released", "left the fleet"}
 		if told := logs.order(want...); !slices.Equal(told, want) {
 			t.Errorf("told: %q", told)
 		}

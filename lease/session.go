@@ -112,7 +112,10 @@ func (s *session) run(ctx context.Context) {
 
 	select {
 	case <-ctx.Done():
-		s.leave()
+		if held := s.leave(); held > 0 {
+			// Beside: a logger that hangs must not keep Drain from being over.
+			loops.Go(func() { s.log.InfoContext(ctx, "stopping, handing over", "leases", held, "drain", s.cfg.Drain) })
+		}
 	case <-s.out:
 	}
 	returned := make(chan struct{})
@@ -135,8 +138,9 @@ func (s *session) run(ctx context.Context) {
 	s.log.InfoContext(ctx, "left the fleet")
 }
 
-// leave asks all holds to let go, and takes nothing more.
-func (s *session) leave() {
+// leave asks all holds to let go, and takes nothing more. It returns how many they
+// are.
+func (s *session) leave() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.leaving = true
@@ -147,6 +151,7 @@ func (s *session) leave() {
 		kick(s.beatNow) // it says that the worker is draining
 	}
 	kick(s.planNow)
+	return len(s.slots)
 }
 
 // await waits for the holds to return: by themselves for as long as Drain,
