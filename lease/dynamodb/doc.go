@@ -45,9 +45,10 @@
 // and carries a mark of its own. Lost answers are tried again with jittered
 // pauses; when a second attempt fails on its condition, the mark tells whether the
 // first one had gone through. Where even that cannot be known the error is no
-// conflict, and the caller reads back. Throttled requests are tried again for as
-// long as their context allows, and listings go on from the page that they have
-// come to.
+// conflict, and the caller reads back. Throttled requests are tried again for a
+// minute, if their context allows it, and listings go on from the page that they
+// have come to. A clock that is off does no harm: what was refused for it is signed
+// again, by DynamoDB's.
 //
 // A row has 400 KB at most, which bounds the notes of prepared checkpoints, and
 // what is kept of progress beyond a checkpoint ([checkpoint.ErrTooLarge]). The
