@@ -159,7 +159,7 @@ var dynamodbMutants = []Mutant{
 		Promise:   "P2", Without: "it is taken for a loss",
 		File: "lease/dynamodb/guarded.go",
 		Old:  `if errors.Is(err, lease.ErrConflict) && unsure {`,
-		New:  `if false {`,
+		New:  `if false && unsure {`,
 		Test: "TestAWriteThatMayHaveBeenUndoneSinceIsNoConflict/moto",
 	},
 }
