@@ -72,9 +72,9 @@ var steps = []step{
 	},
 	{
 		name: "chaos", title: "Fleets of real processes, disturbed",
-		says: "Worker processes with a lease store in PostgreSQL, and in a DynamoDB emulator, are killed, stopped for longer than the failover " +
-			"time, cut off in one direction or both, slowed down to a second a call, given answers late or never, throttled, shown old " +
-			"indexes, one by one and all at once, while shards are split and merged; their clocks are an hour apart, their callbacks slow. In " +
+		says: "Worker processes with a lease store in PostgreSQL, in a DynamoDB emulator, and in an SQLite file, are killed, stopped for longer " +
+			"than the failover time, cut off in one direction or both, slowed down to a second a call, given answers late or never, throttled, " +
+			"shown old indexes, one by one and all at once, while shards are split, merged, and moved; their clocks jump by an hour, their callbacks are slow. In " +
 			"the end every record is accounted for: processed and covered, booked once in the transaction of its checkpoint, repeated for a " +
 			"reason; and no two held a shard at one time.",
 		commands: []command{test("./internal/chaos", "UnderChaos", "1h", "MILLRACE_CHAOS=15m")},
