@@ -77,7 +77,7 @@ var steps = []step{
 			"shown old indexes, one by one and all at once, while shards are split, merged, and moved; their clocks jump by an hour, their callbacks are slow. In " +
 			"the end every record is accounted for: processed and covered, booked once in the transaction of its checkpoint, repeated for a " +
 			"reason; and no two held a shard at one time.",
-		commands: []command{test("./internal/chaos", "UnderChaos", "1h", "MILLRACE_CHAOS=15m")},
+		commands: []command{test("./internal/chaos", "UnderChaos", "1h", "MILLRACE_CHAOS=12m")},
 	},
 	{
 		name: "fleet", title: "Fleets in virtual time",
