@@ -3,6 +3,7 @@ package dynamodb
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strconv"
@@ -80,6 +81,30 @@ func sizeOfValue(v types.AttributeValue) (n int) {
 		return container + element*len(v.Value) + sizeOf(v.Value)
 	default:
 		return 1
+	}
+}
+
+// textsOf yields the strings of a value. JSON has no way to say what is no UTF-8.
+func textsOf(v types.AttributeValue) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		switch v := v.(type) {
+		case *types.AttributeValueMemberS:
+			yield(v.Value)
+		case *types.AttributeValueMemberSS:
+			for _, s := range v.Value {
+				if !yield(s) {
+					return
+				}
+			}
+		case *types.AttributeValueMemberL:
+			for _, e := range v.Value {
+				for s := range textsOf(e) {
+					if !yield(s) {
+						return
+					}
+				}
+			}
+		}
 	}
 }
 

@@ -25,6 +25,8 @@ var (
 	ErrThrottled = errors.New("throttled: raise the table's capacity, or let it be billed by request")
 	// ErrRefused says that DynamoDB took a request for wrong.
 	ErrRefused = errors.New("the request was refused: the table or its indexes may differ from what they should be, which Store.CreateTables checks and mends")
+	// ErrText says that a name cannot be stored as it is.
+	ErrText = errors.New("DynamoDB keeps only text that is valid UTF-8: choose another name")
 	// ErrOtherTable says that a table of that name exists and is no lease table,
 	// or no members table.
 	ErrOtherTable = errors.New("a table of that name holds something else: give another name")

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
@@ -182,8 +183,15 @@ func (f *layout) listed(l lease.Lease) error {
 // most, and some of it may be others'.
 const largestRow = 396 << 10
 
-// fits refuses what has no room in a row.
+// fits refuses what has no room in a row, and names that would come back as others.
 func fits(it item) error {
+	for name, value := range it {
+		for text := range textsOf(value) {
+			if !utf8.ValidString(text) {
+				return fmt.Errorf("%s %q: %w", name, text, ErrText)
+			}
+		}
+	}
 	if size := sizeOf(it); size > largestRow {
 		return fmt.Errorf("the row would have %d bytes, and may have %d: %w", size, largestRow, checkpoint.ErrTooLarge)
 	}

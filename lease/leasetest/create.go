@@ -63,6 +63,19 @@ var creation = []clause{
 		}
 	}},
 
+	{"ANameIsKeptAsItIsOrRefused", func(r *room) {
+		for _, name := range []string{"a\x00b", "\xff", "\xed\xa0\x80"} {
+			row := plain(name)
+			row.Parents, row.Children = []string{name}, []string{name}
+			if err := r.store.Create(r.ctx, row); err != nil {
+				r.same("leases", r.list())
+				continue
+			}
+			r.is(row)
+			r.delete(row)
+		}
+	}},
+
 	{"OfRacingCreatorsOneWins", func(r *room) {
 		const racers = 16
 		errs := make([]error, racers)

@@ -243,6 +243,16 @@ var brokenFields = []sabotage{
 		l.Checkpoint.Progress = []byte(strings.ToValidUTF8(string(l.Checkpoint.Progress), "?"))
 		return l
 	})},
+	{"names are bent to UTF-8", "ANameIsKeptAsItIsOrRefused", storesWorse(func(l lease.Lease) lease.Lease {
+		l.Key = strings.ToValidUTF8(l.Key, "\ufffd")
+		return l
+	})},
+	{"parents are bent to UTF-8", "ANameIsKeptAsItIsOrRefused", storesWorse(func(l lease.Lease) lease.Lease {
+		if len(l.Parents) > 0 {
+			l.Parents = []string{strings.ToValidUTF8(l.Parents[0], "\ufffd")}
+		}
+		return l
+	})},
 	{"the note of a pending checkpoint is dropped", "CreateStoresEveryField", storesWorse(func(l lease.Lease) lease.Lease {
 		l.Checkpoint.Pending.Data = nil
 		return l
