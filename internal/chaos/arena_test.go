@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -103,6 +104,25 @@ type arena struct {
 	spread  atomic.Int32 // faults of single workers under way
 }
 
+// journals makes a folder for what the processes tell. It stays when the test fails.
+func journals(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "chaos")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the journals of the processes are in %s", dir)
+			return
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
 func newArena(t *testing.T, b backend) *arena {
 	t.Helper()
 	e, err := engine.OpenMemory(engine.Config{Logger: quiet()})
@@ -118,7 +138,7 @@ func newArena(t *testing.T, b backend) *arena {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := fleet.NewHost(t.TempDir(), s)
+	h, err := fleet.NewHost(journals(t), s)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -200,6 +200,46 @@ func TestEachBrokenPromiseIsNoticed(t *testing.T) {
 	}
 }
 
+// What a callback has done and says it has not is done again, by whoever holds the
+// shard then.
+func TestABatchComesAgainWhenItsCallbackHasFailed(t *testing.T) {
+	for _, c := range []struct {
+		name           string
+		before, within bool // whether the callback failed at the end of the first term, and in the second
+		again, failed  int
+		rule           string
+	}{
+		{"it has", true, true, 0, 3, ""},
+		{"it has not, and the term is over", false, true, 1, 2, "C5: "},
+		{"it has not, and the term goes on", true, false, 0, 1, "C2: "},
+	} {
+		s := &teller{}
+		for n, record := range []string{"p1", "p2", "p3"} {
+			s.put = append(s.put, put{record, plain, seq(n + 1)})
+		}
+		s.begin("w1", plain, 10, stream.TrimHorizon)
+		s.done("w1", plain, 10, "p1")
+		s.done("w1", plain, 10, "p2")
+		s.find(fleet.Done, 1).Failed = c.before
+		held := fleet.Row{Owner: "w1#1", Counter: 10, Term: 10, Checkpoint: stream.TrimHorizon}
+		s.write("w1", plain, held, fleet.Row{Counter: 11, Checkpoint: after(1)})
+		s.over("w1", plain, 10, fleet.HandedOver)
+		s.begin("w2", plain, 20, after(1))
+		s.done("w2", plain, 20, "p2", "p3")
+		s.find(fleet.Done, 2).Failed = c.within
+		s.done("w2", plain, 20, "p2", "p3")
+		s.leases = []lease.Lease{rowAt(plain, "w2#1", 21, 20, after(3))}
+		a := s.audit()
+		found := fmt.Sprint(a.problems)
+		if (c.rule == "") != (len(a.problems) == 0) || !strings.Contains(found, c.rule) {
+			t.Errorf("%s: problems %v, want %q", c.name, found, c.rule)
+		}
+		if a.again != c.again || a.againFailed != c.failed {
+			t.Errorf("%s: %d came again, and %d since the callback had failed; want %d and %d", c.name, a.again, a.againFailed, c.again, c.failed)
+		}
+	}
+}
+
 // A process that is stopped cannot say that its time is over.
 func TestATakeoverFromAStoppedProcessIsNoBreach(t *testing.T) {
 	s := goodStory()

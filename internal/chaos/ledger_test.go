@@ -351,13 +351,14 @@ func (l *ledger) faultOf(who string, from, to int64) (kind string) {
 // auditRecords follows the records of a shard through its terms.
 func (l *ledger) auditRecords(a *account, h *history) {
 	first := make([]int64, len(h.records)) // when each was first done
-	by := make([]*term, len(h.records))    // and the last term to do it
+	by := make([]*term, len(h.records))    // the last term to do it
+	failed := make([]bool, len(h.records)) // and whether its callback said that it had not
 	for _, t := range h.terms {
 		next := l.placeAfter(h, t.from)
 		last := -1 // where the batch before began
 		for _, b := range t.batches {
 			start, known := h.place[b.Records[0]]
-			if known && start == last {
+			if known && start == last && failed[start] {
 				a.againFailed += len(b.Records)
 				next = start
 			}
@@ -378,11 +379,15 @@ func (l *ledger) auditRecords(a *account, h *history) {
 				case b.At < first[at]: // a process that was stopped tells late
 					first[at] = b.At
 				}
-				if by[at] != nil && by[at] != t {
+				switch {
+				case by[at] == nil || by[at] == t:
+				case failed[at]: // and the term ended before it was tried again
+					a.againFailed++
+				default:
 					a.again++
 					a.againAfter[l.excuse(a, h, by[at])]++
 				}
-				by[at] = t
+				by[at], failed[at] = t, b.Failed
 			}
 			last = start
 		}

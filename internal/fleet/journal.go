@@ -22,7 +22,8 @@ const (
 	// Began: a term on a shard begins, From its checkpoint.
 	Began Kind = "began"
 	// Done: Records of a shard are done; Booked says that they are in the book, by
-	// the transaction that stored the checkpoint.
+	// the transaction that stored the checkpoint, and Failed that the callback says
+	// they are not.
 	Done Kind = "done"
 	// Cancelled: the context of the term is cancelled, for the reason Why; or it has
 	// ended without, and Why is "".
@@ -62,6 +63,7 @@ type Event struct {
 	From    stream.Position `json:"from,omitzero"`
 	Records []string        `json:"records,omitempty"`
 	Booked  bool            `json:"booked,omitempty"`
+	Failed  bool            `json:"failed,omitempty"`
 	Why     string          `json:"why,omitempty"`
 
 	ID  int64 `json:"id,omitempty"`

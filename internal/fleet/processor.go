@@ -66,8 +66,9 @@ func (p *processor) ProcessRecords(ctx context.Context, b *processors.Batch) err
 			return err
 		}
 	}
+	done.Failed = p.order.Slow > 0 && rand.IntN(100) == 0
 	p.tell(done)
-	if p.order.Slow > 0 && rand.IntN(100) == 0 {
+	if done.Failed {
 		return errClumsy
 	}
 	return nil
