@@ -113,7 +113,7 @@ var leftOut = []struct {
 	{"6", "a move that was seen overrides the answer to a take", "the answer counts", noMoved, handing(), true},
 	{"7", "bumps only speed things up: workers poll", "only when bumped", noPolling, handing(), false},
 	{"", "a term that is over is not begun again from a row that lags", "it is not remembered", noPast, lagged, false},
-	{"", "a row forgets its Term when it is given up", "it keeps it", termKept, lagged, false},
+	{"", "a row forgets its Term when it is given up, or to another", "it keeps it", termKept, lagged, false},
 	{"", "Counters of new rows are ahead of all former ones", "they begin at one", countersFromOne, alone, true},
 	{"", "a child waits for its parents' SHARD_END", "it does not", childEarly, family, false},
 	{"", "a row that was created is looked at again before it is given", "it is given at once", revenants, alone, false},

@@ -181,8 +181,11 @@ func (m *model) moves(s *mState, k int) {
 		}
 		if !in(row.owner) {
 			next := Assigned(old, mNames[who])
-			if m.without == checkpointOwnerDropped {
+			switch m.without {
+			case checkpointOwnerDropped:
 				next.CheckpointOwner = ""
+			case termKept:
+				next.Term = old.Term
 			}
 			if m.without != noPolling {
 				write(assigns, next)
