@@ -69,7 +69,7 @@ func TestBeatsAndReadsFindAConnectionHoweverManySwapsWaitForRows(t *testing.T) {
 	until(t, "swaps wait for rows", func() bool {
 		var waiting int
 		err := beside.pool.QueryRow(ctx, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'").Scan(&waiting)
-		return err == nil && waiting > 0 && s.swaps.Waiting() == 0
+		return err == nil && waiting >= cap(s.lone) && len(s.lone) == cap(s.lone) && s.swaps.Waiting() == 0
 	})
 	member := lease.Member{Incarnation: "w/1", Version: 1}
 	for range 10 {
