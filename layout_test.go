@@ -32,6 +32,8 @@ var layout = map[string]room{
 	"engine/internal/manifest": {ours: "stream engine/internal/vfs"},
 	"engine/internal/wal":      {ours: "stream engine/internal/vfs"},
 
+	"engine/server/internal/state": {ours: "engine/internal/vfs"},
+
 	"lease":           {ours: "stream checkpoint", others: otel},
 	"lease/sqlite":    {ours: "stream checkpoint lease lease/internal/sqlstore", others: "modernc.org/sqlite"},
 	"lease/postgres":  {ours: "stream checkpoint lease lease/internal/sqlstore", others: "github.com/jackc/pgx/v5"},

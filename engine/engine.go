@@ -316,6 +316,13 @@ func (e *Engine) DeleteStream(ctx context.Context, name string) error {
 	return nil
 }
 
+// Dir returns the engine's directory; "" for one in memory. It
+// leaves alone what others keep there under names that it does not use (FORMAT.md).
+func (e *Engine) Dir() string {
+	dir, _ := e.fs.(vfs.Dir)
+	return string(dir)
+}
+
 // Err returns why the engine takes no more records, wrapping
 // [stream.ErrReadOnly]; nil while it does.
 func (e *Engine) Err() error { return e.log.Err() }
