@@ -31,6 +31,7 @@ var layout = map[string]room{
 	"engine/internal/vfs":      {others: "golang.org/x/sys"},
 	"engine/internal/manifest": {ours: "stream engine/internal/vfs"},
 	"engine/internal/wal":      {ours: "stream engine/internal/vfs"},
+	"engine/server":            {ours: "stream engine internal/wire"},
 
 	"engine/server/internal/state": {ours: "engine/internal/vfs"},
 
@@ -43,6 +44,8 @@ var layout = map[string]room{
 	"lease/internal/sqlstore": {ours: "stream checkpoint lease"},
 
 	"worker": {ours: "stream checkpoint lease processors", others: otel},
+
+	"internal/wire": {others: "github.com/segmentio/asm"},
 
 	"internal/actor":      {support: true},
 	"internal/check":      {ours: "stream checkpoint lease", support: true},

@@ -1,0 +1,115 @@
+package server
+
+import (
+	"context"
+	"net/http"
+)
+
+// operation serves one kind of request.
+type operation struct {
+	// maxBody bounds the request's body, in bytes.
+	maxBody int
+	// serve answers the call, unless it returns an error; then nothing was
+	// written yet, and the error is the answer.
+	serve func(*Server, *call) error
+}
+
+// Bodies of requests without records are small: the largest members are a
+// resource policy of 20 KiB and 200 tags. Those with records hold 10 MiB of
+// data, in base64, and 500 partition keys, with room for escapes.
+const (
+	smallBody = 1 << 20
+	largeBody = 24 << 20
+)
+
+// large allows bodies with records.
+func (o operation) large() operation {
+	o.maxBody = largeBody
+	return o
+}
+
+// call is one request on its way.
+type call struct {
+	ctx      context.Context
+	protocol protocol
+	request  *http.Request
+	w        http.ResponseWriter
+	// body is valid until the call is answered.
+	body []byte
+}
+
+// bodyDecoder is an input with a decoder of its own, for hot paths. It checks
+// its constraints as well. What it keeps may be views of the body, which is its
+// own to change until the operation returns.
+type bodyDecoder interface {
+	decodeBody(p protocol, body []byte) error
+}
+
+// answerEncoder is an output with an encoder of its own, for hot paths.
+type answerEncoder interface {
+	appendAnswer(p protocol, dst []byte) ([]byte, error)
+}
+
+// unary makes an operation with one output for one input.
+func unary[I, O any](run func(*Server, context.Context, *I) (*O, error)) operation {
+	return operation{maxBody: smallBody, serve: func(s *Server, c *call) error {
+		var in I
+		if err := c.decode(&in); err != nil {
+			return err
+		}
+		out, err := run(s, c.ctx, &in)
+		if err != nil {
+			return err
+		}
+		return c.answer(out)
+	}}
+}
+
+// action makes an operation that answers by its success alone.
+func action[I any](run func(*Server, context.Context, *I) error) operation {
+	return operation{maxBody: smallBody, serve: func(s *Server, c *call) error {
+		var in I
+		if err := c.decode(&in); err != nil {
+			return err
+		}
+		if err := run(s, c.ctx, &in); err != nil {
+			return err
+		}
+		c.send(nil)
+		return nil
+	}}
+}
+
+// streaming makes an operation that writes its answer itself, piece by piece. It
+// returns an error only as long as nothing is written.
+func streaming[I any](run func(*Server, *call, *I) error) operation {
+	return operation{maxBody: smallBody, serve: func(s *Server, c *call) error {
+		var in I
+		if err := c.decode(&in); err != nil {
+			return err
+		}
+		return run(s, c, &in)
+	}}
+}
+
+func (c *call) decode(in any) error {
+	if own, ok := in.(bodyDecoder); ok {
+		return own.decodeBody(c.protocol, c.body)
+	}
+	return decode(c.protocol, c.body, in)
+}
+
+func (c *call) answer(out any) error {
+	buf := buffers.Get().(*[]byte)
+	defer recycle(buf)
+	var err error
+	if own, ok := out.(answerEncoder); ok {
+		*buf, err = own.appendAnswer(c.protocol, (*buf)[:0])
+	} else {
+		*buf, err = appendShape((*buf)[:0], c.protocol, out)
+	}
+	if err == nil {
+		c.send(*buf)
+	}
+	return err
+}
