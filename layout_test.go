@@ -35,6 +35,8 @@ var layout = map[string]room{
 
 	"engine/server/internal/state": {ours: "engine/internal/vfs"},
 
+	"kinesis": {ours: "stream internal/wire", others: otel + " " + aws},
+
 	"lease":           {ours: "stream checkpoint", others: otel},
 	"lease/sqlite":    {ours: "stream checkpoint lease lease/internal/sqlstore", others: "modernc.org/sqlite"},
 	"lease/postgres":  {ours: "stream checkpoint lease lease/internal/sqlstore", others: "github.com/jackc/pgx/v5"},

@@ -1,0 +1,23 @@
+// Package kinesis makes a stream of Amazon Kinesis Data Streams, or of any
+// server that speaks its API, a [stream.Stream].
+//
+//	               DescribeStreamSummary ──► Identity: which incarnation is it?
+//	               ListShards            ──► Shards
+//	 Kinesis ────► GetShardIterator ┐                            one page in use,
+//	               GetRecords       ┴──► pace ──► decoder ──► page ──► Batch
+//	               PutRecords            SplitShard            one page ahead
+//	                   ▲                 MergeShards
+//	                   └── Put           UpdateShardCount
+//
+//	cfg, err := config.LoadDefaultConfig(ctx)
+//	s, err := kinesis.New(sdk.NewFromConfig(cfg), "orders", kinesis.Config{})
+//
+// The client is the user's: endpoint, credentials, signing, retries and
+// middleware are as it was made. Only the answers of GetRecords are decoded by
+// this package, straight into memory that the records then live in; what the
+// decoder does not understand is left to the SDK.
+//
+// A [Stream] is bound to the incarnation of the stream that it meets first.
+// When the stream is deleted every call says [stream.ErrStreamNotFound], also
+// after another one of its name was created: make a new Stream for that one.
+package kinesis

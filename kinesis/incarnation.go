@@ -1,0 +1,104 @@
+package kinesis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/kinesis"
+
+	"github.com/millrace/millrace/stream"
+)
+
+// describe asks which stream goes by that name now.
+func (s *Stream) describe(ctx context.Context) (stream.Identity, error) {
+	ctx, cancel := s.request(ctx)
+	defer cancel()
+	out, err := s.client.DescribeStreamSummary(ctx, &sdk.DescribeStreamSummaryInput{StreamName: s.target.name, StreamARN: s.target.arn})
+	if err != nil {
+		return stream.Identity{}, s.explain(ctx, "DescribeStreamSummary", err)
+	}
+	d := out.StreamDescriptionSummary
+	if d == nil || aws.ToString(d.StreamARN) == "" || d.StreamCreationTimestamp == nil {
+		return stream.Identity{}, fmt.Errorf("kinesis: DescribeStreamSummary of %s: %w: no ARN or no creation time", s.target.text, errAnswer)
+	}
+	return stream.Identity{Name: *d.StreamARN, Created: d.StreamCreationTimestamp.Truncate(time.Millisecond)}, nil
+}
+
+// incarnation knows which stream it is that was met first, and asks whether it
+// still is there. Who asks at the same time as others shares their question, so
+// that a worker may open a thousand shards at once: the service answers 20 such
+// questions a second, to all of an account.
+type incarnation struct {
+	ask  func(context.Context) (stream.Identity, error)
+	met  atomic.Bool   // first is known
+	turn chan struct{} // holds a token while somebody asks
+
+	// Guarded by turn.
+	first stream.Identity
+	asked time.Time // when the last question that was answered was put
+	err   error     // and what came of it
+}
+
+// askEvery is the least time between two questions.
+const askEvery = 100 * time.Millisecond
+
+func newIncarnation(ask func(context.Context) (stream.Identity, error)) *incarnation {
+	return &incarnation{ask: ask, turn: make(chan struct{}, 1)}
+}
+
+// meet asks for the stream if nobody has yet.
+func (i *incarnation) meet(ctx context.Context) error {
+	if i.met.Load() {
+		return nil
+	}
+	_, err := i.confirm(ctx)
+	return err
+}
+
+// confirm returns the identity of the stream that was met first, if it was still
+// there at some moment after the call. So what was learned of the stream between
+// meet and the call is about that incarnation, and no other.
+func (i *incarnation) confirm(ctx context.Context) (stream.Identity, error) {
+	if ctx.Err() != nil {
+		return stream.Identity{}, context.Cause(ctx)
+	}
+	called := time.Now()
+	select {
+	case i.turn <- struct{}{}:
+	case <-ctx.Done():
+		return stream.Identity{}, context.Cause(ctx)
+	}
+	defer func() { <-i.turn }()
+	if !i.asked.After(called) {
+		if err := pause(ctx, askEvery-time.Since(i.asked)); err != nil {
+			return stream.Identity{}, err
+		}
+		asked := time.Now()
+		id, err := i.ask(ctx)
+		if ctx.Err() != nil {
+			return stream.Identity{}, context.Cause(ctx) // which tells the others nothing
+		}
+		i.asked, i.err = asked, i.judge(id, err)
+	}
+	return i.first, i.err
+}
+
+// errRecreated says that the name is another stream's now.
+var errRecreated = errors.New("another stream was created under its name")
+
+func (i *incarnation) judge(id stream.Identity, err error) error {
+	switch {
+	case err != nil:
+		return err
+	case i.first == stream.Identity{}:
+		i.first = id
+		i.met.Store(true)
+	case i.first.ID() != id.ID():
+		return fmt.Errorf("kinesis: stream %s: %w: %w at %v", i.first.ID(), stream.ErrStreamNotFound, errRecreated, id.Created.UTC().Format(time.RFC3339))
+	}
+	return nil
+}

@@ -1,0 +1,73 @@
+package kinesis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/millrace/millrace/stream"
+)
+
+// Stream is a stream of Kinesis Data Streams. It is to be a [stream.Stream], a
+// [stream.Putter] and a [stream.Resharder]; all methods may be called at the
+// same time. It holds nothing that must be closed.
+type Stream struct {
+	client      Client
+	target      target
+	cfg         Config
+	incarnation *incarnation
+}
+
+// New returns the stream of that name or ARN. A stream of another account is
+// named by its ARN. Nothing is asked of the service yet, so that a stream that
+// does not exist shows with the first call.
+func New(client Client, nameOrARN string, cfg Config) (*Stream, error) {
+	if isNil(client) {
+		return nil, errors.New("kinesis: client is nil: give a kinesis.Client of aws-sdk-go-v2, for example kinesis.NewFromConfig(cfg)")
+	}
+	t, err := parseTarget(nameOrARN)
+	if err := errors.Join(err, cfg.validate()); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	s := &Stream{client: client, target: t, cfg: cfg}
+	s.incarnation = newIncarnation(s.describe)
+	return s, nil
+}
+
+// isNil reports whether there is nothing, or a pointer to nothing.
+func isNil(v any) bool {
+	p := reflect.ValueOf(v)
+	return v == nil || p.Kind() == reflect.Pointer && p.IsNil()
+}
+
+// Identity tells the ARN and the creation time of the stream.
+func (s *Stream) Identity(ctx context.Context) (stream.Identity, error) {
+	id, err := s.incarnation.confirm(ctx)
+	if err != nil {
+		return stream.Identity{}, fmt.Errorf("identity: %w", err)
+	}
+	return id, nil
+}
+
+// request bounds one request in time.
+func (s *Stream) request(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, s.cfg.Timeout, fmt.Errorf("kinesis: no answer in %v (Config.Timeout)", s.cfg.Timeout))
+}
+
+// pause waits for d, or returns the cause of ctx.
+func pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return context.Cause(ctx)
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
