@@ -31,7 +31,7 @@ var layout = map[string]room{
 	"engine/internal/vfs":      {others: "golang.org/x/sys"},
 	"engine/internal/manifest": {ours: "stream engine/internal/vfs"},
 	"engine/internal/wal":      {ours: "stream engine/internal/vfs"},
-	"engine/server":            {ours: "stream engine internal/wire"},
+	"engine/server":            {ours: "stream engine internal/wire engine/server/internal/state"},
 
 	"engine/server/internal/state": {ours: "engine/internal/vfs"},
 

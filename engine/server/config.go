@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
+	"time"
+
+	"github.com/millrace/millrace/engine"
 )
 
 // Config of a server. The zero value works.
@@ -13,6 +16,15 @@ type Config struct {
 	// name. Default: us-east-1 and 000000000000, as other local endpoints have.
 	Region  string
 	Account string
+	// Limits are the throughput limits of the streams that are created through the
+	// API. With [engine.KinesisLimits] the API keeps its own as well: calls per
+	// second, changes per day, steps of UpdateShardCount. Default: none.
+	Limits engine.Limits
+	// StateDelay is how long streams and consumers are CREATING, UPDATING and
+	// DELETING, so that programs meet those states. What was asked for is done
+	// at once all the same, but for deletion. At most an hour. Default: 0, whoever
+	// creates a stream can use it when the call returns.
+	StateDelay time.Duration
 	// Logger is told what no client is told: failures of the server itself.
 	// Default: slog.Default().
 	Logger *slog.Logger
@@ -36,6 +48,12 @@ func (c Config) validate() error {
 	}
 	if !accountForm.MatchString(c.Account) {
 		return fmt.Errorf("Config.Account is %q: use 12 digits", c.Account)
+	}
+	if c.Limits > engine.KinesisLimits {
+		return fmt.Errorf("Config.Limits is %v: use engine.NoLimits or engine.KinesisLimits", c.Limits)
+	}
+	if c.StateDelay < 0 || c.StateDelay > time.Hour {
+		return fmt.Errorf("Config.StateDelay is %v: use 0 to 1h", c.StateDelay)
 	}
 	return nil
 }

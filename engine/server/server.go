@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/millrace/millrace/engine"
+	"github.com/millrace/millrace/engine/server/internal/state"
 )
 
 // Server is an engine's face to the network, an http.Handler. All methods may
@@ -12,10 +13,15 @@ type Server struct {
 	engine     *engine.Engine
 	config     Config
 	operations map[string]operation
+	state      *state.Store
+	rates      rates
+	reaper     *reaper
 }
 
 // New makes a server of an engine, which stays the caller's to close, after the
-// server.
+// server. There should be one server of an engine at a time. What the API knows of
+// streams and the engine does not keep is in a file of its own in the engine's
+// directory, or in memory when the engine is.
 func New(e *engine.Engine, cfg Config) (*Server, error) {
 	if e == nil {
 		return nil, errors.New("the engine is nil: open one with engine.Open")
@@ -24,9 +30,25 @@ func New(e *engine.Engine, cfg Config) (*Server, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	return &Server{engine: e, config: cfg, operations: operations()}, nil
+	st, err := openState(e.Dir())
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{engine: e, config: cfg, operations: operations(), state: st}
+	s.reaper = startReaper(s)
+	return s, nil
+}
+
+func openState(dir string) (*state.Store, error) {
+	if dir == "" {
+		return state.OpenMemory()
+	}
+	return state.OpenDir(dir)
 }
 
 // Close ends what the server does on its own. Requests should have ended before;
 // http.Server.Shutdown waits for them. It may be called twice.
-func (s *Server) Close() error { return nil }
+func (s *Server) Close() error {
+	s.reaper.close()
+	return nil
+}

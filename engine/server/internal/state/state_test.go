@@ -206,7 +206,7 @@ func TestWhatIsLeftOfStreamsAndConsumersThatWentIsTakenAway(t *testing.T) {
 		one.Register("there", noon)
 	})
 	there := map[string]int64{"recreated": 2, "was made": 3, "blank": 4, "stays": 5}
-	exists := func(name string) (int64, bool) { created, ok := there[name]; return created, ok }
+	exists := func(name string) (int64, bool, error) { created, ok := there[name]; return created, ok, nil }
 	change(t, s, func(d *Draft) { d.Prune(noon, exists) })
 	if one := s.Load().Streams["blank"]; one == nil || one.Status(noon) != Creating {
 		t.Errorf("what is being created was forgotten: %+v", one)
@@ -319,7 +319,7 @@ func FuzzDecode(f *testing.F) {
 			for name, one := range s.Streams {
 				d.Stream(name, one.Created).Register("x", noon)
 			}
-			d.Prune(noon, func(string) (int64, bool) { return 1, true })
+			d.Prune(noon, func(string) (int64, bool, error) { return 1, true, nil })
 		})
 	})
 }

@@ -112,13 +112,14 @@ func (d *Draft) Forget(name string) {
 
 // Prune takes away what is known of streams that are not there any more, and
 // of consumers that are gone. exists returns when the stream of a name that is
-// there now was created. What was said of a stream before it was made is now said
-// of that stream: nobody else can have made it but who said so, or a crash came
-// in between.
-func (d *Draft) Prune(now time.Time, exists func(name string) (created int64, ok bool)) {
+// there now was created; its error ends the pruning. What was said of a stream
+// before it was made is now said of that stream: a crash came in between.
+func (d *Draft) Prune(now time.Time, exists func(name string) (created int64, ok bool, err error)) error {
 	for name, s := range d.Streams {
-		created, ok := exists(name)
+		created, ok, err := exists(name)
 		switch {
+		case err != nil:
+			return err
 		case !ok || s.Created != 0 && s.Created != created:
 			d.Forget(name)
 			continue
@@ -134,6 +135,7 @@ func (d *Draft) Prune(now time.Time, exists func(name string) (created int64, ok
 			d.Forget(name)
 		}
 	}
+	return nil
 }
 
 // Save makes the draft durable, and then what everybody sees. After an error

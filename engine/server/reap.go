@@ -1,0 +1,98 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/millrace/millrace/engine/server/internal/state"
+	"github.com/millrace/millrace/stream"
+)
+
+// reaper takes away the streams that are DELETING, when their time is over:
+// also those that an earlier process has left so.
+type reaper struct {
+	kicked chan struct{} // a stream is DELETING
+	stop   context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+// retryReap is how long the reaper waits with what the engine refused.
+const retryReap = 5 * time.Second
+
+func startReaper(s *Server) *reaper {
+	ctx, stop := context.WithCancel(context.Background())
+	r := &reaper{kicked: make(chan struct{}, 1), stop: stop}
+	r.wg.Go(func() { r.run(ctx, s) })
+	return r
+}
+
+func (r *reaper) close() {
+	r.stop()
+	r.wg.Wait()
+}
+
+// kick makes the reaper look again.
+func (r *reaper) kick() {
+	select {
+	case r.kicked <- struct{}{}:
+	default:
+	}
+}
+
+func (r *reaper) run(ctx context.Context, s *Server) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-r.kicked:
+		case <-ctx.Done():
+			return
+		}
+		next, err := s.reap(ctx)
+		if err != nil && ctx.Err() == nil && !errors.Is(err, stream.ErrClosed) {
+			s.config.Logger.Error("cannot delete a stream; trying again", "error", err)
+		}
+		timer.Reset(next)
+	}
+}
+
+// reap deletes the streams whose time is over, and returns when to look again.
+func (s *Server) reap(ctx context.Context) (next time.Duration, err error) {
+	// Nobody kicks in vain: without a stream that is DELETING there is nothing to wait for.
+	next = 24 * time.Hour
+	err = s.change(ctx, func(ctx context.Context, c *change) error {
+		var failed error
+		for name, known := range c.Streams {
+			if known.Status(c.now) != state.Deleting {
+				continue
+			}
+			// A clock that was set back does not make anybody wait for longer than a whole delay.
+			left := min(time.UnixMilli(known.Phase.Until).Sub(c.now), s.config.StateDelay)
+			if left > 0 {
+				next = min(next, left)
+				continue
+			}
+			if err := c.delete(ctx, name); err != nil {
+				failed = err
+				next = min(next, retryReap)
+			}
+		}
+		return failed
+	})
+	if err != nil {
+		next = min(next, retryReap)
+	}
+	return next, err
+}
+
+// delete takes a stream out of the engine, and forgets what is known of it.
+func (c *change) delete(ctx context.Context, name string) error {
+	if err := c.server.engine.DeleteStream(ctx, name); err != nil && !errors.Is(err, stream.ErrStreamNotFound) {
+		return err
+	}
+	c.Forget(name)
+	return c.Save()
+}
