@@ -36,7 +36,7 @@ const (
 	// KinesisLimits are those of Kinesis Data Streams: 1 MiB and 1000 records a
 	// second in, beyond which a put fails with [stream.ErrThrottled]; 2 MiB and
 	// 5 reads a second out, in sum over all readers of the shard, who are slowed
-	// down to it.
+	// down to it (or refused: [Stream.Read]); 2 MiB a second to each subscription.
 	KinesisLimits
 )
 

@@ -236,7 +236,7 @@ func (e *Engine) CreateStream(ctx context.Context, name string, cfg StreamConfig
 	set := &settings{retention: cfg.Retention, maxRecord: cfg.MaxRecordBytes, limits: cfg.Limits, tags: cfg.Tags}
 	var all []member
 	for i, hash := range stream.SplitHashSpace(cfg.Shards) {
-		all = append(all, member{shard: s.newShard(uint64(i), hash, nil, set)})
+		all = append(all, member{shard: s.newShard(uint64(i), hash, nil, s.created, set)})
 	}
 	t := newTopology(uint64(cfg.Shards), all)
 	if err := e.save(ctx, &change{stream: s, topology: t, settings: set}); err != nil {

@@ -12,6 +12,9 @@ const (
 	kinesisInRecords = 1000
 	kinesisOutBytes  = 2 << 20
 	kinesisOutReads  = 5
+
+	// A subscription is not limited in how often it may read.
+	unlimitedReads = 1 << 40
 )
 
 // limiters returns what counts the traffic into and out of a shard.
@@ -20,6 +23,15 @@ func limiters(l Limits) (in, out *limiter) {
 		return nil, nil
 	}
 	return newLimiter(kinesisInBytes, kinesisInRecords), newLimiter(kinesisOutBytes, kinesisOutReads)
+}
+
+// subscriptionLimiter returns what counts the bytes of one subscription, which
+// takes nothing from the shard's other readers.
+func subscriptionLimiter(l Limits) *limiter {
+	if l != KinesisLimits {
+		return nil
+	}
+	return newLimiter(kinesisOutBytes, unlimitedReads)
 }
 
 // limiter lets so many calls and bytes through in a second, and lets what was
@@ -58,35 +70,48 @@ func (l *limiter) take(bytes int) bool {
 	if l.left.calls < 1 || l.left.bytes < min(float64(bytes), l.perSecond.bytes) {
 		return false
 	}
-	l.charge(bytes)
+	l.left.calls--
+	l.left.bytes -= float64(bytes)
 	return true
 }
 
-func (l *limiter) charge(bytes int) {
-	l.left.calls--
-	l.left.bytes -= float64(bytes)
-}
-
-// spend uses one call with its bytes, whether there is room or not.
-func (l *limiter) spend(bytes int) {
+// admit uses one call, if there is room for it and for some bytes, which it is
+// too early to count.
+func (l *limiter) admit() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.refillLocked()
-	l.charge(bytes)
+	if l.left.calls < 1 || l.left.bytes < 1 {
+		return false
+	}
+	l.left.calls--
+	return true
+}
+
+// spend uses calls and bytes, whether there is room or not. What is larger than
+// a whole second's bytes has to be waited for as a whole, whatever was saved up:
+// after 10 MiB nobody reads for 5 s.
+func (l *limiter) spend(calls, bytes int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refillLocked()
+	l.left.calls -= float64(calls)
+	if n := float64(bytes); n > l.perSecond.bytes {
+		l.left.bytes = min(0, l.left.bytes) - n
+	} else {
+		l.left.bytes -= n
+	}
 }
 
 // await returns when there is room for another call, or one of the others says
 // that it is not needed any more.
 func (l *limiter) await(ctx context.Context, closed, done <-chan struct{}) {
 	for {
-		l.mu.Lock()
-		l.refillLocked()
-		seconds := max((1-l.left.calls)/l.perSecond.calls, (1-l.left.bytes)/l.perSecond.bytes)
-		l.mu.Unlock()
-		if seconds <= 0 {
+		wait := l.wait()
+		if wait <= 0 {
 			return
 		}
-		timer := time.NewTimer(time.Duration(seconds*float64(time.Second)) + time.Nanosecond)
+		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
 			continue
@@ -97,4 +122,16 @@ func (l *limiter) await(ctx context.Context, closed, done <-chan struct{}) {
 		timer.Stop()
 		return
 	}
+}
+
+// wait is how long there will be no room for another call; 0 when there is.
+func (l *limiter) wait() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refillLocked()
+	seconds := max((1-l.left.calls)/l.perSecond.calls, (1-l.left.bytes)/l.perSecond.bytes)
+	if seconds <= 0 {
+		return 0
+	}
+	return time.Duration(seconds*float64(time.Second)) + time.Nanosecond
 }

@@ -43,15 +43,25 @@ func (s *Stream) reader(ctx context.Context, shardID string, from stream.Positio
 	if err != nil {
 		return nil, err
 	}
-	r := &reader{s: s, sh: m.shard, at: from, closed: make(chan struct{})}
-	var start wal.Start
+	start, err := s.start(m, from)
+	if err != nil {
+		return nil, err
+	}
+	return &reader{
+		s: s, sh: m.shard, out: m.out, at: from, ended: from == stream.ShardEnd,
+		cursor: s.e.log.NewCursor(m.log, start), closed: make(chan struct{}),
+	}, nil
+}
+
+// start returns where in the log a position is.
+func (s *Stream) start(m member, from stream.Position) (start wal.Start, err error) {
 	seq, after, isSequence := from.Sequence()
 	since, isTime := from.Time()
 	switch {
 	case isSequence:
 		n, ok := m.counterOf(seq)
 		if !ok && !before(seq, m.log.Base()) {
-			return nil, fmt.Errorf("%s of stream %s: position %v: %w: %s", m.id, s.name, from, ErrForeignPosition, describeOwner(seq))
+			return start, fmt.Errorf("%s of stream %s: position %v: %w: %s", m.id, s.name, from, ErrForeignPosition, describeOwner(seq))
 		}
 		if !ok {
 			n = 0
@@ -68,18 +78,17 @@ func (s *Stream) reader(ctx context.Context, shardID string, from stream.Positio
 		committed, _ := m.log.Counters()
 		start.Counter = committed + 1
 	case from == stream.ShardEnd:
-		r.ended = true
 	default:
-		return nil, invalid("position", from.String(), "use TRIM_HORIZON, LATEST, a time, a sequence number or SHARD_END")
+		return start, invalid("position", from.String(), "use TRIM_HORIZON, LATEST, a time, a sequence number or SHARD_END")
 	}
-	r.cursor = s.e.log.NewCursor(m.log, start)
-	return r, nil
+	return start, nil
 }
 
 // reader reads one shard: see [stream.Reader].
 type reader struct {
 	s      *Stream
 	sh     *shard
+	out    *limiter // nil without limits
 	cursor *wal.Cursor
 	at     stream.Position // where the next record is looked for
 	ended  bool            // opened at the shard's end
@@ -101,7 +110,7 @@ func (r *reader) Next(ctx context.Context, b *stream.Batch) error {
 		if r.ended {
 			return r.end()
 		}
-		if out := r.sh.out; out != nil {
+		if out := r.out; out != nil {
 			out.await(ctx, r.closed, r.s.e.done)
 			if err := r.usable(ctx); err != nil {
 				return err
@@ -112,8 +121,8 @@ func (r *reader) Next(ctx context.Context, b *stream.Batch) error {
 			return r.explain(ctx, err)
 		}
 		if wait == nil {
-			if out := r.sh.out; out != nil {
-				out.spend(b.Bytes)
+			if out := r.out; out != nil {
+				out.spend(1, b.Bytes)
 			}
 			r.at = stream.After(b.Records[len(b.Records)-1].Sequence)
 			return nil
@@ -140,39 +149,49 @@ func (r *reader) usable(ctx context.Context) error {
 	return nil
 }
 
-func (r *reader) end() error {
-	return &stream.ShardEndError{Shard: r.sh.id, Children: r.s.topology.Load().children(r.sh.index)}
-}
+func (r *reader) end() error { return r.s.endOf(r.sh) }
 
 // explain says in the words of package stream why there are no records.
 func (r *reader) explain(ctx context.Context, err error) error {
+	return r.s.explain(r.sh, r.at, err, func() error { return r.usable(ctx) })
+}
+
+// endOf says that a shard has ended.
+func (s *Stream) endOf(sh *shard) *stream.ShardEndError {
+	return &stream.ShardEndError{Shard: sh.id, Children: s.topology.Load().children(sh.index)}
+}
+
+// explain says in the words of package stream why the log gave no records to
+// who wanted them from a position; usable tells whether reading is over.
+func (s *Stream) explain(sh *shard, from stream.Position, err error, usable func() error) error {
 	var trimmed *wal.Trimmed
 	var lost *wal.Lost
-	base := r.sh.log.Base()
 	switch {
 	case errors.Is(err, wal.ErrEnd):
-		return r.end()
+		return s.endOf(sh)
 	case errors.Is(err, wal.ErrGone):
-		return fmt.Errorf("read %s of stream %s: %w", r.sh.id, r.s.name, stream.ErrStreamNotFound)
+		return fmt.Errorf("read %s of stream %s: %w", sh.id, s.name, stream.ErrStreamNotFound)
 	case errors.As(err, &trimmed):
-		return &stream.TrimmedError{Shard: r.sh.id, From: r.at, Horizon: base.Add(trimmed.Horizon)}
+		return &stream.TrimmedError{Shard: sh.id, From: from, Horizon: sh.log.Base().Add(trimmed.Horizon)}
 	case errors.As(err, &lost):
-		return &stream.CorruptError{Shard: r.sh.id, File: lost.File, Offset: lost.Offset, Detail: lost.Detail}
+		return &stream.CorruptError{Shard: sh.id, File: lost.File, Offset: lost.Offset, Detail: lost.Detail}
 	}
-	if over := r.usable(ctx); over != nil {
+	if over := usable(); over != nil {
 		return over // files were closed under the read
 	}
-	return fmt.Errorf("read %s of stream %s: %w", r.sh.id, r.s.name, err)
+	return fmt.Errorf("read %s of stream %s: %w", sh.id, s.name, err)
 }
 
 // Subscribe pushes the records of a shard to handle, the moment they are
-// durable: see [stream.Subscriber].
+// durable: see [stream.Subscriber]. Where the stream has limits, each subscription
+// has a throughput of its own.
 func (s *Stream) Subscribe(ctx context.Context, shardID string, from stream.Position, limits stream.Batch, handle func(*stream.Batch) error) error {
 	r, err := s.reader(ctx, shardID, from)
 	if err != nil {
 		return fmt.Errorf("subscribe: %w", err)
 	}
 	defer r.Close()
+	r.out = subscriptionLimiter(s.settings.Load().limits)
 	b := stream.Batch{MaxRecords: limits.MaxRecords, MaxBytes: limits.MaxBytes, MaxFootprint: limits.MaxFootprint}
 	for {
 		if err := r.Next(ctx, &b); err != nil {

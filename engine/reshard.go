@@ -128,16 +128,19 @@ func (p *plan) merge(x, y part) (part, error) {
 // apply makes the topology that the plan leads to.
 func (s *Stream) apply(t *topology, p *plan) *topology {
 	set := s.settings.Load()
-	// A clock that was set back must not let a shard be over before its records.
 	now := max(time.Now().UnixMilli(), set.floor)
+	for _, sh := range p.close {
+		// A clock that was set back must not let a shard be over before its records.
+		now = max(now, sh.log.Status().Newest)
+	}
 	all := slices.Clone(t.all)
 	for i := range all {
 		if slices.Contains(p.close, all[i].shard) {
-			all[i].closed = max(now, all[i].log.Status().Newest)
+			all[i].closed = now
 		}
 	}
 	for _, st := range p.steps {
-		m := member{shard: s.newShard(st.index, st.hash, st.parents, set)}
+		m := member{shard: s.newShard(st.index, st.hash, st.parents, now, set)}
 		if st.closed {
 			m.closed = now
 		}
@@ -204,6 +207,7 @@ func (s *Stream) Merge(ctx context.Context, shardID, adjacentID string) error {
 // UpdateShardCount divides the hash space anew into n equal open shards, 1 to
 // 10,000, by splits and merges that take effect together. Shards whose range
 // is right stay; those in between are listed as closed shards without records.
+// [Stream.Scale] makes fewer of those.
 func (s *Stream) UpdateShardCount(ctx context.Context, n int) error {
 	err := s.reshard(ctx, func(t *topology) (*plan, error) {
 		if n < 1 || n > maxShards {

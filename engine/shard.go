@@ -19,6 +19,7 @@ type shard struct {
 	handle  uint64   // in the log, never used again
 	parents []uint64 // indexes
 	hash    stream.HashRange
+	opened  int64 // Unix ms
 	log     *wal.Shard
 	in, out *limiter // nil without limits
 }

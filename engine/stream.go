@@ -50,11 +50,11 @@ func (e *Engine) newStream(name string, created int64) *Stream {
 }
 
 // newShard makes a shard of a new handle. The caller has the control.
-func (s *Stream) newShard(index uint64, hash stream.HashRange, parents []uint64, set *settings) *shard {
+func (s *Stream) newShard(index uint64, hash stream.HashRange, parents []uint64, opened int64, set *settings) *shard {
 	state := wal.ShardState{Handle: s.e.nextHandle, Base: sequenceBase(s.created, index), Arrival: set.floor}
 	s.e.nextHandle++
 	sh := &shard{
-		index: index, id: shardID(index), handle: state.Handle, parents: parents, hash: hash,
+		index: index, id: shardID(index), handle: state.Handle, parents: parents, hash: hash, opened: opened,
 		log: s.e.log.NewShard(state),
 	}
 	sh.in, sh.out = limiters(set.limits)
@@ -75,7 +75,7 @@ func (e *Engine) loadStream(m *manifest.Stream) *Stream {
 	for _, sh := range m.Shards {
 		one := &shard{
 			index: sh.Index, id: shardID(sh.Index), handle: sh.Handle, parents: sh.Parents,
-			hash: stream.HashRange{Start: sh.Start, End: sh.End}, log: e.log.Shard(sh.Handle),
+			hash: stream.HashRange{Start: sh.Start, End: sh.End}, opened: opened(m, &sh), log: e.log.Shard(sh.Handle),
 		}
 		one.in, one.out = limiters(set.limits)
 		all = append(all, member{shard: one, closed: sh.ClosedMs, accepted: sh.Accepted})
@@ -83,6 +83,21 @@ func (e *Engine) loadStream(m *manifest.Stream) *Stream {
 	s.settings.Store(set)
 	s.topology.Store(newTopology(m.NextShard, all))
 	return s
+}
+
+// opened returns when a shard began to take records: what was noted, or else
+// when the last of its parents ended, as far as they are still known.
+func opened(m *manifest.Stream, sh *manifest.Shard) int64 {
+	if sh.OpenedMs != 0 {
+		return sh.OpenedMs
+	}
+	at := m.Created
+	for i := range m.Shards {
+		if slices.Contains(sh.Parents, m.Shards[i].Index) {
+			at = max(at, m.Shards[i].ClosedMs)
+		}
+	}
+	return at
 }
 
 // saved returns the stream as the manifest keeps it.
@@ -97,7 +112,7 @@ func (s *Stream) saved(t *topology, set *settings) manifest.Stream {
 		committed, trimmed := sh.log.Counters()
 		m.Shards[i] = manifest.Shard{
 			Index: sh.index, Handle: sh.handle, Parents: sh.parents, Start: sh.hash.Start, End: sh.hash.End,
-			ClosedMs: sh.closed, Last: committed, Trimmed: trimmed,
+			OpenedMs: sh.opened, ClosedMs: sh.closed, Last: committed, Trimmed: trimmed,
 			// Of what retention has dropped, nobody will ask again.
 			Accepted: slices.DeleteFunc(slices.Clone(sh.accepted), func(a [2]uint64) bool { return a[1] <= trimmed }),
 		}

@@ -99,6 +99,13 @@ func (r HashRange) Middle() Hash {
 	return half.Next()
 }
 
+// Span returns how far the last point is from the first.
+func (r HashRange) Span() Hash {
+	lo, b := bits.Sub64(r.End.Lo, r.Start.Lo, 0)
+	hi, _ := bits.Sub64(r.End.Hi, r.Start.Hi, b)
+	return Hash{hi, lo}
+}
+
 // Join returns the union of two ranges that lie side by side.
 func (r HashRange) Join(s HashRange) (HashRange, error) {
 	if s.Start.Compare(r.Start) < 0 {

@@ -79,6 +79,7 @@ type Shard struct {
 	Parents  []uint64    `json:"parents,omitempty"` // indexes
 	Start    stream.Hash `json:"start"`
 	End      stream.Hash `json:"end"`
+	OpenedMs int64       `json:"opened,omitempty"` // Unix ms; 0 when nobody noted it
 	ClosedMs int64       `json:"closed,omitempty"` // Unix ms; 0 while open
 	// Last is the counter of the last record that was durable when this was
 	// written; of a closed shard, the last one there is. 0 for none.

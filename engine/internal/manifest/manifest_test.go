@@ -18,7 +18,7 @@ func example() *Manifest {
 			Tags: map[string]string{"a": "b"},
 			Shards: []Shard{
 				{Index: 0, Handle: 1, End: stream.MaxHash, ClosedMs: 9, Last: 1 << 63, Trimmed: 2, Accepted: [][2]uint64{{3, 4}}},
-				{Index: 1, Handle: 2, Parents: []uint64{0}, End: stream.MaxHash},
+				{Index: 1, Handle: 2, Parents: []uint64{0}, End: stream.MaxHash, OpenedMs: 9},
 			},
 		}},
 	}
