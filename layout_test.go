@@ -27,6 +27,8 @@ var layout = map[string]room{
 	"checkpoint": {ours: "stream"},
 	"processors": {ours: "stream checkpoint", others: "github.com/sourcegraph/conc"},
 
+	"fanout": {ours: "stream"},
+
 	"engine":                   {ours: "stream engine/internal/vfs engine/internal/wal engine/internal/manifest", others: otel + " golang.org/x/sys"},
 	"engine/internal/vfs":      {others: "golang.org/x/sys"},
 	"engine/internal/manifest": {ours: "stream engine/internal/vfs"},

@@ -65,6 +65,26 @@ type Subscriber interface {
 	Subscribe(ctx context.Context, shardID string, from Position, limits Batch, handle func(*Batch) error) error
 }
 
+// Registrar is the push seam of a stream that knows its subscribers by name, as
+// Kinesis Data Streams knows the consumers of enhanced fan-out. Optional; a
+// stream that pushes to anybody is a [Subscriber] itself.
+type Registrar interface {
+	// Register makes the consumer known to the stream, waits until it may
+	// subscribe, and returns its subscriptions. Whoever registers a name that is
+	// known already gets the same consumer: the workers of a fleet do so at the
+	// same time. It returns [ErrTooManyConsumers] where there is no room for
+	// another one. Subscriptions of a consumer that is gone end with
+	// [ErrConsumerNotFound]: register it again.
+	//
+	// A stream may allow a consumer one subscription for each shard; then a
+	// later one takes over, and the former waits to see whether its context ends.
+	Register(ctx context.Context, consumer string) (Subscriber, error)
+	// Deregister makes the stream forget the consumer, and so ends its
+	// subscriptions, whoever holds them. It returns when the consumer is gone; a
+	// name that the stream does not know is no error.
+	Deregister(ctx context.Context, consumer string) error
+}
+
 // Putter is the write seam. Optional.
 type Putter interface {
 	// Put stores the entries and returns one result for each, in order, when
@@ -106,6 +126,12 @@ var (
 	ErrStreamNotFound = errors.New("stream not found")
 	// ErrShardNotFound says that the stream has no such shard, or no longer.
 	ErrShardNotFound = errors.New("shard not found")
+	// ErrConsumerNotFound says that the stream knows no consumer of that name,
+	// or no longer.
+	ErrConsumerNotFound = errors.New("consumer not found")
+	// ErrTooManyConsumers says that the stream takes no further consumers, until
+	// one is deregistered.
+	ErrTooManyConsumers = errors.New("too many consumers")
 	// ErrClosed says that a reader or a stream was used after Close.
 	ErrClosed = errors.New("already closed")
 	// ErrThrottled says that a limit of the stream was reached: try again later.

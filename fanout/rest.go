@@ -1,0 +1,63 @@
+package fanout
+
+import (
+	"strings"
+	"time"
+
+	"github.com/millrace/millrace/stream"
+)
+
+// rest is what is left of a pushed batch. Limits differ from one Next to the
+// other, so it is given out in parts.
+type rest struct {
+	batch *stream.Batch // nil when there is none
+	given int           // how many of its records are given out
+}
+
+func (r *rest) empty() bool { return r.batch == nil || r.given == len(r.batch.Records) }
+
+// fill puts as many records into b as its limits allow, and at least one.
+func (r *rest) fill(b *stream.Batch) {
+	left := r.batch.Records[r.given:]
+	for i := range left {
+		size := left[i].Size()
+		if i > 0 && (b.MaxRecords > 0 && i == b.MaxRecords || b.MaxBytes > 0 && b.Bytes+size > b.MaxBytes) {
+			break
+		}
+		b.Bytes += size
+		b.Records = append(b.Records, left[i])
+	}
+	r.given += len(b.Records)
+	b.Behind = r.behind(b)
+	// A part may keep alive what the whole does.
+	b.Footprint = max(r.batch.Footprint, b.Bytes)
+	if b.MaxFootprint > 0 && b.Footprint > max(b.MaxFootprint, 2*b.Bytes) {
+		detach(b)
+	}
+}
+
+// behind is how far the last record of b is behind the newest one of the shard.
+func (r *rest) behind(b *stream.Batch) time.Duration {
+	last := r.batch.Records[len(r.batch.Records)-1].Arrival
+	return max(0, r.batch.Behind+last.Sub(b.Records[len(b.Records)-1].Arrival))
+}
+
+// detach copies the records into memory of their own.
+func detach(b *stream.Batch) {
+	keyBytes := 0
+	for i := range b.Records {
+		keyBytes += len(b.Records[i].PartitionKey)
+	}
+	data := make([]byte, 0, b.Bytes-keyBytes)
+	var keys strings.Builder
+	keys.Grow(keyBytes)
+	for i := range b.Records {
+		r := &b.Records[i]
+		from := len(data)
+		data = append(data, r.Data...)
+		keys.WriteString(r.PartitionKey)
+		r.Data = data[from:len(data):len(data)]
+		r.PartitionKey = keys.String()[keys.Len()-len(r.PartitionKey):]
+	}
+	b.Footprint = b.Bytes
+}
