@@ -82,7 +82,7 @@ const otel = "go.opentelemetry.io/otel go.opentelemetry.io/otel/metric go.opente
 const aws = "github.com/aws/aws-sdk-go-v2 github.com/aws/smithy-go"
 
 // testOnly are the modules that only tests, and what supports them, may import.
-var testOnly = []string{"github.com/anishathalye/porcupine", "go.uber.org/goleak", "pgregory.net/rapid", "go.opentelemetry.io/otel/sdk"}
+var testOnly = []string{"github.com/anishathalye/porcupine", "github.com/fxamacker/cbor/v2", "go.uber.org/goleak", "pgregory.net/rapid", "go.opentelemetry.io/otel/sdk"}
 
 const anything = "*"
 
