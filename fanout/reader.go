@@ -28,7 +28,7 @@ type reader struct {
 
 	// What follows belongs to Next.
 	running bool            // a pump is under way
-	offered rest            // what is left of the batch on offer
+	offered stream.Rest     // what is left of the batch on offer
 	at      stream.Position // where the next subscription begins
 	final   error           // the shard's end, once it was seen
 }
@@ -53,10 +53,10 @@ func (r *reader) Next(ctx context.Context, b *stream.Batch) error {
 		if r.final != nil {
 			return r.final
 		}
-		if !r.offered.empty() {
-			r.offered.fill(b)
+		if !r.offered.Empty() {
+			r.offered.Fill(b)
 			r.at = stream.After(b.Records[len(b.Records)-1].Sequence)
-			if r.offered.empty() {
+			if r.offered.Empty() {
 				r.release()
 			}
 			return nil
@@ -66,7 +66,7 @@ func (r *reader) Next(ctx context.Context, b *stream.Batch) error {
 		}
 		select {
 		case batch := <-r.offers:
-			r.offered = rest{batch: batch}
+			r.offered = stream.NewRest(batch)
 		case err := <-r.stopped:
 			r.running = false
 			if err := r.explain(ctx, err); err != nil {
@@ -114,7 +114,7 @@ var errNoReason = errors.New("the subscription ended, and the stream does not sa
 
 // release gives the batch back to the pump.
 func (r *reader) release() {
-	r.offered = rest{}
+	r.offered = stream.Rest{}
 	select {
 	case r.used <- struct{}{}:
 	case <-r.ctx.Done():

@@ -1,23 +1,27 @@
-package fanout
+package stream
 
 import (
 	"strings"
 	"time"
-
-	"github.com/millrace/millrace/stream"
 )
 
-// rest is what is left of a pushed batch. Limits differ from one Next to the
-// other, so it is given out in parts.
-type rest struct {
-	batch *stream.Batch // nil when there is none
-	given int           // how many of its records are given out
+// Rest is what is left of a batch that is given out in parts: by a stream that
+// gets more at a time than it may give. The zero value is empty.
+type Rest struct {
+	batch *Batch
+	given int // how many of its records are given out
 }
 
-func (r *rest) empty() bool { return r.batch == nil || r.given == len(r.batch.Records) }
+// NewRest returns all of a batch, which is kept until it is given out.
+func NewRest(b *Batch) Rest { return Rest{batch: b} }
 
-// fill puts as many records into b as its limits allow, and at least one.
-func (r *rest) fill(b *stream.Batch) {
+// Empty reports whether everything is given out.
+func (r *Rest) Empty() bool { return r.batch == nil || r.given == len(r.batch.Records) }
+
+// Fill puts as many records into b, which is empty, as its limits allow, and at
+// least one. Where the part would keep alive more than b may (MaxFootprint), it
+// is copied.
+func (r *Rest) Fill(b *Batch) {
 	left := r.batch.Records[r.given:]
 	for i := range left {
 		size := left[i].Size()
@@ -32,18 +36,18 @@ func (r *rest) fill(b *stream.Batch) {
 	// A part may keep alive what the whole does.
 	b.Footprint = max(r.batch.Footprint, b.Bytes)
 	if b.MaxFootprint > 0 && b.Footprint > max(b.MaxFootprint, 2*b.Bytes) {
-		detach(b)
+		b.detach()
 	}
 }
 
 // behind is how far the last record of b is behind the newest one of the shard.
-func (r *rest) behind(b *stream.Batch) time.Duration {
+func (r *Rest) behind(b *Batch) time.Duration {
 	last := r.batch.Records[len(r.batch.Records)-1].Arrival
 	return max(0, r.batch.Behind+last.Sub(b.Records[len(b.Records)-1].Arrival))
 }
 
 // detach copies the records into memory of their own.
-func detach(b *stream.Batch) {
+func (b *Batch) detach() {
 	keyBytes := 0
 	for i := range b.Records {
 		keyBytes += len(b.Records[i].PartitionKey)
