@@ -24,6 +24,8 @@ var layout = map[string]room{
 	"stream":            {},
 	"stream/streamtest": {ours: "stream", support: true},
 
+	"stream/kpl": {ours: "stream"},
+
 	"checkpoint": {ours: "stream"},
 	"processors": {ours: "stream checkpoint", others: "github.com/sourcegraph/conc"},
 
@@ -47,7 +49,7 @@ var layout = map[string]room{
 
 	"lease/internal/sqlstore": {ours: "stream checkpoint lease"},
 
-	"worker": {ours: "stream checkpoint lease processors", others: otel},
+	"worker": {ours: "stream stream/kpl checkpoint lease processors", others: otel},
 
 	"internal/wire": {others: "github.com/segmentio/asm"},
 

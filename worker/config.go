@@ -18,6 +18,7 @@ import (
 	"github.com/millrace/millrace/lease"
 	"github.com/millrace/millrace/processors"
 	"github.com/millrace/millrace/stream"
+	"github.com/millrace/millrace/stream/kpl"
 )
 
 // Config says what a worker does. Application, Streams, Leases and Processor
@@ -57,6 +58,12 @@ type Config struct {
 	// and one read ahead. When shards are added, what is in memory already stays
 	// until it is processed. Default: 256 MiB.
 	Memory int
+	// Aggregates is what to do with records that carry many, as the Kinesis
+	// Producer Library makes them. Their records are given one by one, each with a
+	// sequence number of its own, and checkpoints may stand between two of them. How
+	// to go on where a record belongs to another shard, see [kpl.Policy]; [kpl.Keep]
+	// gives aggregates as they are. Default: kpl.Deliver; such records are given, and counted.
+	Aggregates kpl.Policy
 	// Retry says how long to wait before a batch is given again that ended in an
 	// error or a panic. It is given until it succeeds. Default: 100 ms to 30 s.
 	Retry processors.Backoff
@@ -168,6 +175,9 @@ func (c Config) validate() error {
 	atLeast("BatchBytes", c.BatchBytes, 1)
 	atLeast("Memory", c.Memory, 1<<20)
 	atLeast("MaxShards", c.MaxShards, 1)
+	if !c.Aggregates.Valid() {
+		bad("Aggregates is %v: use kpl.Deliver, kpl.Drop, kpl.Fail or kpl.Keep", c.Aggregates)
+	}
 	duration := func(field string, value, least time.Duration) {
 		if value != 0 && value < least {
 			bad("%s is %v: use at least %v, or 0 for the default", field, value, least)

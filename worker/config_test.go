@@ -41,6 +41,7 @@ func TestABadConfigurationIsNamed(t *testing.T) {
 		"negative retry":         {func(c *Config) { c.Retry.Min = -1 }, "Config.Retry.Min is -1ns: use at least 1ms"},
 		"retry upside down":      {func(c *Config) { c.Retry = processors.Backoff{Min: time.Hour, Max: time.Second} }, "Config.Retry.Max is 1s, shorter than Retry.Min, 1h0m0s: raise it"},
 		"checkpoints at once":    {func(c *Config) { c.CheckpointEvery = 1 }, "Config.CheckpointEvery is 1ns: use at least 1ms"},
+		"an unknown policy":      {func(c *Config) { c.Aggregates = 9 }, "Config.Aggregates is Policy(9): use kpl.Deliver"},
 		"no drain":               {func(c *Config) { c.Drain = -time.Second }, "Config.Drain is -1s: use at least 1ms"},
 		"hasty failover":         {func(c *Config) { c.FailoverTime = time.Millisecond }, "Config.FailoverTime is 1ms: use at least 100ms"},
 	} {

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/millrace/millrace/stream"
+	"github.com/millrace/millrace/stream/kpl"
 )
 
 // open finds the stream that the lease is about, and opens the shard there.
@@ -45,11 +46,23 @@ func (c *consumer) openOnce(ctx context.Context, from stream.Position) (stream.R
 		return nil, fmt.Errorf("find the stream %s: %w", row.StreamID, err)
 	}
 	c.shard.Stream = id
-	reader, err := s.Open(ctx, row.Shard, from)
+	reader, err := kpl.Open(ctx, s, stream.Shard{ID: row.Shard, Hash: row.Hash}, from, c.aggregates())
 	if err != nil {
 		return nil, fmt.Errorf("open %s of %s at %v: %w", row.Shard, row.StreamID, from, err)
 	}
 	return reader, nil
+}
+
+// aggregates says how records that carry many are read, and tells of them.
+func (c *consumer) aggregates() kpl.Options {
+	told := false
+	return kpl.Options{Policy: c.cfg.Aggregates, Count: func(unpacked, outOfRange int) {
+		c.tel.unpacked(unpacked, outOfRange)
+		if outOfRange > 0 && !told {
+			told = true // the metric tells how many
+			c.log.Warn("records inside of aggregates belong to other shards: their producer took this shard for another one", "records", outOfRange, "policy", c.cfg.Aggregates)
+		}
+	}}
 }
 
 // hopeless reports whether a stream answered, and no waiting will change what.

@@ -31,6 +31,8 @@ type telemetry struct {
 	lag         metric.Float64Gauge
 	retries     metric.Int64Counter
 	trimmed     metric.Int64Counter
+	inside      metric.Int64Counter
+	outOfRange  metric.Int64Counter
 	blocked     metric.Int64UpDownCounter
 	checkpoints metric.Int64Counter
 	conflicts   metric.Int64Counter
@@ -57,6 +59,10 @@ func newTelemetry(mp metric.MeterProvider, tp trace.TracerProvider) (*telemetry,
 	t.retries, err = m.Int64Counter("millrace.records.retried", metric.WithUnit("{message}"), metric.WithDescription("Records given again after an error."))
 	must(err)
 	t.trimmed, err = m.Int64Counter("millrace.shard.trimmed", metric.WithUnit("{gap}"), metric.WithDescription("Gaps of records that left retention before they were processed."))
+	must(err)
+	t.inside, err = m.Int64Counter("millrace.deaggregated.records", metric.WithUnit("{message}"), metric.WithDescription("Records that came out of aggregates."))
+	must(err)
+	t.outOfRange, err = m.Int64Counter("millrace.deaggregated.out_of_range", metric.WithUnit("{message}"), metric.WithDescription("Records that came out of aggregates and belong to other shards, delivered or dropped."))
 	must(err)
 	t.blocked, err = m.Int64UpDownCounter("millrace.shards.blocked", metric.WithUnit("{shard}"), metric.WithDescription("Shards that wait because their processor fails, or because they cannot be read."))
 	must(err)
@@ -214,6 +220,13 @@ func (t *shardTelemetry) gap() { t.trimmed.Add(context.Background(), 1, t.shard.
 
 func (t *shardTelemetry) retried(records int) {
 	t.retries.Add(context.Background(), int64(records), t.shard.add...)
+}
+
+func (t *shardTelemetry) unpacked(records, outOfRange int) {
+	t.inside.Add(context.Background(), int64(records), t.shard.add...)
+	if outOfRange > 0 {
+		t.outOfRange.Add(context.Background(), int64(outOfRange), t.shard.add...)
+	}
 }
 
 // block says that something makes the shard wait, until unblock, and on which
