@@ -80,25 +80,20 @@ func (c *change) active(ref streamRef) (view, error) {
 }
 
 // update changes an ACTIVE stream by f, and lets it be UPDATING for the time
-// that such changes take. f says whether it changed what is known.
-func (s *Server) update(ctx context.Context, ref streamRef, f func(context.Context, *change, view) (known bool, err error)) error {
+// that such changes take.
+func (s *Server) update(ctx context.Context, ref streamRef, f func(context.Context, *change, view) error) error {
 	return s.change(ctx, func(ctx context.Context, c *change) error {
 		v, err := c.active(ref)
 		if err != nil {
 			return err
 		}
-		known, err := f(ctx, c, v)
-		if err != nil {
+		if err := f(ctx, c, v); err != nil {
 			return err
 		}
 		if s.config.StateDelay > 0 {
 			v.known.Phase.Enter(state.Updating, c.now, s.config.StateDelay)
-			known = true
 		}
-		if !known {
-			return nil
-		}
-		return c.Save()
+		return c.Save(c.now)
 	})
 }
 

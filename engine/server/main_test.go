@@ -37,7 +37,7 @@ func start(t testing.TB, cfg Config) *harness {
 	if cfg.Logger == nil {
 		cfg.Logger = quiet
 	}
-	e, err := engine.OpenMemory(engine.Config{Logger: quiet})
+	e, err := engine.OpenMemory(engine.Config{Logger: quiet, SegmentBytes: 64 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -94,5 +94,5 @@ func (c *change) delete(ctx context.Context, name string) error {
 		return err
 	}
 	c.Forget(name)
-	return c.Save()
+	return c.Save(c.now)
 }

@@ -3,9 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/millrace/millrace/engine"
@@ -83,49 +80,4 @@ func (s *Server) active(v view) error {
 		return nil
 	}
 	return inUse("Stream %s under account %s not ACTIVE, instead in state %s", v.name, s.config.Account, v.status)
-}
-
-// consumerView is a registered consumer as one request sees it.
-type consumerView struct {
-	*state.Consumer
-	of     view
-	arn    string
-	status state.Status
-}
-
-// consumerByARN finds a consumer of an ARN, in whatever status it is.
-func (s *Server) consumerByARN(text string) (consumerView, error) {
-	a, ok := parseARN(text)
-	if !ok || a.consumer == "" {
-		return consumerView{}, invalidArgument("ConsumerARN %s is not the ARN of a consumer.", text)
-	}
-	gone := notFound("Consumer %s not found.", text)
-	if a.region != s.config.Region || a.account != s.config.Account {
-		return consumerView{}, gone
-	}
-	v, err := s.lookAt(a.stream)
-	if err != nil {
-		return consumerView{}, err
-	}
-	name, second, _ := strings.Cut(a.consumer, ":")
-	c, ok := s.consumerOf(v, name)
-	if !ok || strconv.FormatInt(c.Created/1000, 10) != second {
-		return consumerView{}, gone
-	}
-	return c, nil
-}
-
-// consumerOf finds a consumer of a stream by its name.
-func (s *Server) consumerOf(v view, name string) (consumerView, bool) {
-	now := time.Now()
-	c := v.known.Consumer(name, now)
-	if c == nil {
-		return consumerView{}, false
-	}
-	return consumerView{Consumer: c, of: v, arn: s.consumerARN(v.name, c), status: c.Status(now)}, true
-}
-
-// consumerARN returns the ARN of a consumer of this server.
-func (s *Server) consumerARN(stream string, c *state.Consumer) string {
-	return fmt.Sprintf("%s/consumer/%s:%d", s.streamARN(stream), c.Name, c.Created/1000)
 }

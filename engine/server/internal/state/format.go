@@ -58,14 +58,14 @@ func decode(b []byte) (*State, error) {
 		return nil, ErrDamaged
 	}
 	var version int
-	var sum uint32
-	if n, err := fmt.Sscanf(string(line)+"\n", header, &version, &sum); n < 1 || version < 1 || err != nil && version <= Version {
+	var sum uint32 // compared as text: numbers can be written in several ways
+	if n, _ := fmt.Sscanf(string(line)+"\n", header, &version, &sum); n < 1 || version < 1 {
 		return nil, ErrDamaged
 	}
 	if version > Version {
 		return nil, fmt.Errorf("version %d of its format: %w", version, ErrVersion)
 	}
-	if sum != crc32.Checksum(body, castagnoli) {
+	if string(line)+"\n" != fmt.Sprintf(header, version, crc32.Checksum(body, castagnoli)) {
 		return nil, ErrDamaged
 	}
 	s := new(State)

@@ -17,12 +17,39 @@ type State struct {
 	Streams map[string]*Stream `json:"streams,omitempty"`
 }
 
-// Account is what concerns no single stream.
+// Account is what concerns no single stream: the commitment to pay for a
+// minimum of throughput.
 type Account struct {
-	// Committed is since when the minimum throughput is paid for, Unix ms; 0: it is not.
-	Committed int64 `json:"committed,omitempty"`
-	// Ended is when the last commitment was ended, Unix ms.
+	// Started is when the last commitment began, Unix ms; 0 when there was none.
+	Started int64 `json:"started,omitempty"`
+	// Ended is when it ends, or has ended, Unix ms; 0 while nobody has ended it.
 	Ended int64 `json:"ended,omitempty"`
+}
+
+// shortestCommitment is how long a commitment lasts at least.
+const shortestCommitment = 24 * time.Hour
+
+// Committed reports whether there is a commitment at a moment.
+func (a Account) Committed(now time.Time) bool {
+	return a.Started != 0 && (a.Ended == 0 || now.UnixMilli() < a.Ended)
+}
+
+// EarliestEnd is when the commitment can end.
+func (a Account) EarliestEnd() time.Time { return time.UnixMilli(a.Started).Add(shortestCommitment) }
+
+// Commit begins a commitment, or goes on with the one that there is.
+func (a *Account) Commit(now time.Time) {
+	if !a.Committed(now) {
+		a.Started = now.UnixMilli()
+	}
+	a.Ended = 0
+}
+
+// EndCommitment ends the commitment as soon as may be.
+func (a *Account) EndCommitment(now time.Time) {
+	if a.Committed(now) && a.Ended == 0 {
+		a.Ended = max(now.UnixMilli(), a.EarliestEnd().UnixMilli())
+	}
 }
 
 // Status of a stream or a consumer, in the words of the API.
@@ -91,6 +118,16 @@ func (s *Stream) Consumer(name string, now time.Time) *Consumer {
 		}
 	}
 	return nil
+}
+
+// ConsumerCount returns how many consumers there are at a moment.
+func (s *Stream) ConsumerCount(now time.Time) (n int) {
+	for _, c := range s.Consumers {
+		if !c.Gone(now) {
+			n++
+		}
+	}
+	return n
 }
 
 // blank reports whether there is nothing to know at a moment but what holds of

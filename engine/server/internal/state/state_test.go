@@ -35,13 +35,13 @@ func change(t *testing.T, s *Store, f func(*Draft)) {
 	}
 	defer d.End()
 	f(d)
-	if err := d.Save(); err != nil {
+	if err := d.Save(noon); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func example(d *Draft) {
-	d.Account.Committed = 5
+	d.Account = Account{Started: 5, Ended: 6}
 	s := d.Stream("orders", 7)
 	s.Phase.Enter(Updating, noon, time.Second)
 	s.OnDemand, s.AnyShard, s.WarmThroughput = true, true, 10
@@ -119,7 +119,7 @@ func TestASaveThatFailsChangesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		d.Stream("orders", 7).Policy = "another"
-		if err := d.Save(); !errors.Is(err, full) {
+		if err := d.Save(noon); !errors.Is(err, full) {
 			t.Fatalf("%v: %v", kind, err)
 		}
 		d.End()
@@ -154,7 +154,7 @@ func TestWhatEverybodySeesIsNotChangedByADraft(t *testing.T) {
 	if after, _ := encode(seen); !bytes.Equal(text, after) {
 		t.Fatal("a draft that is not saved is seen")
 	}
-	if err := d.Save(); err != nil {
+	if err := d.Save(noon); err != nil {
 		t.Fatal(err)
 	}
 	seen = s.Load()
@@ -211,10 +211,68 @@ func TestWhatIsLeftOfStreamsAndConsumersThatWentIsTakenAway(t *testing.T) {
 	if one := s.Load().Streams["blank"]; one == nil || one.Status(noon) != Creating {
 		t.Errorf("what is being created was forgotten: %+v", one)
 	}
-	change(t, s, func(d *Draft) { d.Prune(noon.Add(2*time.Second), exists) })
+	d, err := s.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	later := noon.Add(2 * time.Second)
+	if err := errors.Join(d.Prune(later, exists), d.Save(later)); err != nil {
+		t.Fatal(err)
+	}
+	d.End()
 	left := s.Load().Streams
 	if len(left) != 2 || left["was made"].Created != 3 || len(left["stays"].Consumers) != 1 {
 		t.Fatalf("%+v", left)
+	}
+}
+
+func TestNothingIsPrunedWhileItIsNotKnownWhatIsThere(t *testing.T) {
+	s := open(t, vfs.Memory())
+	change(t, s, example)
+	closed := errors.New("closed")
+	change(t, s, func(d *Draft) {
+		if err := d.Prune(noon, func(string) (int64, bool, error) { return 0, false, closed }); !errors.Is(err, closed) {
+			t.Errorf("%v", err)
+		}
+	})
+	if len(s.Load().Streams) != 1 {
+		t.Error("the stream was forgotten")
+	}
+}
+
+func TestADraftThatChangedNothingIsNotWritten(t *testing.T) {
+	dir := vfs.NewCrash()
+	s := open(t, dir)
+	change(t, s, example)
+	before := dir.Ops()
+	change(t, s, func(d *Draft) { d.Stream("another", 1) })
+	if n := dir.Ops() - before; n != 0 {
+		t.Fatalf("%d changes of the directory", n)
+	}
+}
+
+func TestACommitmentLastsForADayAtLeast(t *testing.T) {
+	var a Account
+	if a.Committed(noon) {
+		t.Error("committed from the beginning")
+	}
+	a.EndCommitment(noon)
+	a.Commit(noon)
+	a.EndCommitment(noon.Add(time.Hour))
+	if !a.Committed(noon.Add(23*time.Hour)) || a.Committed(noon.Add(24*time.Hour)) {
+		t.Errorf("%+v", a)
+	}
+	a.Commit(noon.Add(2 * time.Hour)) // goes on
+	if a.Started != noon.UnixMilli() || !a.Committed(noon.Add(48*time.Hour)) {
+		t.Errorf("%+v", a)
+	}
+	a.EndCommitment(noon.Add(30 * time.Hour))
+	if a.Committed(noon.Add(30 * time.Hour)) {
+		t.Errorf("%+v", a)
+	}
+	a.Commit(noon.Add(31 * time.Hour))
+	if a.Started != noon.Add(31*time.Hour).UnixMilli() {
+		t.Errorf("%+v", a)
 	}
 }
 

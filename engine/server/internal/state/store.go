@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -28,6 +29,9 @@ type Store struct {
 	// since its holder waits for disks.
 	turn chan struct{}
 	now  atomic.Pointer[State]
+	// saved is the checksum of what the file has, or zero when that is not known.
+	// It belongs to who has the turn.
+	saved [sha256.Size]byte
 }
 
 // OpenDir opens the state in the engine's directory, and makes it where there
@@ -46,7 +50,10 @@ func Open(dir vfs.FS) (*Store, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		fresh := &State{Secret: make([]byte, 32), Streams: map[string]*Stream{}}
 		rand.Read(fresh.Secret)
-		if err := write(dir, fresh); err != nil {
+		if b, err = encode(fresh); err == nil {
+			err = write(dir, b)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("make the server's state: %w", err)
 		}
 		s.now.Store(fresh)
@@ -131,24 +138,33 @@ func (d *Draft) Prune(now time.Time, exists func(name string) (created int64, ok
 			s = d.Stream(name, s.Created)
 			s.Consumers = slices.DeleteFunc(s.Consumers, func(c *Consumer) bool { return c.over(now) })
 		}
-		if s.blank(now) {
-			d.Forget(name)
-		}
 	}
 	return nil
 }
 
-// Save makes the draft durable, and then what everybody sees. After an error
-// the state is as before, as long as the process lives; the next one may find
-// either. The draft can be changed and saved again.
-func (d *Draft) Save() error {
+// Save makes the draft durable, if anything in it is different, and then what
+// everybody sees. What is as it is for every stream at that moment is left out.
+// After an error the state is as before, as long as the process lives; the next
+// one may find either. The draft can be changed and saved again.
+func (d *Draft) Save(now time.Time) error {
+	maps.DeleteFunc(d.Streams, func(_ string, s *Stream) bool { return s.blank(now) })
 	saved := d.State
 	saved.Streams = maps.Clone(d.Streams)
-	if err := write(d.store.dir, &saved); err != nil {
+	clear(d.own)
+	b, err := encode(&saved)
+	if err != nil {
 		return fmt.Errorf("save the server's state: %w", err)
 	}
+	sum := sha256.Sum256(b)
+	if sum == d.store.saved {
+		return nil
+	}
+	d.store.saved = [sha256.Size]byte{} // unknown, until it is written
+	if err := write(d.store.dir, b); err != nil {
+		return fmt.Errorf("save the server's state: %w", err)
+	}
+	d.store.saved = sum
 	d.store.now.Store(&saved)
-	clear(d.own)
 	return nil
 }
 
@@ -173,11 +189,7 @@ func read(dir vfs.FS) ([]byte, error) {
 }
 
 // write puts a state in the place of the one before.
-func write(dir vfs.FS, s *State) error {
-	b, err := encode(s)
-	if err != nil {
-		return err
-	}
+func write(dir vfs.FS, b []byte) error {
 	f, err := dir.Create(tempName)
 	if err != nil {
 		return err
