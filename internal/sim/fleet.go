@@ -13,6 +13,7 @@ import (
 	"github.com/millrace/millrace/internal/check"
 	"github.com/millrace/millrace/lease"
 	"github.com/millrace/millrace/stream"
+	"github.com/millrace/millrace/stream/kpl"
 	"github.com/millrace/millrace/stream/streamtest"
 )
 
@@ -172,16 +173,27 @@ func (f *fleet) put(entries ...stream.Entry) {
 		return
 	}
 	now := time.Now()
-	for _, res := range results {
+	for i, res := range results {
 		key := lease.Key(id, res.Shard)
-		f.check.Put(key, res.Sequence)
-		f.mu.Lock()
-		f.last[key] = res.Sequence
-		if f.putAt != nil {
-			f.putAt[place{key, res.Sequence}] = now
+		for sub := range inside(entries[i]) {
+			at := res.Sequence.WithSub(uint64(sub))
+			f.check.Put(key, at)
+			f.mu.Lock()
+			f.last[key] = at
+			if f.putAt != nil {
+				f.putAt[place{key, at}] = now
+			}
+			f.mu.Unlock()
 		}
-		f.mu.Unlock()
 	}
+}
+
+// inside is how many records a processor will see of an entry.
+func inside(e stream.Entry) int {
+	if a, ok := kpl.Decode(e.Data); ok {
+		return a.Len()
+	}
+	return 1
 }
 
 // done takes note of a record that is done.

@@ -14,6 +14,7 @@ import (
 	"github.com/millrace/millrace/lease"
 	"github.com/millrace/millrace/lease/leasetest"
 	"github.com/millrace/millrace/stream"
+	"github.com/millrace/millrace/stream/kpl"
 )
 
 // Run simulates what the seed draws. It must be called inside a bubble of
@@ -89,8 +90,22 @@ func (f *fleet) produce(who int) {
 			entries = append(entries, stream.Entry{PartitionKey: key, Data: []byte(strconv.Itoa(n))})
 			n += 3
 		}
+		if r.IntN(3) == 0 {
+			entries = pack(entries)
+		}
 		f.put(entries...)
 	}
+}
+
+// pack makes one record of many, as careless producers do: they go to one shard,
+// wherever they belong.
+func pack(entries []stream.Entry) []stream.Entry {
+	var a kpl.Aggregator
+	for _, e := range entries {
+		a.Add(e)
+	}
+	e, _ := a.Take()
+	return []stream.Entry{e}
 }
 
 // reshard splits and merges; some of it hits shards that are still empty, or
@@ -117,7 +132,7 @@ func (f *fleet) retention() {
 			at, ended := f.check.Checkpoint(lease.Key(id, shard.ID))
 			switch n, _, ok := at.Sequence(); {
 			case ok:
-				_ = s.Trim(f.faults, shard.ID, n)
+				_ = s.Trim(f.faults, shard.ID, n.WithSub(0)) // a part of an aggregate keeps all of it
 			case old[shard.ID]:
 				_ = s.Forget(f.faults, shard.ID)
 			case ended:
