@@ -13,6 +13,10 @@ type Page struct {
 	// Next is where to read on. It never moves by itself: a read from LATEST
 	// that found nothing goes on from where the end of the shard was.
 	Next stream.Position
+	// Done is a sequence number that nothing which is still to be read has, nor
+	// anything smaller: [stream.After] of it is where to read on, too, if
+	// somebody has to keep it as a number.
+	Done stream.Sequence
 	// End is set when nothing follows, now and ever after: the records, if
 	// there are any, were the last of a closed shard.
 	End *stream.ShardEndError
@@ -68,12 +72,14 @@ func (s *Stream) read(ctx context.Context, shardID string, from stream.Position,
 		return s.noRecords(ctx, m, from, err)
 	}
 	if more != nil {
+		done := m.log.Base().Add(max(start.Counter, committed+1) - 1)
 		if _, isTime := from.Time(); !isTime {
-			from = stream.At(m.log.Base().Add(max(start.Counter, committed+1)))
+			from = stream.After(done)
 		}
-		return Page{Next: from, More: more}, nil
+		return Page{Next: from, Done: done, More: more}, nil
 	}
-	page := Page{Next: stream.After(b.Records[len(b.Records)-1].Sequence)}
+	last := b.Records[len(b.Records)-1].Sequence
+	page := Page{Next: stream.After(last), Done: last}
 	if m.closed != 0 && b.Behind == 0 {
 		page.End = s.endOf(m.shard)
 	}

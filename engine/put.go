@@ -38,8 +38,7 @@ func (s *Stream) Put(ctx context.Context, entries ...stream.Entry) ([]stream.Put
 		return nil, fmt.Errorf("put: %w", err)
 	}
 	results := make([]stream.PutResult, len(entries))
-	// Segments may have been larger when the stream was made.
-	most := min(s.settings.Load().maxRecord, wal.MaxRecord(s.e.cfg.SegmentBytes))
+	most := s.MaxRecordBytes()
 	p.todo = p.todo[:0]
 	for i := range entries {
 		if err := checkEntry(&entries[i], most); err != nil {
@@ -92,7 +91,7 @@ func (s *Stream) Put(ctx context.Context, entries ...stream.Entry) ([]stream.Put
 
 // checkEntry refuses what no stream takes.
 func checkEntry(e *stream.Entry, most int) error {
-	if n := len(e.PartitionKey); n == 0 {
+	if n := len(e.PartitionKey); n == 0 && !e.HasHashKey {
 		return invalid("PartitionKey", "", "use 1 to 256 characters")
 	} else if n > 256 && utf8.RuneCountInString(e.PartitionKey) > 256 {
 		return invalid("PartitionKey", clip(e.PartitionKey), fmt.Sprintf("it has %d characters, use 1 to 256", utf8.RuneCountInString(e.PartitionKey)))

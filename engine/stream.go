@@ -235,6 +235,13 @@ func (s *Stream) SetMaxRecordBytes(ctx context.Context, n int) error {
 	})
 }
 
+// MaxRecordBytes is how large a record may be now, payload and partition key
+// together.
+func (s *Stream) MaxRecordBytes() int {
+	// Segments may have been larger when the stream was made.
+	return min(s.settings.Load().maxRecord, wal.MaxRecord(s.e.cfg.SegmentBytes))
+}
+
 // Tag adds tags, in place of those of the same name.
 func (s *Stream) Tag(ctx context.Context, tags map[string]string) error {
 	return s.change(ctx, "tag", func(set *settings) error {

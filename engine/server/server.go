@@ -15,6 +15,8 @@ type Server struct {
 	operations map[string]operation
 	state      *state.Store
 	rates      rates
+	reading    reading
+	pushes     subscriptions
 	reaper     *reaper
 }
 
@@ -46,9 +48,15 @@ func openState(dir string) (*state.Store, error) {
 	return state.OpenDir(dir)
 }
 
+// Drain ends all subscriptions, in good order, and refuses new ones: they last
+// for minutes, for which http.Server.Shutdown would wait. Give it to the server's
+// RegisterOnShutdown. Other requests are served as before.
+func (s *Server) Drain() { s.pushes.close() }
+
 // Close ends what the server does on its own. Requests should have ended before;
 // http.Server.Shutdown waits for them. It may be called twice.
 func (s *Server) Close() error {
+	s.Drain()
 	s.reaper.close()
 	return nil
 }

@@ -1,0 +1,149 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"sync"
+
+	"github.com/millrace/millrace/engine"
+	"github.com/millrace/millrace/stream"
+)
+
+type getRecordsInput struct {
+	StreamARN     string `wire:"len=1..2048,pattern=streamARN"`
+	StreamId      string `wire:"len=1..24"`
+	ShardIterator string `wire:"required,len=1..512"`
+	Limit         *int   `wire:"range=1..10000"`
+	DryRun        bool
+}
+
+const (
+	mostRecords = 10_000
+	// mostRead is how much one answer has, in bytes of data and partition keys.
+	mostRead = 10 << 20
+	// answerStep is from where on an answer is written in pieces: its buffer does
+	// not grow beyond that and one record.
+	answerStep = 256 << 10
+)
+
+// getRecords reads a shard from an iterator on.
+func (s *Server) getRecords(c *call, in *getRecordsInput) error {
+	it, err := s.openIterator(in.ShardIterator)
+	if err != nil {
+		return err
+	}
+	v, err := s.iterated(&it, in.StreamARN)
+	if err != nil {
+		return err
+	}
+	if in.DryRun {
+		return wouldSucceed()
+	}
+	granted := s.reading.take(mostRead)
+	defer s.reading.give(granted)
+	b := batches.Get().(*stream.Batch)
+	defer giveBatch(b)
+	b.MaxRecords, b.MaxBytes = mostRecords, granted
+	if in.Limit != nil {
+		b.MaxRecords = *in.Limit
+	}
+	page, err := s.read(c.ctx, v.Read, v, it.shard, it.from, b)
+	if err != nil {
+		return err
+	}
+	next := ""
+	if page.End == nil {
+		next = s.issue(v, it.shard, page.Next)
+	}
+	c.sendRecords(b, next, page.End, v.known.KeyID != "")
+	return nil
+}
+
+// iterated finds the stream of an iterator: the same incarnation of it.
+func (s *Server) iterated(it *iterator, arn string) (view, error) {
+	if arn != "" {
+		name, err := s.streamName(streamRef{StreamARN: arn})
+		if err != nil {
+			return view{}, err
+		}
+		if name != it.stream {
+			return view{}, invalidArgument("StreamARN %s does not name the stream of the ShardIterator.", arn)
+		}
+	}
+	v, err := s.ready(streamRef{StreamName: it.stream})
+	if err == nil && v.created.UnixMilli() != it.created {
+		err = s.noShard(it.stream, it.shard)
+	}
+	return v, err
+}
+
+// reader is one of the engine's reads that do not wait.
+type reader func(context.Context, string, stream.Position, *stream.Batch) (engine.Page, error)
+
+// read fills b. Records that have left retention are passed over, as in Kinesis.
+func (s *Server) read(ctx context.Context, read reader, v view, shard uint64, from stream.Position, b *stream.Batch) (engine.Page, error) {
+	for {
+		page, err := read(ctx, shardID(shard), from, b)
+		switch trimmed, ok := errors.AsType[*stream.TrimmedError](err); {
+		case ok:
+			from, read = stream.At(trimmed.Horizon), v.ReadDedicated // the call is counted already
+			continue
+		case errors.Is(err, stream.ErrThrottled):
+			err = s.rateExceeded(v.name, shardID(shard))
+		case errors.Is(err, stream.ErrShardNotFound), errors.Is(err, stream.ErrStreamNotFound):
+			err = s.noShard(v.name, shard)
+		}
+		return page, err
+	}
+}
+
+// sendRecords writes the answer: at once when it is small, with its length; else
+// piece by piece, since memory is for other requests, too, while a client is slow.
+func (c *call) sendRecords(b *stream.Batch, next string, end *stream.ShardEndError, encrypted bool) {
+	buf := buffers.Get().(*[]byte)
+	defer recycle(buf)
+	d := document{p: c.protocol, buf: (*buf)[:0]}
+	c.w.Header().Set("Content-Type", c.protocol.contentType())
+	d.begin('{')
+	if next != "" {
+		d.name("NextShardIterator")
+		d.text(next)
+	}
+	d.name("MillisBehindLatest")
+	d.int(behind(b))
+	if end != nil {
+		d.children(end)
+	}
+	d.name("Records")
+	d.begin('[')
+	pieces := false
+	for i := range b.Records {
+		d.record(&b.Records[i], encrypted)
+		if len(d.buf) >= answerStep {
+			pieces = true
+			if _, err := c.w.Write(d.buf); err != nil {
+				return // the client has gone
+			}
+			d.buf = d.buf[:0]
+		}
+	}
+	d.end(']')
+	d.end('}')
+	*buf = d.buf
+	if !pieces {
+		c.w.Header().Set("Content-Length", strconv.Itoa(len(d.buf)))
+		c.w.WriteHeader(http.StatusOK)
+	}
+	c.w.Write(d.buf)
+}
+
+// batches are used again, so that no read allocates for each of its records.
+var batches = sync.Pool{New: func() any { return new(stream.Batch) }}
+
+// giveBatch lets go of what the records point to.
+func giveBatch(b *stream.Batch) {
+	b.Reset()
+	batches.Put(b)
+}
