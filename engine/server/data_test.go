@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"fmt"
@@ -14,7 +13,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
-	"github.com/fxamacker/cbor/v2"
 
 	"github.com/millrace/millrace/engine"
 	"github.com/millrace/millrace/stream"
@@ -121,32 +119,6 @@ func wantNumbered(t testing.TB, records []types.Record, from, n int) {
 	}
 }
 
-// postCBOR sends a value in CBOR to an operation, and returns the answer as it is
-// read by somebody else's decoder.
-func (h *harness) postCBOR(operation string, in any) (status int, out map[string]any) {
-	h.t.Helper()
-	body, err := cbor.Marshal(in)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	r, err := http.NewRequestWithContext(h.t.Context(), "POST", h.url+"/", bytes.NewReader(body))
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	r.Header.Set("Content-Type", "application/x-amz-cbor-1.1")
-	r.Header.Set("X-Amz-Target", "Kinesis_20131202."+operation)
-	r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=AKID/20260101/us-east-1/kinesis/aws4_request, SignedHeaders=host, Signature=0")
-	r.Header.Set("X-Amz-Date", "20260101T000000Z")
-	a := h.send(r)
-	if got := a.header.Get("Content-Type"); got != "application/x-amz-cbor-1.1" {
-		h.t.Errorf("the answer is %s", got)
-	}
-	if err := cbor.Unmarshal(a.body, &out); err != nil {
-		h.t.Fatalf("%v: % x", err, a.body)
-	}
-	return a.status, out
-}
-
 // text is n times a character, in base64.
 func text(n int) string { return base64.StdEncoding.EncodeToString([]byte(strings.Repeat("x", n))) }
 
@@ -155,3 +127,6 @@ func patient(t testing.TB) context.Context {
 	t.Cleanup(cancel)
 	return ctx
 }
+
+// shardID is the engine's ID of a shard.
+func shardID(n uint64) string { return fmt.Sprintf("shardId-%012d", n) }

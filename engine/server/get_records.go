@@ -74,7 +74,7 @@ func (s *Server) iterated(it *iterator, arn string) (view, error) {
 	}
 	v, err := s.ready(streamRef{StreamName: it.stream})
 	if err == nil && v.created.UnixMilli() != it.created {
-		err = s.noShard(it.stream, it.shard)
+		err = s.shardGone(it.stream, it.shard)
 	}
 	return v, err
 }
@@ -83,17 +83,17 @@ func (s *Server) iterated(it *iterator, arn string) (view, error) {
 type reader func(context.Context, string, stream.Position, *stream.Batch) (engine.Page, error)
 
 // read fills b. Records that have left retention are passed over, as in Kinesis.
-func (s *Server) read(ctx context.Context, read reader, v view, shard uint64, from stream.Position, b *stream.Batch) (engine.Page, error) {
+func (s *Server) read(ctx context.Context, read reader, v view, shard string, from stream.Position, b *stream.Batch) (engine.Page, error) {
 	for {
-		page, err := read(ctx, shardID(shard), from, b)
+		page, err := read(ctx, shard, from, b)
 		switch trimmed, ok := errors.AsType[*stream.TrimmedError](err); {
 		case ok:
 			from, read = stream.At(trimmed.Horizon), v.ReadDedicated // the call is counted already
 			continue
 		case errors.Is(err, stream.ErrThrottled):
-			err = s.rateExceeded(v.name, shardID(shard))
+			err = s.rateExceeded(v.name, shard)
 		case errors.Is(err, stream.ErrShardNotFound), errors.Is(err, stream.ErrStreamNotFound):
-			err = s.noShard(v.name, shard)
+			err = s.shardGone(v.name, shard)
 		}
 		return page, err
 	}

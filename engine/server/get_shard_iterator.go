@@ -27,7 +27,7 @@ func (s *Server) getShardIterator(ctx context.Context, in *getShardIteratorInput
 	if err != nil {
 		return nil, err
 	}
-	shard, n, err := s.shard(ctx, v, in.ShardId)
+	shard, err := s.shard(ctx, v, in.ShardId)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +41,7 @@ func (s *Server) getShardIterator(ctx context.Context, in *getShardIteratorInput
 	if s.limited() && !s.rates.take(iteratorsPerSecond, "GetShardIterator "+v.name+" "+shard.ID, time.Now()) {
 		return nil, s.rateExceeded(v.name, shard.ID)
 	}
-	return &getShardIteratorOutput{s.issue(v, n, from)}, nil
+	return &getShardIteratorOutput{s.issue(v, shard.ID, from)}, nil
 }
 
 // wouldSucceed is the answer to a request that was to be tried only.

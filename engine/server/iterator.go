@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/binary"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,8 +21,8 @@ import (
 type iterator struct {
 	issued  time.Time
 	stream  string
-	created int64  // of the stream, Unix ms
-	shard   uint64 // its number
+	created int64 // of the stream, Unix ms
+	shard   string
 	from    stream.Position
 }
 
@@ -41,7 +42,7 @@ const (
 )
 
 // issue seals an iterator that is born now.
-func (s *Server) issue(v view, shard uint64, from stream.Position) string {
+func (s *Server) issue(v view, shard string, from stream.Position) string {
 	it := iterator{time.Now(), v.name, v.created.UnixMilli(), shard, from}
 	return s.seal(iteratorKind, it.append(make([]byte, 0, 256)))
 }
@@ -50,7 +51,8 @@ func (it *iterator) append(dst []byte) []byte {
 	dst = append(dst, iteratorVersion)
 	dst = binary.AppendVarint(dst, it.issued.UnixNano())
 	dst = binary.AppendVarint(dst, it.created)
-	dst = binary.AppendUvarint(dst, it.shard)
+	number, _ := strconv.ParseUint(strings.TrimPrefix(it.shard, "shardId-"), 10, 64)
+	dst = binary.AppendUvarint(dst, number)
 	if seq, after, ok := it.from.Sequence(); ok {
 		kind := byte(placeAt)
 		if after {
@@ -98,7 +100,7 @@ func parseIterator(text []byte) (it iterator, ok bool) {
 	}
 	it.issued = time.Unix(0, r.signed())
 	it.created = r.signed()
-	it.shard = r.unsigned()
+	it.shard, _ = fullShardID(strconv.FormatUint(r.unsigned(), 10))
 	switch r.byte() {
 	case placeOldest:
 		it.from = stream.TrimHorizon
@@ -112,7 +114,7 @@ func parseIterator(text []byte) (it iterator, ok bool) {
 		return it, false
 	}
 	it.stream = string(r.rest)
-	return it, r.ok && it.stream != ""
+	return it, r.ok && it.shard != "" && it.stream != ""
 }
 
 // varints reads numbers; ok is false after one that is not there.

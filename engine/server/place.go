@@ -3,44 +3,27 @@ package server
 import (
 	"context"
 	"errors"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/millrace/millrace/engine"
 	"github.com/millrace/millrace/stream"
 )
 
-// shardNumber reads the ID of a shard as clients may write it: in full, or by its
-// number with any word and a hyphen before it, or with nothing before it.
-func shardNumber(id string) (uint64, bool) {
-	digits := id[strings.LastIndexByte(id, '-')+1:]
-	n, err := strconv.ParseUint(digits, 10, 31)
-	return n, err == nil
-}
-
-// shardID is the engine's ID of a shard's number.
-func shardID(n uint64) string {
-	const zeros = "shardId-000000000000"
-	digits := strconv.FormatUint(n, 10)
-	return zeros[:len(zeros)-len(digits)] + digits
-}
-
 // shard finds a shard of a stream, open or closed.
-func (s *Server) shard(ctx context.Context, v view, id string) (engine.ShardInfo, uint64, error) {
-	n, ok := shardNumber(id)
+func (s *Server) shard(ctx context.Context, v view, id string) (engine.ShardInfo, error) {
+	full, ok := fullShardID(id)
 	if !ok {
-		return engine.ShardInfo{}, 0, notFound("Could not find shard %s in stream %s under account %s.", id, v.name, s.config.Account)
+		return engine.ShardInfo{}, s.noShard(v, id)
 	}
-	info, err := v.ShardInfo(ctx, shardID(n))
+	info, err := v.ShardInfo(ctx, full)
 	if errors.Is(err, stream.ErrShardNotFound) || errors.Is(err, stream.ErrStreamNotFound) {
-		err = s.noShard(v.name, n)
+		err = s.shardGone(v.name, full)
 	}
-	return info, n, err
+	return info, err
 }
 
-func (s *Server) noShard(stream string, n uint64) error {
-	return notFound("Shard %s in stream %s under account %s does not exist", shardID(n), stream, s.config.Account)
+func (s *Server) shardGone(stream, id string) error {
+	return notFound("Shard %s in stream %s under account %s does not exist", id, stream, s.config.Account)
 }
 
 // place is how a request names a place in a shard.
@@ -122,6 +105,5 @@ func shardOf(seq stream.Sequence, shard *engine.ShardInfo) (id string, ok bool) 
 	if len(text) != len(first) || text[:before] != first[:before] {
 		return "", false
 	}
-	n, err := strconv.ParseUint(text[before:before+digits], 10, 64)
-	return shardID(n), err == nil
+	return "shardId-" + text[before:before+digits], true
 }

@@ -23,7 +23,7 @@ type push struct {
 	control  *http.ResponseController
 	timer    *time.Timer
 	consumer consumerView
-	shard    uint64
+	shard    string
 	from     stream.Position
 	// due is when there has to be an event, be it without records; free is when
 	// the consumer's throughput allows one with records.

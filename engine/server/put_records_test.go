@@ -11,7 +11,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 
 	"github.com/millrace/millrace/engine"
-	"github.com/millrace/millrace/stream"
 )
 
 func TestPutRecordsStoresWhatTheSDKSends(t *testing.T) {
@@ -110,36 +109,6 @@ func TestPutRecordsRefusesWhatIsNoListOfRecords(t *testing.T) {
 	}
 	if got := h.get(h.oldest(), 0); len(got.Records) != 0 {
 		t.Errorf("%d records were stored", len(got.Records))
-	}
-}
-
-func TestPutRecordsSpeaksCBOR(t *testing.T) {
-	h := start(t, Config{})
-	st := h.stream("orders", engine.StreamConfig{Shards: 2})
-	status, out := h.postCBOR("PutRecords", map[string]any{
-		"StreamName": "orders",
-		"Records": []any{
-			map[string]any{"Data": []byte("first"), "PartitionKey": "a", "ExplicitHashKey": "0", "Unknown": []any{1, nil}},
-			map[string]any{"Data": []byte("second"), "PartitionKey": "b", "ExplicitHashKey": "340282366920938463463374607431768211455"},
-		},
-	})
-	if status != 200 || out["FailedRecordCount"] != uint64(0) {
-		t.Fatalf("%d %v", status, out)
-	}
-	for i, data := range []string{"first", "second"} {
-		r := out["Records"].([]any)[i].(map[any]any)
-		if r["ShardId"] != shardID(uint64(i)) {
-			t.Errorf("record %d: %v", i, r)
-		}
-		var b stream.Batch
-		if _, err := st.Read(t.Context(), shardID(uint64(i)), stream.TrimHorizon, &b); err != nil || len(b.Records) != 1 ||
-			string(b.Records[0].Data) != data || b.Records[0].Sequence.String() != r["SequenceNumber"] {
-			t.Errorf("record %d: %v, %v", i, b.Records, err)
-		}
-	}
-	status, out = h.postCBOR("PutRecords", map[string]any{"StreamName": "orders", "Records": []any{map[string]any{"Data": "text"}}})
-	if status != 400 || out["__type"] != "SerializationException" {
-		t.Errorf("%d %v", status, out)
 	}
 }
 

@@ -28,7 +28,7 @@ func (s *Server) subscribeToShard(c *call, in *subscribeToShardInput) error {
 	if err != nil {
 		return err
 	}
-	shard, n, err := s.shard(c.ctx, consumer.of, in.ShardId)
+	shard, err := s.shard(c.ctx, consumer.of, in.ShardId)
 	if err != nil {
 		return err
 	}
@@ -40,12 +40,12 @@ func (s *Server) subscribeToShard(c *call, in *subscribeToShardInput) error {
 	if in.DryRun {
 		return wouldSucceed()
 	}
-	ctx, sub, err := s.pushes.begin(c.ctx, target{consumer.arn, n}, s.limited())
+	ctx, sub, err := s.pushes.begin(c.ctx, target{consumer.arn, shard.ID}, s.limited())
 	if err != nil {
 		return err
 	}
 	defer s.pushes.finish(sub)
-	p := push{server: s, call: c, consumer: consumer, shard: n, from: from}
+	p := push{server: s, call: c, consumer: consumer, shard: shard.ID, from: from}
 	p.serve(ctx)
 	return nil
 }

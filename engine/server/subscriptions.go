@@ -20,7 +20,7 @@ type subscriptions struct {
 // target is what may have one subscription.
 type target struct {
 	consumer string // its ARN
-	shard    uint64
+	shard    string
 }
 
 // subscription is one call.
