@@ -6,6 +6,7 @@
 //	          └ no: ErrNone, with what was tried
 //
 //	Dir ── <user's cache>/millrace/<name> ── made once, by one process, whoever else waits
+//	Install ── a Dir that commands of a Tool fill: npm, pip, mvn
 //
 // The packages' test binaries run at the same time, and each asks for what it
 // needs: whoever comes first installs it, under a lock of the file system, and

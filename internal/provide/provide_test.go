@@ -133,3 +133,41 @@ func TestACommandInAContainerHasItsFolderAndItsPortOnTheLoopback(t *testing.T) {
 		t.Errorf("names %q and %q", a, b)
 	}
 }
+
+func TestAToolThatMustBeHereIsNotTakenFromDocker(t *testing.T) {
+	atHome(t)
+	programs(t, map[string]string{"tool": "exit 1", "docker": "exit 0"})
+	if place, err := (Tool{Name: "tool", Try: []string{"tool"}}).Find(t.Context()); !errors.Is(err, ErrNone) {
+		t.Errorf("got %+v, %v", place, err)
+	}
+}
+
+func TestAnInstallationRunsItsCommandsOnceInAFolderOfItsFiles(t *testing.T) {
+	atHome(t)
+	install := Install{
+		Name: "thing", Tool: Tool{Name: "sh", Try: []string{"/bin/sh", "-c", ":"}},
+		Files:    map[string][]byte{"pins": []byte("1")},
+		Commands: [][]string{{"sh", "-c", "printf '#!/bin/sh\ncat pins > made' > program && chmod +x program"}, {"./program"}},
+	}
+	do := func() string {
+		t.Helper()
+		dir, _, err := install.Do(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		made, err := os.ReadFile(filepath.Join(dir, "made"))
+		if err != nil || string(made) != string(install.Files["pins"]) {
+			t.Errorf("made %q, error %v", made, err)
+		}
+		return dir
+	}
+	first := do()
+	install.Commands = [][]string{{"false"}} // not run again
+	if again := do(); again != first {
+		t.Errorf("it was made twice, in %s and in %s", first, again)
+	}
+	install.Files = map[string][]byte{"pins": []byte("2")}
+	if dir, _, err := install.Do(t.Context()); err == nil {
+		t.Errorf("other files are in the same folder %s", dir)
+	}
+}

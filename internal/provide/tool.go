@@ -18,7 +18,7 @@ type Tool struct {
 	Try []string
 	// Packages have it, on Debian and its like.
 	Packages []string
-	// Image is a Docker image that has it.
+	// Image is a Docker image that has it; "" for a tool that must be on this machine.
 	Image string
 }
 
@@ -37,6 +37,9 @@ func (t Tool) Find(ctx context.Context) (Place, error) {
 		if noPackage = try(ctx, t.Try); noPackage == nil {
 			return Place{}, nil
 		}
+	}
+	if t.Image == "" {
+		return Place{}, fmt.Errorf("%s: %w: %w; from packages: %w", t.Name, ErrNone, missing, noPackage)
 	}
 	noDocker := Docker(ctx)
 	if noDocker == nil {

@@ -117,14 +117,14 @@ var (
 
 func newMoto() *server {
 	return &server{
-		api: API{Name: "moto", Complete: true}, install: motoInstall.do,
+		api: API{Name: "moto", Complete: true}, install: motoInstall.Do,
 		command: func(dir string) []string { return []string{dir + "/venv/bin/python", "-c", motoScript} },
 	}
 }
 
 func newDynalite() *server {
 	return &server{
-		api: API{Name: "dynalite"}, install: dynaliteInstall.do,
+		api: API{Name: "dynalite"}, install: dynaliteInstall.Do,
 		command: func(string) []string { return []string{"node", "-e", dynaliteScript} },
 	}
 }

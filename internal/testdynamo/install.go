@@ -1,12 +1,7 @@
 package testdynamo
 
 import (
-	"context"
 	_ "embed"
-	"fmt"
-	"hash/fnv"
-	"os"
-	"path/filepath"
 
 	"github.com/millrace/millrace/internal/provide"
 )
@@ -39,61 +34,19 @@ var (
 )
 
 var (
-	motoInstall = install{
-		name: "moto", tool: python, pins: motoRequirements, file: "requirements.txt",
-		commands: [][]string{
+	motoInstall = provide.Install{
+		Name: "moto", Tool: python,
+		Files: map[string][]byte{"requirements.txt": motoRequirements},
+		Commands: [][]string{
 			{"python3", "-m", "venv", "venv"},
 			{"venv/bin/python", "-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check", "-r", "requirements.txt"},
 		},
 	}
-	dynaliteInstall = install{
-		name: "dynalite", tool: npm, pins: dynaliteLock, file: "package-lock.json",
-		more: map[string][]byte{"package.json": dynalitePackage},
-		commands: [][]string{
+	dynaliteInstall = provide.Install{
+		Name: "dynalite", Tool: npm,
+		Files: map[string][]byte{"package.json": dynalitePackage, "package-lock.json": dynaliteLock},
+		Commands: [][]string{
 			{"npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"},
 		},
 	}
 )
-
-// install says how an emulator gets into the user's cache.
-type install struct {
-	name     string
-	tool     provide.Tool
-	pins     []byte // what is installed, to the last package,
-	file     string // in a file of this name
-	more     map[string][]byte
-	commands [][]string
-}
-
-// do returns the folder in which the commands have run, and runs them if nobody
-// has yet; and where a program that lies there can be run.
-func (i install) do(ctx context.Context) (dir string, place provide.Place, err error) {
-	if place, err = i.tool.Find(ctx); err != nil {
-		return "", place, err
-	}
-	version := fnv.New64a()
-	_, _ = version.Write(i.pins) // a hash never fails
-	name := fmt.Sprintf("%s-%x-%s", i.name, version.Sum64(), place.Name())
-	dir, err = provide.Dir(ctx, name, func(work string) error {
-		if err := os.WriteFile(filepath.Join(work, i.file), i.pins, 0o644); err != nil {
-			return err
-		}
-		for file, content := range i.more {
-			if err := os.WriteFile(filepath.Join(work, file), content, 0o644); err != nil {
-				return err
-			}
-		}
-		for _, words := range i.commands {
-			program := words[0]
-			if filepath.Base(program) != program {
-				program = filepath.Join(work, program) // one that an earlier command has made
-			}
-			cmd := place.Command(ctx, work, 0, append([]string{program}, words[1:]...)...)
-			if output, err := cmd.CombinedOutput(); err != nil {
-				return fmt.Errorf("install: %v: %w: %s", cmd.Args, err, output)
-			}
-		}
-		return nil
-	})
-	return dir, place, err
-}
