@@ -17,27 +17,18 @@ const ordersARN = "arn:aws:kinesis:us-east-1:000000000000:stream/orders"
 // create makes the stream orders by way of the API.
 func (h *harness) create(shards int32) {
 	h.t.Helper()
-	must(h.t)(h.client().CreateStream(h.t.Context(), &kinesis.CreateStreamInput{StreamName: aws.String("orders"), ShardCount: aws.Int32(shards)}))
+	must(h.client().CreateStream(h.t.Context(), &kinesis.CreateStreamInput{StreamName: aws.String("orders"), ShardCount: aws.Int32(shards)}))(h.t)
 }
 
-// must ends a test whose call failed, and returns what it returned.
-func must(t testing.TB) func(any, error) {
-	t.Helper()
-	return func(_ any, err error) {
+// must returns what a call returned, and ends the test if it failed.
+func must[T any](out T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)
 		}
+		return out
 	}
-}
-
-// get is must for calls whose answer is looked at.
-func get[T any](t testing.TB, out T, err error) T {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
 }
 
 // wantError checks that Amazon's client made of an answer an error of its own
@@ -103,5 +94,5 @@ func describeShard(sh types.Shard) string {
 // mustCreate makes a stream of one shard by way of the API.
 func (h *harness) mustCreate(name string) {
 	h.t.Helper()
-	must(h.t)(h.client().CreateStream(h.t.Context(), &kinesis.CreateStreamInput{StreamName: aws.String(name), ShardCount: aws.Int32(1)}))
+	must(h.client().CreateStream(h.t.Context(), &kinesis.CreateStreamInput{StreamName: aws.String(name), ShardCount: aws.Int32(1)}))(h.t)
 }
