@@ -44,6 +44,23 @@ func TestAReadThatDoesNotWaitGoesFromPageToPage(t *testing.T) {
 	}
 }
 
+func TestWhatIsDoneAfterAReadIsAPlaceToReadOnFrom(t *testing.T) {
+	e := openMemory(t, small())
+	s := ensure(t, e, "orders", StreamConfig{})
+	mustPut(t, s, number(0, 4)...)
+	var b stream.Batch
+	for _, from := range []stream.Position{stream.TrimHorizon, stream.Latest, stream.AtTime(time.Now().Add(time.Hour))} {
+		p := page(t, s, shardID(0), from, &b)
+		if len(mustRead(t, s, shardID(0), stream.After(p.Done))) != 0 {
+			t.Errorf("from %v: there is something behind %v that was read or passed over", from, p.Done)
+		}
+		mustPut(t, s, number(4, 1)...)
+		if got := mustRead(t, s, shardID(0), stream.After(p.Done)); len(got) != 1 || string(got[0].Data) != "data-4" {
+			t.Errorf("from %v: %d records behind %v, want the one that came then", from, len(got), p.Done)
+		}
+	}
+}
+
 func TestAReadFromLatestThatFindsNothingKeepsItsPlace(t *testing.T) {
 	e := openMemory(t, small())
 	s := ensure(t, e, "orders", StreamConfig{})

@@ -331,7 +331,7 @@ func (t *tape) Write(b []byte) (int, error) {
 }
 
 // play subscribes in the same process, where time may be virtual.
-func play(ctx context.Context, s *Server, arn, shard, position string, to *tape) {
+func play(ctx context.Context, s *Server, arn, shard, position string, to http.ResponseWriter) {
 	body := fmt.Sprintf(`{"ConsumerARN":%q,"ShardId":%q,"StartingPosition":{"Type":%q}}`, arn, shard, position)
 	r := httptest.NewRequestWithContext(ctx, "POST", "/", strings.NewReader(body))
 	r.Header.Set("Content-Type", "application/x-amz-json-1.1")
