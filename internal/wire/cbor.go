@@ -185,7 +185,10 @@ func (r *CBOR) Float() float64 {
 	case majorUint:
 		return float64(arg)
 	case majorNegative:
-		return -1 - float64(arg)
+		if arg == math.MaxUint64 {
+			return -(1 << 64)
+		}
+		return -float64(arg + 1)
 	case majorSimple:
 		if f, ok := float(info, arg); ok {
 			return f

@@ -117,7 +117,7 @@ func FuzzMillis(f *testing.F) {
 				return
 			}
 			e := strings.ToLower(string(text))
-			if i := strings.IndexByte(e, 'e'); i >= 0 && len(e)-i > 4 {
+			if i := strings.IndexByte(e, 'e'); i >= 0 && len(e)-i > 3 {
 				return
 			}
 			t.Fatalf("%s: %v", text, r.End())
@@ -203,7 +203,8 @@ func FuzzCBOR(f *testing.F) {
 				t.Fatalf("%x is %v, and for the oracle %v", message, got, want)
 			}
 		}
-		if err != nil && wrong == nil && !strings.Contains(err.Error(), "no value") {
+		// The oracle takes null for a name, and simple values for values.
+		if err != nil && wrong == nil && !strings.Contains(err.Error(), "no value") && !strings.Contains(err.Error(), "no string") {
 			t.Fatalf("%x: %v; the oracle has %v", message, err, want)
 		}
 
