@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/millrace/millrace/engine"
@@ -25,6 +26,14 @@ type Config struct {
 	// at once all the same, but for deletion. At most an hour. Default: 0, whoever
 	// creates a stream can use it when the call returns.
 	StateDelay time.Duration
+	// AccessKeys are the keys with which requests have to be signed. Without any,
+	// every signature is believed, and only clients on the same machine are
+	// served, since whoever can reach the server could do everything.
+	AccessKeys []AccessKey
+	// MaxRequestMemory bounds how much memory large requests and answers, those of
+	// more than 64 KiB, hold at one time, in bytes; others wait. At least 32 MiB.
+	// Default: 512 MiB.
+	MaxRequestMemory int
 	// Logger is told what no client is told: failures of the server itself.
 	// Default: slog.Default().
 	Logger *slog.Logger
@@ -33,6 +42,7 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	c.Region = cmp.Or(c.Region, "us-east-1")
 	c.Account = cmp.Or(c.Account, "000000000000")
+	c.MaxRequestMemory = cmp.Or(c.MaxRequestMemory, 512<<20)
 	c.Logger = cmp.Or(c.Logger, slog.Default())
 	return c
 }
@@ -54,6 +64,14 @@ func (c Config) validate() error {
 	}
 	if c.StateDelay < 0 || c.StateDelay > time.Hour {
 		return fmt.Errorf("Config.StateDelay is %v: use 0 to 1h", c.StateDelay)
+	}
+	for i, k := range c.AccessKeys {
+		if k.ID == "" || strings.ContainsAny(k.ID, "/, ") || k.Secret == "" {
+			return fmt.Errorf("Config.AccessKeys[%d] has the ID %q: use an ID without slash, comma and space, and a secret", i, k.ID)
+		}
+	}
+	if c.MaxRequestMemory < 32<<20 {
+		return fmt.Errorf("Config.MaxRequestMemory is %d: use at least 32 MiB, for a request with records of 10 MiB", c.MaxRequestMemory)
 	}
 	return nil
 }

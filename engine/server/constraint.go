@@ -146,7 +146,7 @@ func quote(v reflect.Value) string {
 		}
 		text = "[" + strings.Join(parts, ", ") + "]"
 		if v.Type().Elem().Kind() == reflect.Uint8 {
-			text = fmt.Sprintf("%d bytes", v.Len())
+			text = fmt.Sprintf("java.nio.HeapByteBuffer[pos=0 lim=%[1]d cap=%[1]d]", v.Len())
 		}
 	default:
 		text = fmt.Sprint(v)

@@ -1,259 +1,282 @@
 package server
 
 import (
-	"bytes"
-	"encoding/base64"
-	"encoding/json"
-	"io"
 	"math"
 	"reflect"
 	"strconv"
 	"time"
+
+	"github.com/millrace/millrace/internal/wire"
 )
 
-// decode reads a body into an input shape and checks its constraints.
+// decode reads a body into an input shape and checks its constraints. Blobs
+// of the shape are views of the body.
 func decode(p protocol, body []byte, in any) error {
-	doc, err := parse(p, body)
-	if err != nil {
+	r, err := reader(p, body)
+	if r == nil {
 		return err
 	}
-	var b binder
-	if err := b.structure(reflect.ValueOf(in).Elem(), doc, ""); err != nil {
+	d := decoder{Reader: r}
+	if err := d.value(reflect.ValueOf(in).Elem(), nil, ""); err != nil {
 		return err
 	}
-	return b.violations.err()
+	if err := d.End(); err != nil {
+		return serialization("%v", err)
+	}
+	return d.violations.err()
 }
 
-// parse reads a body as a tree of map[string]any, []any, string, []byte, bool,
-// json.Number, time.Time and nil. An empty body is an empty structure.
-func parse(p protocol, body []byte) (map[string]any, error) {
-	if len(body) == 0 {
+// reader returns a cursor before the body; nil when there is nothing to read,
+// which is allowed only where Smithy sends it, for operations without input.
+func reader(p protocol, body []byte) (wire.Reader, error) {
+	switch {
+	case len(body) == 0 && p == rpcCBOR:
 		return nil, nil
+	case len(body) == 0:
+		return nil, serialization("the body is empty")
+	case p == json11:
+		r := wire.NewJSON(body)
+		return &r, nil
+	default:
+		r := wire.NewCBOR(body, p.timeUnit())
+		return &r, nil
 	}
-	if p != json11 {
-		return nil, serialization("CBOR is not spoken yet")
-	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.UseNumber()
-	var doc map[string]any
-	if err := d.Decode(&doc); err != nil {
-		return nil, serialization("%v", err)
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, serialization("the body goes on behind its document")
-	}
-	return doc, nil
 }
 
-// binder puts a parsed body into a shape. The words of its errors are those of
-// AWS.
-type binder struct {
+// decoder puts a message into a shape, as the shape wants it. What is wrong with
+// the message itself is an error at once; what the shape's constraints do not
+// allow is gathered. Both are told in the words of AWS.
+type decoder struct {
+	wire.Reader
 	violations violations
-}
-
-func (b *binder) structure(to reflect.Value, doc map[string]any, prefix string) error {
-	s := shapeOf(to.Type())
-	for i := range s.members {
-		m := &s.members[i]
-		path := prefix + m.path
-		from := doc[m.name]
-		if from == nil {
-			if m.required && len(b.violations) < mostViolations {
-				b.violations.add("null", path, "Member must not be null")
-			}
-			continue
-		}
-		field := to.FieldByIndex(m.index)
-		if field.Kind() == reflect.Pointer {
-			field.Set(reflect.New(field.Type().Elem()))
-			field = field.Elem()
-		}
-		if err := b.value(field, from, path); err != nil {
-			return err
-		}
-		b.violations.check(m, field, path)
-	}
-	return nil
 }
 
 var timeType = reflect.TypeFor[time.Time]()
 
-func (b *binder) value(to reflect.Value, from any, path string) error {
+// value reads the next value into to, which is m, or belongs to it, or is the
+// whole input.
+func (d *decoder) value(to reflect.Value, m *member, path string) error {
+	if to.Kind() == reflect.Pointer {
+		to.Set(reflect.New(to.Type().Elem()))
+		to = to.Elem()
+	}
+	kind := d.Kind()
 	switch {
 	case to.Type() == timeType:
-		return bindTime(to, from)
+		if kind != wire.Number && kind != wire.Time {
+			return d.mismatch(kind, "an Timestamp")
+		}
+		to.Set(reflect.ValueOf(time.UnixMilli(d.Millis())))
+		return d.broken()
 	case to.Kind() == reflect.Slice && to.Type().Elem().Kind() == reflect.Uint8:
-		return bindBlob(to, from)
+		return d.blob(to, kind)
 	}
 	switch to.Kind() {
 	case reflect.String:
-		return bindString(to, from)
+		if kind != wire.Text {
+			return d.mismatch(kind, "an String")
+		}
+		to.SetString(string(d.Text()))
 	case reflect.Bool:
-		on, ok := from.(bool)
-		if !ok {
-			return mismatch(from, "an Boolean", to)
+		if kind != wire.Bool {
+			return d.mismatch(kind, "an Boolean")
 		}
-		to.SetBool(on)
+		to.SetBool(d.Bool())
 	case reflect.Int, reflect.Int32, reflect.Int64:
-		return bindInt(to, from)
+		return d.number(to, kind)
 	case reflect.Struct:
-		doc, ok := from.(map[string]any)
-		if !ok {
-			return mismatch(from, "", to)
+		if kind != wire.Object {
+			return d.mismatch(kind, "")
 		}
-		return b.structure(to, doc, path+".")
+		return d.structure(to, path)
 	case reflect.Slice:
-		list, ok := from.([]any)
-		if !ok {
-			return mismatch(from, "", to)
+		if kind != wire.Array {
+			return d.mismatch(kind, "list")
 		}
-		to.Set(reflect.MakeSlice(to.Type(), len(list), len(list)))
-		for i, item := range list {
-			if item == nil {
-				continue
-			}
-			if err := b.value(to.Index(i), item, path+"."+strconv.Itoa(i+1)+".member"); err != nil {
-				return err
-			}
-		}
+		return d.list(to, m, path)
 	case reflect.Map:
-		doc, ok := from.(map[string]any)
-		if !ok {
-			return mismatch(from, "", to)
+		if kind != wire.Object {
+			return d.mismatch(kind, "map")
 		}
-		to.Set(reflect.MakeMapWithSize(to.Type(), len(doc)))
-		for k, item := range doc {
-			if item == nil {
-				continue
-			}
-			x := reflect.New(to.Type().Elem()).Elem()
-			if err := b.value(x, item, path+"."+k+".value"); err != nil {
-				return err
-			}
-			to.SetMapIndex(reflect.ValueOf(k), x)
-		}
+		return d.dictionary(to, m, path)
 	default:
 		panic("a shape has a " + to.Type().String())
 	}
+	return d.broken()
+}
+
+// broken tells what the reader has met.
+func (d *decoder) broken() error {
+	if err := d.Err(); err != nil {
+		return serialization("%v", err)
+	}
 	return nil
 }
 
-func bindString(to reflect.Value, from any) error {
-	text, ok := from.(string)
-	if !ok {
-		return mismatch(from, "a String", to)
+// structure reads the members that the shape has, and leaves others aside.
+func (d *decoder) structure(to reflect.Value, path string) error {
+	s := shapeOf(to.Type())
+	if path != "" {
+		path += "."
 	}
-	to.SetString(text)
-	return nil
-}
-
-func bindInt(to reflect.Value, from any) error {
-	number, ok := from.(json.Number)
-	if !ok {
-		return mismatch(from, "an "+javaName(to.Type()), to)
-	}
-	n, err := number.Int64()
-	if err != nil {
-		f, err := number.Float64()
-		if err != nil || f != math.Trunc(f) || math.Abs(f) > 1<<53 {
-			return serialization("NUMBER_VALUE %s can not be converted to an %s", number, javaName(to.Type()))
+	var seen [maxMembers]bool
+	for d.Object(); d.Member(); {
+		i, known := s.byName[string(d.Key())]
+		switch {
+		case d.Kind() == wire.Null:
+			d.Skip()
+			continue
+		case !known:
+			d.Skip()
+			continue
 		}
-		n = int64(f)
+		m := &s.members[i]
+		if err := d.value(to.FieldByIndex(m.index), m, path+m.path); err != nil {
+			return err
+		}
+		seen[i] = true
 	}
-	if to.OverflowInt(n) {
-		return serialization("NUMBER_VALUE %s can not be converted to an %s", number, javaName(to.Type()))
+	for i := range s.members {
+		switch m := &s.members[i]; {
+		case seen[i]:
+			field := to.FieldByIndex(m.index)
+			if field.Kind() == reflect.Pointer {
+				field = field.Elem()
+			}
+			d.violations.check(m, field, path+m.path)
+		case m.required && len(d.violations) < mostViolations:
+			d.violations.add("null", path+m.path, "Member must not be null")
+		}
+	}
+	return d.broken()
+}
+
+// mostItems are kept of a list or a map for which the model has no bound.
+const mostItems = 10_000
+
+// list keeps no more items than show that the list is too long.
+func (d *decoder) list(to reflect.Value, m *member, path string) error {
+	most := m.mostItems()
+	list := reflect.MakeSlice(to.Type(), 0, 0)
+	item := reflect.New(to.Type().Elem()).Elem()
+	for d.Array(); d.Item(); {
+		switch {
+		case list.Len() > most:
+			d.Skip()
+			continue
+		case d.Kind() == wire.Null:
+			d.Skip()
+			item.SetZero()
+		default:
+			item.SetZero()
+			if err := d.value(item, m, path+"."+strconv.Itoa(list.Len()+1)+".member"); err != nil {
+				return err
+			}
+		}
+		list = reflect.Append(list, item)
+	}
+	to.Set(list)
+	return d.broken()
+}
+
+func (d *decoder) dictionary(to reflect.Value, m *member, path string) error {
+	most := m.mostItems()
+	to.Set(reflect.MakeMap(to.Type()))
+	item := reflect.New(to.Type().Elem()).Elem()
+	for d.Object(); d.Member(); {
+		key := string(d.Key())
+		if d.Kind() == wire.Null || to.Len() > most {
+			d.Skip()
+			continue
+		}
+		item.SetZero()
+		if err := d.value(item, m, path+"."+key+".member"); err != nil {
+			return err
+		}
+		to.SetMapIndex(reflect.ValueOf(key), item)
+	}
+	return d.broken()
+}
+
+// blob reads a byte string; in JSON it is base64.
+func (d *decoder) blob(to reflect.Value, kind wire.Kind) error {
+	if _, isJSON := d.Reader.(*wire.JSON); kind != wire.Bytes && !(isJSON && kind == wire.Text) {
+		return d.mismatch(kind, "a Blob")
+	}
+	to.SetBytes(d.Bytes())
+	if err := d.Err(); err != nil {
+		return serialization("The value can not be converted to a Blob: %v", err)
+	}
+	return nil
+}
+
+// number reads a whole number; AWS takes others, too, and rounds them down.
+func (d *decoder) number(to reflect.Value, kind wire.Kind) error {
+	if kind != wire.Number && kind != wire.Time {
+		return d.mismatch(kind, "an "+javaName(to.Type()))
+	}
+	n, err := d.integer()
+	if err != nil {
+		return err
+	}
+	if to.OverflowInt(n) || to.Kind() == reflect.Int && int64(int32(n)) != n {
+		return serialization("%d can not be converted to an %s", n, javaName(to.Type()))
 	}
 	to.SetInt(n)
 	return nil
 }
 
-func bindBlob(to reflect.Value, from any) error {
-	switch x := from.(type) {
-	case []byte:
-		to.SetBytes(x)
-		return nil
-	case string:
-		data, err := base64.StdEncoding.DecodeString(x)
-		if err != nil {
-			return serialization("The value can not be converted to a Blob: %v", err)
+func (d *decoder) integer() (int64, error) {
+	if r, ok := d.Reader.(*wire.JSON); ok {
+		text := string(r.Number())
+		if err := d.broken(); err != nil {
+			return 0, err
 		}
-		to.SetBytes(data)
-		return nil
-	default:
-		return mismatch(from, "a Blob", to)
-	}
-}
-
-// bindTime takes seconds since the epoch, or the time that CBOR tagged.
-func bindTime(to reflect.Value, from any) error {
-	switch x := from.(type) {
-	case time.Time:
-		to.Set(reflect.ValueOf(x))
-		return nil
-	case json.Number:
-		seconds, err := x.Float64()
-		if err != nil || math.Abs(seconds) > 253402300799 {
-			return serialization("NUMBER_VALUE %s can not be converted to a Timestamp", x)
+		if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+			return n, nil
 		}
-		to.Set(reflect.ValueOf(time.UnixMilli(int64(math.Round(seconds * 1000)))))
-		return nil
-	default:
-		return mismatch(from, "a Timestamp", to)
+		f, err := strconv.ParseFloat(text, 64)
+		if f = math.Floor(f); err != nil || math.Abs(f) > 1<<53 {
+			return 0, serialization("%s can not be converted to a number of 64 bits", text)
+		}
+		return int64(f), nil
 	}
+	n := d.Int()
+	return n, d.broken()
 }
 
 // mismatch says that a value is not of the kind that its place wants.
-func mismatch(from any, wanted string, to reflect.Value) error {
-	switch from.(type) {
-	case map[string]any:
+func (d *decoder) mismatch(kind wire.Kind, wanted string) error {
+	class := ""
+	switch kind {
+	case wire.Array:
+		return serialization("Start of list found where not expected")
+	case wire.Object:
 		return serialization("Start of structure or map found where not expected.")
-	case []any:
-		return serialization("Unrecognized collection type class java.lang.%s", javaName(to.Type()))
-	}
-	switch to.Kind() {
-	case reflect.Slice:
-		if wanted == "" {
-			return serialization("Expected list or null")
-		}
-	case reflect.Map:
-		return serialization("Expected map or null")
-	case reflect.Struct:
-		if wanted == "" {
-			return serialization("Expected null")
-		}
-	}
-	return serialization("%s can not be converted to %s", token(from), wanted)
-}
-
-func token(from any) string {
-	switch x := from.(type) {
-	case bool:
-		if x {
-			return "TRUE_VALUE"
-		}
-		return "FALSE_VALUE"
-	case string:
-		return "STRING_VALUE"
-	case []byte:
-		return "BINARY_VALUE"
+	case wire.Bool:
+		class = "java.lang.Boolean"
+	case wire.Number, wire.Time:
+		class = "java.math.BigDecimal"
+	case wire.Text:
+		class = "java.lang.String"
+	case wire.Bytes:
+		class = "java.nio.ByteBuffer"
 	default:
-		return "NUMBER_VALUE"
+		d.Skip()
+		return serialization("%v", d.End())
 	}
+	switch wanted {
+	case "":
+		return serialization("Expected null")
+	case "list", "map":
+		return serialization("Expected %s or null", wanted)
+	}
+	return serialization("class %s can not be converted to %s", class, wanted)
 }
 
 func javaName(t reflect.Type) string {
-	switch t.Kind() {
-	case reflect.Int64:
+	if t.Kind() == reflect.Int64 {
 		return "Long"
-	case reflect.Int, reflect.Int32:
-		return "Integer"
-	case reflect.Bool:
-		return "Boolean"
-	case reflect.String:
-		return "String"
-	case reflect.Slice:
-		return "Blob"
-	default:
-		return t.Name()
 	}
+	return "Integer"
 }

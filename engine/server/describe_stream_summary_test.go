@@ -48,7 +48,7 @@ func TestDescribeStreamSummaryRefusesWhatIsNoStream(t *testing.T) {
 		{`{}`, "InvalidArgumentException", "Either StreamName or StreamARN must be provided."},
 		{`{"StreamName":"absent"}`, "ResourceNotFoundException", "Stream absent under account 000000000000 not found."},
 		{`{"StreamName":""}`, "ValidationException", "2 validation errors detected: Value '' at 'streamName' failed to satisfy constraint: Member must have length greater than or equal to 1; Value '' at 'streamName' failed to satisfy constraint: Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+"},
-		{`{"StreamName":3}`, "SerializationException", "NUMBER_VALUE can not be converted to a String"},
+		{`{"StreamName":3}`, "SerializationException", "class java.math.BigDecimal can not be converted to an String"},
 		{`{"StreamName":"orders"`, "SerializationException", ""},
 		{`{"StreamARN":"arn:aws:kinesis:us-east-1:000000000000:stream/other","StreamName":"orders"}`, "InvalidArgumentException", ""},
 		{`{"StreamARN":"arn:aws:kinesis:us-east-1:111111111111:stream/orders"}`, "ResourceNotFoundException", "Stream orders under account 111111111111 not found."},

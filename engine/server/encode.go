@@ -2,104 +2,191 @@ package server
 
 import (
 	"encoding"
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/millrace/millrace/internal/wire"
 )
 
 // appendShape writes an output shape behind dst.
 func appendShape(dst []byte, p protocol, out any) ([]byte, error) {
-	v := reflect.ValueOf(out)
-	if p != json11 {
-		return dst, fmt.Errorf("CBOR is not spoken yet")
+	e := encoder{dst: dst, protocol: p}
+	err := e.value(reflect.ValueOf(out))
+	return e.dst, err
+}
+
+// encoder appends a message, value by value. In CBOR, lists and maps have no
+// length but an end, as AWS sends them.
+type encoder struct {
+	dst      []byte
+	protocol protocol
+	comma    bool // in JSON, the next item or member follows another one
+}
+
+func (e *encoder) open(bracket byte) {
+	e.separate()
+	switch {
+	case e.protocol == json11:
+		e.dst = append(e.dst, bracket)
+		e.comma = false
+	case bracket == '{':
+		e.dst = wire.BeginCBORMap(e.dst)
+	default:
+		e.dst = wire.BeginCBORArray(e.dst)
 	}
-	return appendValue(dst, v)
+}
+
+func (e *encoder) close(bracket byte) {
+	if e.protocol == json11 {
+		e.dst = append(e.dst, bracket)
+		e.comma = true
+		return
+	}
+	e.dst = wire.EndCBOR(e.dst)
+}
+
+func (e *encoder) separate() {
+	if e.protocol == json11 {
+		if e.comma {
+			e.dst = append(e.dst, ',')
+		}
+		e.comma = true
+	}
+}
+
+func (e *encoder) key(name string) {
+	e.text(name)
+	if e.protocol == json11 {
+		e.dst = append(e.dst, ':')
+		e.comma = false
+	}
+}
+
+func (e *encoder) text(s string) {
+	e.separate()
+	if e.protocol == json11 {
+		e.dst = wire.AppendJSONString(e.dst, s)
+	} else {
+		e.dst = wire.AppendCBORText(e.dst, s)
+	}
+}
+
+func (e *encoder) boolean(b bool) {
+	e.separate()
+	if e.protocol == json11 {
+		e.dst = strconv.AppendBool(e.dst, b)
+	} else {
+		e.dst = wire.AppendCBORBool(e.dst, b)
+	}
+}
+
+func (e *encoder) int(n int64) {
+	e.separate()
+	if e.protocol == json11 {
+		e.dst = strconv.AppendInt(e.dst, n, 10)
+	} else {
+		e.dst = wire.AppendCBORInt(e.dst, n)
+	}
+}
+
+func (e *encoder) bytes(b []byte) {
+	e.separate()
+	if e.protocol == json11 {
+		e.dst = wire.AppendJSONBytes(e.dst, b)
+	} else {
+		e.dst = wire.AppendCBORBytes(e.dst, b)
+	}
+}
+
+func (e *encoder) time(t time.Time) {
+	e.separate()
+	e.dst = e.protocol.appendTime(e.dst, t)
 }
 
 var textType = reflect.TypeFor[encoding.TextMarshaler]()
 
-func appendValue(dst []byte, v reflect.Value) ([]byte, error) {
+func (e *encoder) value(v reflect.Value) error {
 	if v.Kind() == reflect.Pointer {
 		v = v.Elem()
 	}
 	switch {
 	case v.Type() == timeType:
-		ms := v.Interface().(time.Time).UnixMilli()
-		return strconv.AppendFloat(dst, float64(ms)/1000, 'f', -1, 64), nil
+		e.time(v.Interface().(time.Time))
+		return nil
 	case v.Type().Implements(textType):
 		text, err := v.Interface().(encoding.TextMarshaler).MarshalText()
-		if err != nil {
-			return dst, err
-		}
-		return appendString(dst, string(text)), nil
+		e.text(string(text))
+		return err
 	}
-	var err error
 	switch v.Kind() {
 	case reflect.String:
-		return appendString(dst, v.String()), nil
+		e.text(v.String())
 	case reflect.Bool:
-		return strconv.AppendBool(dst, v.Bool()), nil
+		e.boolean(v.Bool())
 	case reflect.Int, reflect.Int32, reflect.Int64:
-		return strconv.AppendInt(dst, v.Int(), 10), nil
+		e.int(v.Int())
 	case reflect.Slice:
 		if v.Type().Elem().Kind() == reflect.Uint8 {
-			dst = append(dst, '"')
-			dst = base64.StdEncoding.AppendEncode(dst, v.Bytes())
-			return append(dst, '"'), nil
+			e.bytes(v.Bytes())
+			return nil
 		}
-		dst = append(dst, '[')
-		for i := range v.Len() {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			if dst, err = appendValue(dst, v.Index(i)); err != nil {
-				return dst, err
-			}
-		}
-		return append(dst, ']'), nil
+		return e.list(v)
 	case reflect.Map:
-		dst = append(dst, '{')
-		for i, k := range slices.Sorted(maps.Keys(v.Interface().(map[string]string))) {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = appendString(dst, k)
-			dst = append(dst, ':')
-			dst = appendString(dst, v.MapIndex(reflect.ValueOf(k)).String())
-		}
-		return append(dst, '}'), nil
+		return e.dictionary(v)
 	case reflect.Struct:
-		dst = append(dst, '{')
-		first := true
-		s := shapeOf(v.Type())
-		for i := range s.members {
-			m := &s.members[i]
-			field := v.FieldByIndex(m.index)
-			if m.omitzero && field.IsZero() || field.Kind() == reflect.Pointer && field.IsNil() {
-				continue
-			}
-			if !first {
-				dst = append(dst, ',')
-			}
-			first = false
-			dst = appendString(dst, m.name)
-			dst = append(dst, ':')
-			if dst, err = appendValue(dst, field); err != nil {
-				return dst, err
-			}
-		}
-		return append(dst, '}'), nil
+		return e.structure(v)
 	default:
-		return dst, fmt.Errorf("a shape has a %v", v.Type())
+		return fmt.Errorf("a shape has a %v", v.Type())
 	}
+	return nil
 }
 
-func appendString(dst []byte, s string) []byte {
-	text, _ := json.Marshal(s)
-	return append(dst, text...)
+func (e *encoder) structure(v reflect.Value) error {
+	e.open('{')
+	s := shapeOf(v.Type())
+	for i := range s.members {
+		m := &s.members[i]
+		field := v.FieldByIndex(m.index)
+		if m.omitzero && field.IsZero() || field.Kind() == reflect.Pointer && field.IsNil() {
+			continue
+		}
+		e.key(m.name)
+		if err := e.value(field); err != nil {
+			return err
+		}
+	}
+	e.close('}')
+	return nil
+}
+
+func (e *encoder) list(v reflect.Value) error {
+	e.open('[')
+	for i := range v.Len() {
+		if err := e.value(v.Index(i)); err != nil {
+			return err
+		}
+	}
+	e.close(']')
+	return nil
+}
+
+// dictionary writes a map, whose keys are strings, in their order.
+func (e *encoder) dictionary(v reflect.Value) error {
+	keys := make([]string, 0, v.Len())
+	for k := range v.Seq() {
+		keys = append(keys, k.String())
+	}
+	slices.Sort(keys)
+	e.open('{')
+	for _, k := range keys {
+		e.key(k)
+		if err := e.value(v.MapIndex(reflect.ValueOf(k).Convert(v.Type().Key()))); err != nil {
+			return err
+		}
+	}
+	e.close('}')
+	return nil
 }

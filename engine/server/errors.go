@@ -19,6 +19,15 @@ type fault struct {
 
 func (f *fault) Error() string { return f.name + ": " + f.message }
 
+// messageMember is the member of the answer that has the message. AWS writes the
+// errors of its codec another way.
+func (f *fault) messageMember() string {
+	if f.name == "SerializationException" {
+		return "Message"
+	}
+	return "message"
+}
+
 // failure makes a fault of a name; all but failures of the service itself are
 // the client's, with status 400.
 func failure(name, format string, args ...any) *fault {

@@ -1,50 +1,92 @@
 package server
 
 import (
-	"crypto/rand"
 	"encoding/base64"
-	"errors"
+	"encoding/binary"
+	"encoding/hex"
 	"fmt"
-	"io"
+	"math/rand/v2"
 	"net/http"
+	"runtime/debug"
 	"strconv"
-	"sync"
 )
 
 // ServeHTTP answers one request of the API.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	name, p, routed := route(r)
-	c := &call{ctx: r.Context(), protocol: p, request: r, w: w}
+	c := &call{ctx: r.Context(), server: s, request: r, w: w}
+	defer c.releaseBody()
+	defer c.recover()
 	c.identify()
-	op, known := s.operations[name]
-	if !routed || !known {
-		c.fail(failure("UnknownOperationException", "%s", ""))
+	if s.cors(c) {
 		return
 	}
-	buf := buffers.Get().(*[]byte)
-	defer recycle(buf)
-	var err error
-	if c.body, err = readBody((*buf)[:0], r, op.maxBody); err == nil {
-		*buf = c.body
-		err = op.serve(s, c)
+	name := ""
+	c.protocol, name = route(r)
+	op, known := s.operations[name]
+	switch {
+	case r.Method != http.MethodPost || name == "":
+		c.refuse("AccessDeniedException", "Unable to determine service/operation name to be authorized")
+		return
+	case !known:
+		c.fail(failure("UnknownOperationException", ""))
+		return
 	}
-	if err != nil {
+	if err := s.perform(c, op); err != nil {
 		c.fail(s.translate(err))
 	}
+}
+
+// perform does what a request wants that is known by its name.
+func (s *Server) perform(c *call, op operation) error {
+	sig, err := s.authenticate(c.request)
+	if err != nil {
+		return err
+	}
+	if err := c.receive(op.maxBody); err != nil {
+		return err
+	}
+	if err := sig.verify(c.request, c.body); err != nil {
+		return err
+	}
+	return op.serve(s, c)
+}
+
+// recover answers for an operation that panicked: a mistake of ours, which ends
+// one request and no more. One that has begun its answer breaks it off.
+func (c *call) recover() {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p != http.ErrAbortHandler {
+		c.server.config.Logger.Error("an operation panicked", "panic", p, "stack", string(debug.Stack()))
+		if !c.begun {
+			c.fail(failure("InternalFailureException", "the server failed; its log tells why"))
+			return
+		}
+	}
+	panic(http.ErrAbortHandler) // net/http cuts the connection, or the stream
 }
 
 // identify writes the headers that every answer has.
 func (c *call) identify() {
 	var b [16 + 72]byte
-	rand.Read(b[:])
-	id := b[:16]
-	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80
-	h := c.w.Header()
-	h.Set("x-amzn-RequestId", fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:]))
-	h.Set("x-amz-id-2", base64.StdEncoding.EncodeToString(b[16:]))
-	if c.protocol == rpcCBOR {
-		h.Set("Smithy-Protocol", "rpc-v2-cbor")
+	for i := 0; i < len(b); i += 8 {
+		binary.LittleEndian.PutUint64(b[i:], rand.Uint64())
 	}
+	id := b[:16]
+	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80 // a UUID, version 4
+	text := make([]byte, 36, 36+96)
+	hex.Encode(text[:8], id[:4])
+	hex.Encode(text[9:13], id[4:6])
+	hex.Encode(text[14:18], id[6:8])
+	hex.Encode(text[19:23], id[8:10])
+	hex.Encode(text[24:36], id[10:])
+	text[8], text[13], text[18], text[23] = '-', '-', '-', '-'
+	ids := string(base64.StdEncoding.AppendEncode(text, b[16:]))
+	h := c.w.Header()
+	h["X-Amzn-Requestid"] = []string{ids[:36]}
+	h["X-Amz-Id-2"] = []string{ids[36:]}
 }
 
 // send answers with a body, which may be empty.
@@ -52,56 +94,74 @@ func (c *call) send(body []byte) { c.sendStatus(http.StatusOK, body) }
 
 func (c *call) sendStatus(status int, body []byte) {
 	h := c.w.Header()
-	h.Set("Content-Type", c.protocol.contentType())
-	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h["Content-Type"] = []string{c.protocol.contentType()}
+	if c.protocol == rpcCBOR {
+		h["Smithy-Protocol"] = []string{"rpc-v2-cbor"}
+	}
+	c.write(status, body)
+}
+
+func (c *call) write(status int, body []byte) {
+	c.begun = true
+	c.w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
+	http.NewResponseController(c.w).SetWriteDeadline(deadline(len(body)))
 	c.w.WriteHeader(status)
-	c.w.Write(body) // a client that has gone needs no answer
+	_, err := c.w.Write(body)
+	c.broken = err != nil // a client that has gone needs no answer
 }
 
+// fail answers with an error.
 func (c *call) fail(f *fault) {
-	body, err := appendShape(nil, c.protocol, &struct {
-		Type    string `wire:"name=__type"`
-		Message string `wire:"name=message"`
-	}{f.name, f.message})
-	if err != nil {
-		panic(err) // two strings
+	e := encoder{protocol: c.protocol}
+	e.open('{')
+	e.key("__type")
+	e.text(f.name)
+	if f.message != "" {
+		e.key(f.messageMember())
+		e.text(f.message)
 	}
-	c.sendStatus(f.status, body)
+	e.close('}')
+	if f.status == http.StatusRequestEntityTooLarge && c.request.ProtoMajor == 1 {
+		c.w.Header()["Connection"] = []string{"close"} // what else comes is the rest of the body
+	}
+	c.sendStatus(f.status, e.dst)
 }
 
-// buffers hold the bodies of requests and answers on their way.
-var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
-
-// recycle gives a buffer back, unless an exceptional body has made it large.
-func recycle(b *[]byte) {
-	if cap(*b) <= 2<<20 {
-		buffers.Put(b)
-	}
+// refuse answers who did not say what it wants, and so not in which form.
+func (c *call) refuse(name, message string) {
+	c.write(http.StatusForbidden, fmt.Appendf(nil, "<%s>\n  <Message>%s</Message>\n</%s>\n", name, message, name))
 }
 
-// readBody reads a request's body behind dst. One over the limit is refused
-// before it is read when it says its length.
-func readBody(dst []byte, r *http.Request, limit int) ([]byte, error) {
-	tooLarge := &fault{"RequestEntityTooLargeException", fmt.Sprintf("the body has more than %d bytes", limit), http.StatusRequestEntityTooLarge}
-	if r.ContentLength > int64(limit) {
-		return dst, tooLarge
+// cors lets programs in browsers in, where they may: it says so, and answers the
+// browser that asks beforehand. A server that believes everybody on its machine
+// must not believe every page that somebody there has open, so that without
+// access keys only pages from this machine may.
+func (s *Server) cors(c *call) (answered bool) {
+	origin := header(c.request, "Origin")
+	if origin == "" {
+		return false
 	}
-	if n := int(r.ContentLength) + 1; n > cap(dst) {
-		dst = make([]byte, 0, n)
+	h := c.w.Header()
+	if !s.trustsOrigin(origin) {
+		c.refuse("AccessDeniedException", "A page from elsewhere may not use a server without access keys: set -access-key, or Config.AccessKeys")
+		return true
 	}
-	for {
-		if len(dst) == cap(dst) {
-			dst = append(dst, 0)[:len(dst)]
+	h.Set("Access-Control-Allow-Origin", "*")
+	if c.request.Method != http.MethodOptions {
+		h.Set("Access-Control-Expose-Headers", "x-amzn-RequestId,x-amzn-ErrorType,x-amz-request-id,x-amz-id-2,x-amzn-ErrorMessage,Date")
+		return false
+	}
+	for _, what := range []string{"Headers", "Method"} {
+		asked := header(c.request, "Access-Control-Request-"+what)
+		if asked == "" {
+			continue
 		}
-		n, err := r.Body.Read(dst[len(dst):cap(dst)])
-		dst = dst[:len(dst)+n]
-		switch {
-		case len(dst) > limit:
-			return dst, tooLarge
-		case errors.Is(err, io.EOF):
-			return dst, nil
-		case err != nil:
-			return dst, serialization("the body could not be read: %v", err)
+		if what == "Method" {
+			what = "Methods"
 		}
+		h.Set("Access-Control-Allow-"+what, asked)
 	}
+	h.Set("Access-Control-Max-Age", "172800")
+	c.write(http.StatusOK, nil)
+	return true
 }

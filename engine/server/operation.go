@@ -9,6 +9,10 @@ import (
 type operation struct {
 	// maxBody bounds the request's body, in bytes.
 	maxBody int
+	// input makes an empty input shape, for those who look at the table.
+	input func() any
+	// output is an empty output shape, nil where there is none.
+	output any
 	// serve answers the call, unless it returns an error; then nothing was
 	// written yet, and the error is the answer.
 	serve func(*Server, *call) error
@@ -31,11 +35,15 @@ func (o operation) large() operation {
 // call is one request on its way.
 type call struct {
 	ctx      context.Context
+	server   *Server
 	protocol protocol
 	request  *http.Request
 	w        http.ResponseWriter
 	// body is valid until the call is answered.
-	body []byte
+	body     []byte
+	reserved int  // how much memory the server counts for it
+	begun    bool // the answer is on its way
+	broken   bool // writing it failed: HTTP/2 may still be reading from the buffer
 }
 
 // bodyDecoder is an input with a decoder of its own, for hot paths. It checks
@@ -50,9 +58,18 @@ type answerEncoder interface {
 	appendAnswer(p protocol, dst []byte) ([]byte, error)
 }
 
+// sizedAnswer is an answerEncoder that may be large and knows about how large, in
+// bytes; the server bounds the memory of all large answers under way.
+type sizedAnswer interface {
+	answerEncoder
+	answerSize() int
+}
+
+func empty[I any]() any { return new(I) }
+
 // unary makes an operation with one output for one input.
 func unary[I, O any](run func(*Server, context.Context, *I) (*O, error)) operation {
-	return operation{maxBody: smallBody, serve: func(s *Server, c *call) error {
+	return operation{maxBody: smallBody, input: empty[I], output: new(O), serve: func(s *Server, c *call) error {
 		var in I
 		if err := c.decode(&in); err != nil {
 			return err
@@ -67,7 +84,7 @@ func unary[I, O any](run func(*Server, context.Context, *I) (*O, error)) operati
 
 // action makes an operation that answers by its success alone.
 func action[I any](run func(*Server, context.Context, *I) error) operation {
-	return operation{maxBody: smallBody, serve: func(s *Server, c *call) error {
+	return operation{maxBody: smallBody, input: empty[I], serve: func(s *Server, c *call) error {
 		var in I
 		if err := c.decode(&in); err != nil {
 			return err
@@ -81,13 +98,15 @@ func action[I any](run func(*Server, context.Context, *I) error) operation {
 }
 
 // streaming makes an operation that writes its answer itself, piece by piece. It
-// returns an error only as long as nothing is written.
+// returns an error only as long as nothing is written, and sets call.begun when
+// something is. The memory of the body is not its own: blobs must not be kept.
 func streaming[I any](run func(*Server, *call, *I) error) operation {
-	return operation{maxBody: smallBody, serve: func(s *Server, c *call) error {
+	return operation{maxBody: smallBody, input: empty[I], serve: func(s *Server, c *call) error {
 		var in I
 		if err := c.decode(&in); err != nil {
 			return err
 		}
+		c.releaseBody()
 		return run(s, c, &in)
 	}}
 }
@@ -100,16 +119,26 @@ func (c *call) decode(in any) error {
 }
 
 func (c *call) answer(out any) error {
-	buf := buffers.Get().(*[]byte)
-	defer recycle(buf)
+	size := 0
+	if sized, ok := out.(sizedAnswer); ok {
+		if size = sized.answerSize(); size > freeBody {
+			if err := c.reserve(size); err != nil {
+				return err
+			}
+		}
+	}
+	dst := borrow(size)
 	var err error
 	if own, ok := out.(answerEncoder); ok {
-		*buf, err = own.appendAnswer(c.protocol, (*buf)[:0])
+		dst, err = own.appendAnswer(c.protocol, dst)
 	} else {
-		*buf, err = appendShape((*buf)[:0], c.protocol, out)
+		dst, err = appendShape(dst, c.protocol, out)
 	}
 	if err == nil {
-		c.send(*buf)
+		c.send(dst)
+	}
+	if !c.broken {
+		giveBack(dst)
 	}
 	return err
 }

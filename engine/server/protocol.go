@@ -4,6 +4,9 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+	"time"
+
+	"github.com/millrace/millrace/internal/wire"
 )
 
 // protocol is a form of requests and answers.
@@ -13,9 +16,10 @@ const (
 	// json11 is AWS JSON 1.1, which most SDKs speak.
 	json11 protocol = iota
 	// cbor11 is its twin in CBOR, which the Java SDK and what is built on it
-	// speak. Timestamps are tag 1 and whole milliseconds.
+	// speak. Times are milliseconds.
 	cbor11
-	// rpcCBOR is Smithy's RPC v2. Timestamps are tag 1 and seconds.
+	// rpcCBOR is Smithy's RPC v2, in CBOR as well. Times are seconds, operations
+	// are named by the path, and what has no input or output has no body.
 	rpcCBOR
 )
 
@@ -31,22 +35,62 @@ func (p protocol) contentType() string {
 	}
 }
 
+// timeUnit is what the times of a protocol in CBOR are counted in.
+func (p protocol) timeUnit() time.Duration {
+	if p == cbor11 {
+		return time.Millisecond
+	}
+	return time.Second
+}
+
+func (p protocol) appendTime(dst []byte, t time.Time) []byte {
+	switch p {
+	case cbor11:
+		return wire.AppendCBORMillis(dst, t.UnixMilli())
+	case rpcCBOR:
+		return wire.AppendCBORSeconds(dst, t.UnixMilli())
+	default:
+		return wire.AppendJSONMillis(dst, t.UnixMilli())
+	}
+}
+
 const (
 	targetPrefix = "Kinesis_20131202."
 	rpcPrefix    = "/service/Kinesis_20131202/operation/"
 )
 
-// route tells the operation that a request wants, and how it speaks.
-func route(r *http.Request) (name string, p protocol, ok bool) {
-	if name, ok = strings.CutPrefix(r.URL.Path, rpcPrefix); ok {
-		return name, rpcCBOR, r.Header.Get("Smithy-Protocol") == "rpc-v2-cbor"
+// route tells how a request speaks, and which operation it wants: "" when that
+// cannot be told. As on AWS, the path matters to RPC v2 alone.
+func route(r *http.Request) (p protocol, operation string) {
+	if name, ok := strings.CutPrefix(r.URL.Path, rpcPrefix); ok {
+		if header(r, "Smithy-Protocol") != "rpc-v2-cbor" {
+			name = ""
+		}
+		return rpcCBOR, name
 	}
-	switch media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); media {
+	operation, _ = strings.CutPrefix(header(r, "X-Amz-Target"), targetPrefix)
+	return protocolOf(header(r, "Content-Type")), operation
+}
+
+// protocolOf tells a protocol by its media type. AWS answers in CBOR whatever it
+// does not know.
+func protocolOf(media string) protocol {
+	if media == "application/x-amz-json-1.1" {
+		return json11
+	}
+	media, _, _ = mime.ParseMediaType(media)
+	switch media {
 	case "application/x-amz-json-1.1", "application/json":
-		p = json11
+		return json11
 	default:
-		p = cbor11
+		return cbor11
 	}
-	name, ok = strings.CutPrefix(r.Header.Get("X-Amz-Target"), targetPrefix)
-	return name, p, ok
+}
+
+// header returns the first value of a header, whose name is in canonical form.
+func header(r *http.Request, name string) string {
+	if v := r.Header[name]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
 }

@@ -18,6 +18,7 @@ type Server struct {
 	reading    reading
 	pushes     subscriptions
 	reaper     *reaper
+	admission  admission
 }
 
 // New makes a server of an engine, which stays the caller's to close, after the
@@ -36,7 +37,7 @@ func New(e *engine.Engine, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{engine: e, config: cfg, operations: operations(), state: st}
+	s := &Server{engine: e, config: cfg, operations: operations(), state: st, admission: admission{free: cfg.MaxRequestMemory}}
 	s.reaper = startReaper(s)
 	return s, nil
 }

@@ -27,7 +27,11 @@ import (
 // len=1.. has no upper one.
 type shape struct {
 	members []member
+	byName  map[string]int
 }
+
+// maxMembers is how many members a shape may have.
+const maxMembers = 32
 
 type member struct {
 	name     string
@@ -39,6 +43,17 @@ type member struct {
 	items    []constraint // of a list's items
 	keys     []constraint // of a map's keys
 	values   []constraint // of a map's values
+}
+
+// mostItems is how many items of a list have to be kept to know whether it has
+// too many.
+func (m *member) mostItems() int {
+	for _, c := range m.self {
+		if b, ok := c.(bound); ok && b.upper {
+			return int(b.limit)
+		}
+	}
+	return mostItems
 }
 
 // patterns are the regular expressions of the service model. A value has to
@@ -62,12 +77,17 @@ func shapeOf(t reflect.Type) *shape {
 	if s, ok := shapes.Load(t); ok {
 		return s.(*shape)
 	}
-	s := &shape{}
+	s := &shape{byName: map[string]int{}}
 	for _, f := range reflect.VisibleFields(t) {
 		if f.Anonymous || !f.IsExported() {
 			continue
 		}
-		s.members = append(s.members, parseMember(t, f))
+		m := parseMember(t, f)
+		s.byName[m.name] = len(s.members)
+		s.members = append(s.members, m)
+	}
+	if len(s.members) > maxMembers {
+		panic(fmt.Sprintf("%v has %d members", t, len(s.members)))
 	}
 	shapes.Store(t, s)
 	return s

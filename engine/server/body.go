@@ -1,0 +1,106 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+// A body has to come, and an answer to go, at slowestRate at least, after
+// patience: slow clients are served, and those who stand still are not for long.
+const (
+	patience    = 20 * time.Second
+	slowestRate = 64 << 10 // bytes a second
+)
+
+func deadline(n int) time.Time {
+	return time.Now().Add(patience + time.Duration(n)*time.Second/slowestRate)
+}
+
+// freeBody is how large a body, or an answer, may be without being counted.
+const freeBody = 64 << 10
+
+// receive reads the request's body. One that says that it is over the limit is
+// refused before it is read, and one that is found to be is read no further.
+func (c *call) receive(limit int) error {
+	r := c.request
+	size := int(min(r.ContentLength, int64(limit)+1))
+	switch {
+	case size > limit:
+		return tooLarge(limit)
+	case size == 0:
+		return nil
+	case size < 0:
+		size = limit // it does not say
+	}
+	if size > freeBody {
+		if err := c.reserve(size); err != nil {
+			return err
+		}
+	}
+	http.NewResponseController(c.w).SetReadDeadline(deadline(size))
+	if r.ContentLength < 0 {
+		size = smallestBuffer
+	}
+	body, err := readAll(borrow(size+1), r.Body, limit)
+	c.body = body
+	if err != nil {
+		return err
+	}
+	http.NewResponseController(c.w).SetReadDeadline(time.Time{})
+	return nil
+}
+
+func tooLarge(limit int) error {
+	return &fault{"RequestEntityTooLargeException", fmt.Sprintf("the body has more than %d bytes", limit), http.StatusRequestEntityTooLarge}
+}
+
+// readAll reads behind dst, which has room for one byte more than is expected.
+func readAll(dst []byte, from io.Reader, limit int) ([]byte, error) {
+	for {
+		if len(dst) == cap(dst) {
+			more := borrow(2 * cap(dst))
+			more = append(more, dst...)
+			giveBack(dst)
+			dst = more
+		}
+		n, err := from.Read(dst[len(dst):cap(dst)])
+		dst = dst[:len(dst)+n]
+		switch {
+		case len(dst) > limit:
+			return dst, tooLarge(limit)
+		case errors.Is(err, io.EOF):
+			return dst, nil
+		case err != nil:
+			return dst, failure("RequestTimeoutException", "the body did not arrive as a whole: %v", err)
+		}
+	}
+}
+
+// reserve waits until so much memory may be taken by this call.
+func (c *call) reserve(n int) error {
+	ctx, cancel := context.WithTimeout(c.ctx, patience)
+	defer cancel()
+	n = min(n, c.server.config.MaxRequestMemory)
+	if err := c.server.admission.enter(ctx, n); err != nil {
+		return &fault{"ServiceUnavailableException", "too many large requests are under way", http.StatusServiceUnavailable}
+	}
+	c.reserved += n
+	return nil
+}
+
+// releaseBody gives the body's memory back: after the operation, or when a
+// streaming one has begun.
+func (c *call) releaseBody() {
+	if c.body != nil {
+		giveBack(c.body)
+		c.body = nil
+	}
+	if c.reserved > 0 {
+		c.server.admission.leave(c.reserved)
+		c.reserved = 0
+	}
+}

@@ -1,0 +1,37 @@
+package server
+
+import (
+	"math/bits"
+	"sync"
+)
+
+// Bodies are read into, and answers written into, memory that is used again.
+// Buffers of one size are kept together, each four times as large as the one
+// before, so that a small request never holds a large one.
+const (
+	smallestBuffer = 4 << 10
+	bufferSizes    = 7 // the largest has 16 MiB: records of 10 MiB, in base64
+)
+
+var buffers [bufferSizes]sync.Pool
+
+// borrow returns an empty buffer with room for n bytes.
+func borrow(n int) []byte {
+	class := max(0, (bits.Len(uint(max(n, 1)-1))-bits.Len(smallestBuffer-1)+1)/2)
+	if class >= bufferSizes {
+		return make([]byte, 0, n)
+	}
+	if b, ok := buffers[class].Get().(*[]byte); ok {
+		return (*b)[:0]
+	}
+	return make([]byte, 0, smallestBuffer<<(2*class))
+}
+
+// giveBack takes a buffer, borrowed or grown, that nobody uses any more.
+func giveBack(b []byte) {
+	class := (bits.Len(uint(cap(b))) - bits.Len(smallestBuffer)) / 2
+	if cap(b) < smallestBuffer || class >= bufferSizes {
+		return
+	}
+	buffers[class].Put(&b)
+}
