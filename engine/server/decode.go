@@ -12,11 +12,14 @@ import (
 // decode reads a body into an input shape and checks its constraints. Blobs
 // of the shape are views of the body.
 func decode(p protocol, body []byte, in any) error {
-	r, err := reader(p, body)
-	if r == nil {
-		return err
+	switch {
+	case len(body) > 0:
+	case p == rpcCBOR:
+		return nil // what Smithy sends for an operation without input
+	default:
+		return serialization("the body is empty")
 	}
-	d := decoder{Reader: r}
+	d := decoder{Reader: cursor(p, body)}
 	if err := d.value(reflect.ValueOf(in).Elem(), nil, ""); err != nil {
 		return err
 	}
@@ -26,20 +29,18 @@ func decode(p protocol, body []byte, in any) error {
 	return d.violations.err()
 }
 
-// reader returns a cursor before the body; nil when there is nothing to read,
-// which is allowed only where Smithy sends it, for operations without input.
-func reader(p protocol, body []byte) (wire.Reader, error) {
-	switch {
-	case len(body) == 0 && p == rpcCBOR:
-		return nil, nil
-	case len(body) == 0:
-		return nil, serialization("the body is empty")
-	case p == json11:
-		r := wire.NewJSON(body)
-		return &r, nil
+// cursor returns who reads a body.
+func cursor(p protocol, body []byte) wire.Reader {
+	switch p {
+	case cbor11:
+		r := wire.NewCBOR(body, time.Millisecond)
+		return &r
+	case rpcCBOR:
+		r := wire.NewCBOR(body, time.Second)
+		return &r
 	default:
-		r := wire.NewCBOR(body, p.timeUnit())
-		return &r, nil
+		r := wire.NewJSON(body)
+		return &r
 	}
 }
 

@@ -8,29 +8,36 @@ import (
 	"github.com/millrace/millrace/stream"
 )
 
-// document writes an answer, or an event, member by member: what hot paths have
-// in place of shapes.
+// document writes a message in any protocol, value by value. In CBOR, lists and
+// maps have no length but an end, as AWS sends them.
 type document struct {
 	p     protocol
 	buf   []byte
 	comma bool // JSON: something stands before the next member or item
 }
 
+// separate sets the next value off from what stands before it.
+func (d *document) separate() {
+	if d.p == json11 {
+		if d.comma {
+			d.buf = append(d.buf, ',')
+		}
+		d.comma = true
+	}
+}
+
 // begin opens an object, or a list.
 func (d *document) begin(bracket byte) {
-	if d.p != json11 {
-		if bracket == '{' {
-			d.buf = wire.BeginCBORMap(d.buf)
-		} else {
-			d.buf = wire.BeginCBORArray(d.buf)
-		}
-		return
+	d.separate()
+	switch {
+	case d.p == json11:
+		d.buf = append(d.buf, bracket)
+		d.comma = false
+	case bracket == '{':
+		d.buf = wire.BeginCBORMap(d.buf)
+	default:
+		d.buf = wire.BeginCBORArray(d.buf)
 	}
-	if d.comma {
-		d.buf = append(d.buf, ',')
-	}
-	d.buf = append(d.buf, bracket)
-	d.comma = false
 }
 
 // end closes what begin opened, by its other bracket.
@@ -43,14 +50,13 @@ func (d *document) end(bracket byte) {
 	d.comma = true
 }
 
-// name writes the name of a member. Its value has to follow.
+// name writes the name of a member, which needs no escapes. Its value has to
+// follow.
 func (d *document) name(name string) {
+	d.separate()
 	if d.p != json11 {
 		d.buf = wire.AppendCBORText(d.buf, name)
 		return
-	}
-	if d.comma {
-		d.buf = append(d.buf, ',')
 	}
 	d.buf = append(d.buf, '"')
 	d.buf = append(d.buf, name...)
@@ -58,37 +64,53 @@ func (d *document) name(name string) {
 	d.comma = false
 }
 
+// key writes the name of a member, whatever it is.
+func (d *document) key(name string) {
+	d.text(name)
+	if d.p == json11 {
+		d.buf = append(d.buf, ':')
+		d.comma = false
+	}
+}
+
 func (d *document) text(text string) {
-	if d.p != json11 {
+	d.separate()
+	if d.p == json11 {
+		d.buf = wire.AppendJSONString(d.buf, text)
+	} else {
 		d.buf = wire.AppendCBORText(d.buf, text)
-		return
 	}
-	if d.comma {
-		d.buf = append(d.buf, ',')
+}
+
+func (d *document) boolean(b bool) {
+	d.separate()
+	if d.p == json11 {
+		d.buf = strconv.AppendBool(d.buf, b)
+	} else {
+		d.buf = wire.AppendCBORBool(d.buf, b)
 	}
-	d.buf = wire.AppendJSONString(d.buf, text)
-	d.comma = true
 }
 
 func (d *document) int(n int64) {
-	if d.p != json11 {
+	d.separate()
+	if d.p == json11 {
+		d.buf = strconv.AppendInt(d.buf, n, 10)
+	} else {
 		d.buf = wire.AppendCBORInt(d.buf, n)
-		return
 	}
-	d.buf = strconv.AppendInt(d.buf, n, 10)
-	d.comma = true
 }
 
 func (d *document) bytes(data []byte) {
-	if d.p != json11 {
+	d.separate()
+	if d.p == json11 {
+		d.buf = wire.AppendJSONBytes(d.buf, data)
+	} else {
 		d.buf = wire.AppendCBORBytes(d.buf, data)
-		return
 	}
-	d.buf = wire.AppendJSONBytes(d.buf, data)
-	d.comma = true
 }
 
 func (d *document) time(t time.Time) {
+	d.separate()
 	switch d.p {
 	case cbor11:
 		d.buf = wire.AppendCBORMillis(d.buf, t.UnixMilli())
@@ -97,13 +119,13 @@ func (d *document) time(t time.Time) {
 	default:
 		d.buf = wire.AppendJSONMillis(d.buf, t.UnixMilli())
 	}
-	d.comma = true
 }
 
 // sequence writes a sequence number as a string.
 func (d *document) sequence(s stream.Sequence) {
 	var digits [64]byte
 	text := s.AppendDecimal(digits[:0])
+	d.separate()
 	if d.p != json11 {
 		d.buf = wire.AppendCBORText(d.buf, text)
 		return
@@ -111,7 +133,6 @@ func (d *document) sequence(s stream.Sequence) {
 	d.buf = append(d.buf, '"')
 	d.buf = append(d.buf, text...)
 	d.buf = append(d.buf, '"')
-	d.comma = true
 }
 
 // record writes one record.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strconv"
 	"sync"
 
 	"github.com/millrace/millrace/engine"
@@ -102,10 +101,8 @@ func (s *Server) read(ctx context.Context, read reader, v view, shard string, fr
 // sendRecords writes the answer: at once when it is small, with its length; else
 // piece by piece, since memory is for other requests, too, while a client is slow.
 func (c *call) sendRecords(b *stream.Batch, next string, end *stream.ShardEndError, encrypted bool) {
-	buf := buffers.Get().(*[]byte)
-	defer recycle(buf)
-	d := document{p: c.protocol, buf: (*buf)[:0]}
-	c.w.Header().Set("Content-Type", c.protocol.contentType())
+	c.label()
+	d := document{p: c.protocol, buf: borrow(0)}
 	d.begin('{')
 	if next != "" {
 		d.name("NextShardIterator")
@@ -118,12 +115,13 @@ func (c *call) sendRecords(b *stream.Batch, next string, end *stream.ShardEndErr
 	}
 	d.name("Records")
 	d.begin('[')
-	pieces := false
 	for i := range b.Records {
 		d.record(&b.Records[i], encrypted)
 		if len(d.buf) >= answerStep {
-			pieces = true
-			if _, err := c.w.Write(d.buf); err != nil {
+			if !c.begun {
+				c.begin(http.StatusOK)
+			}
+			if c.write(d.buf) != nil {
 				return // the client has gone
 			}
 			d.buf = d.buf[:0]
@@ -131,12 +129,11 @@ func (c *call) sendRecords(b *stream.Batch, next string, end *stream.ShardEndErr
 	}
 	d.end(']')
 	d.end('}')
-	*buf = d.buf
-	if !pieces {
-		c.w.Header().Set("Content-Length", strconv.Itoa(len(d.buf)))
-		c.w.WriteHeader(http.StatusOK)
+	if !c.begun {
+		c.answer(http.StatusOK, d.buf)
+	} else if c.write(d.buf) == nil {
+		giveBack(d.buf)
 	}
-	c.w.Write(d.buf)
 }
 
 // batches are used again, so that no read allocates for each of its records.

@@ -89,47 +89,65 @@ func (c *call) identify() {
 	h["X-Amz-Id-2"] = []string{ids[36:]}
 }
 
-// send answers with a body, which may be empty.
-func (c *call) send(body []byte) { c.sendStatus(http.StatusOK, body) }
-
-func (c *call) sendStatus(status int, body []byte) {
+// label says how the answer speaks.
+func (c *call) label() {
 	h := c.w.Header()
 	h["Content-Type"] = []string{c.protocol.contentType()}
 	if c.protocol == rpcCBOR {
 		h["Smithy-Protocol"] = []string{"rpc-v2-cbor"}
 	}
-	c.write(status, body)
 }
 
-func (c *call) write(status int, body []byte) {
-	c.begun = true
+// send answers with a body, which may be empty. The body is given back.
+func (c *call) send(body []byte) {
+	c.label()
+	c.answer(http.StatusOK, body)
+}
+
+// answer writes the whole answer. A client that has gone needs none.
+func (c *call) answer(status int, body []byte) {
 	c.w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
-	http.NewResponseController(c.w).SetWriteDeadline(deadline(len(body)))
+	c.begin(status)
+	if c.write(body) == nil {
+		giveBack(body)
+	}
+}
+
+// begin writes the head of the answer.
+func (c *call) begin(status int) {
+	c.begun = true
 	c.w.WriteHeader(status)
-	_, err := c.w.Write(body)
-	c.broken = err != nil // a client that has gone needs no answer
+}
+
+// write writes a piece of the answer, for which the client has some time. When it
+// fails the piece must not be used again: HTTP/2 may still be reading from it.
+func (c *call) write(piece []byte) error {
+	http.NewResponseController(c.w).SetWriteDeadline(deadline(len(piece)))
+	_, err := c.w.Write(piece)
+	return err
 }
 
 // fail answers with an error.
 func (c *call) fail(f *fault) {
-	e := encoder{protocol: c.protocol}
-	e.open('{')
-	e.key("__type")
-	e.text(f.name)
+	d := document{p: c.protocol}
+	d.begin('{')
+	d.name("__type")
+	d.text(f.name)
 	if f.message != "" {
-		e.key(f.messageMember())
-		e.text(f.message)
+		d.name(f.messageMember())
+		d.text(f.message)
 	}
-	e.close('}')
+	d.end('}')
 	if f.status == http.StatusRequestEntityTooLarge && c.request.ProtoMajor == 1 {
 		c.w.Header()["Connection"] = []string{"close"} // what else comes is the rest of the body
 	}
-	c.sendStatus(f.status, e.dst)
+	c.label()
+	c.answer(f.status, d.buf)
 }
 
 // refuse answers who did not say what it wants, and so not in which form.
 func (c *call) refuse(name, message string) {
-	c.write(http.StatusForbidden, fmt.Appendf(nil, "<%s>\n  <Message>%s</Message>\n</%s>\n", name, message, name))
+	c.answer(http.StatusForbidden, fmt.Appendf(nil, "<%s>\n  <Message>%s</Message>\n</%s>\n", name, message, name))
 }
 
 // cors lets programs in browsers in, where they may: it says so, and answers the
@@ -162,6 +180,6 @@ func (s *Server) cors(c *call) (answered bool) {
 		h.Set("Access-Control-Allow-"+what, asked)
 	}
 	h.Set("Access-Control-Max-Age", "172800")
-	c.write(http.StatusOK, nil)
+	c.answer(http.StatusOK, nil)
 	return true
 }

@@ -43,7 +43,6 @@ type call struct {
 	body     []byte
 	reserved int  // how much memory the server counts for it
 	begun    bool // the answer is on its way
-	broken   bool // writing it failed: HTTP/2 may still be reading from the buffer
 }
 
 // bodyDecoder is an input with a decoder of its own, for hot paths. It checks
@@ -56,13 +55,6 @@ type bodyDecoder interface {
 // answerEncoder is an output with an encoder of its own, for hot paths.
 type answerEncoder interface {
 	appendAnswer(p protocol, dst []byte) ([]byte, error)
-}
-
-// sizedAnswer is an answerEncoder that may be large and knows about how large, in
-// bytes; the server bounds the memory of all large answers under way.
-type sizedAnswer interface {
-	answerEncoder
-	answerSize() int
 }
 
 func empty[I any]() any { return new(I) }
@@ -78,7 +70,7 @@ func unary[I, O any](run func(*Server, context.Context, *I) (*O, error)) operati
 		if err != nil {
 			return err
 		}
-		return c.answer(out)
+		return c.respond(out)
 	}}
 }
 
@@ -118,27 +110,11 @@ func (c *call) decode(in any) error {
 	return decode(c.protocol, c.body, in)
 }
 
-func (c *call) answer(out any) error {
-	size := 0
-	if sized, ok := out.(sizedAnswer); ok {
-		if size = sized.answerSize(); size > freeBody {
-			if err := c.reserve(size); err != nil {
-				return err
-			}
-		}
-	}
-	dst := borrow(size)
-	var err error
-	if own, ok := out.(answerEncoder); ok {
-		dst, err = own.appendAnswer(c.protocol, dst)
-	} else {
-		dst, err = appendShape(dst, c.protocol, out)
-	}
+// respond answers with an output shape.
+func (c *call) respond(out any) error {
+	body, err := appendShape(borrow(0), c.protocol, out)
 	if err == nil {
-		c.send(dst)
-	}
-	if !c.broken {
-		giveBack(dst)
+		c.send(body)
 	}
 	return err
 }

@@ -4,9 +4,6 @@ import (
 	"mime"
 	"net/http"
 	"strings"
-	"time"
-
-	"github.com/millrace/millrace/internal/wire"
 )
 
 // protocol is a form of requests and answers.
@@ -32,25 +29,6 @@ func (p protocol) contentType() string {
 		return "application/cbor"
 	default:
 		return "application/x-amz-json-1.1"
-	}
-}
-
-// timeUnit is what the times of a protocol in CBOR are counted in.
-func (p protocol) timeUnit() time.Duration {
-	if p == cbor11 {
-		return time.Millisecond
-	}
-	return time.Second
-}
-
-func (p protocol) appendTime(dst []byte, t time.Time) []byte {
-	switch p {
-	case cbor11:
-		return wire.AppendCBORMillis(dst, t.UnixMilli())
-	case rpcCBOR:
-		return wire.AppendCBORSeconds(dst, t.UnixMilli())
-	default:
-		return wire.AppendJSONMillis(dst, t.UnixMilli())
 	}
 }
 

@@ -60,8 +60,9 @@ func (p *push) serve(ctx context.Context) {
 	defer unbound()
 	p.timer = time.NewTimer(0)
 	defer p.timer.Stop()
+	p.call.label()
 	p.call.w.Header().Set("Content-Type", eventStream)
-	p.call.w.WriteHeader(http.StatusOK)
+	p.call.begin(http.StatusOK)
 	err := p.send(func(dst []byte) []byte { return appendInitialResponse(p.call.protocol, dst) })
 	if err == nil {
 		err = p.run(ctx)
@@ -168,15 +169,14 @@ func (p *push) forward(ctx context.Context) (more <-chan struct{}, err error) {
 
 // send writes frames to the client, who has them when it returns.
 func (p *push) send(frames func(dst []byte) []byte) error {
-	buf := buffers.Get().(*[]byte)
-	defer recycle(buf)
-	*buf = frames((*buf)[:0])
-	_, err := p.call.w.Write(*buf)
+	buf := frames(borrow(0))
+	_, err := p.call.w.Write(buf)
 	if err == nil {
 		err = p.control.Flush()
 	}
 	if err != nil {
-		return errClientGone
+		return errClientGone // HTTP/2 may still be reading from buf
 	}
+	giveBack(buf)
 	return nil
 }

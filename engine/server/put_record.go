@@ -16,9 +16,7 @@ func (s *Server) putRecord(c *call) error {
 		code, text := s.putFailure(v.name, r)
 		return failure(code, "%s", text)
 	}
-	buf := buffers.Get().(*[]byte)
-	defer recycle(buf)
-	d := document{p: c.protocol, buf: (*buf)[:0]}
+	d := document{p: c.protocol, buf: borrow(0)}
 	d.begin('{')
 	d.name("ShardId")
 	d.text(r.Shard)
@@ -29,7 +27,6 @@ func (s *Server) putRecord(c *call) error {
 		d.text("KMS")
 	}
 	d.end('}')
-	*buf = d.buf
 	c.send(d.buf)
 	return nil
 }

@@ -21,11 +21,8 @@ func (s *Server) putRecords(c *call) error {
 	if err != nil {
 		return err
 	}
-	buf := buffers.Get().(*[]byte)
-	defer recycle(buf)
-	d := document{p: c.protocol, buf: (*buf)[:0]}
+	d := document{p: c.protocol, buf: borrow(0)}
 	s.answerPut(&d, v, results)
-	*buf = d.buf
 	c.send(d.buf)
 	return nil
 }

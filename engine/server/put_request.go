@@ -5,7 +5,6 @@ import (
 	"reflect"
 	"strconv"
 	"sync"
-	"time"
 	"unicode/utf8"
 	"unsafe"
 
@@ -50,21 +49,6 @@ func (in *putRequest) recycle() {
 	clear(in.entries)
 	*in = putRequest{entries: in.entries[:0]}
 	putRequests.Put(in)
-}
-
-// cursor returns who reads a body.
-func cursor(p protocol, body []byte) wire.Reader {
-	switch p {
-	case cbor11:
-		r := wire.NewCBOR(body, time.Millisecond)
-		return &r
-	case rpcCBOR:
-		r := wire.NewCBOR(body, time.Second)
-		return &r
-	default:
-		r := wire.NewJSON(body)
-		return &r
-	}
 }
 
 // decodeRecords reads the input of PutRecords.
