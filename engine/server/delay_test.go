@@ -23,6 +23,7 @@ func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Body == nil {
 		r.Body = http.NoBody
 	}
+	r.RemoteAddr = "127.0.0.1:1"
 	d.to.ServeHTTP(w, r)
 	return w.Result(), nil
 }
