@@ -1,16 +1,16 @@
 package processors
 
 import (
-	"math"
 	"math/rand/v2"
 	"time"
+
+	"github.com/millrace/millrace/internal/backoff"
 )
 
 // Backoff says how long to wait between the attempts at something that fails.
 // Waits grow with decorrelated jitter: each is a random time between Min and
 // three times the one before, and at most Max. So attempts spread out when
 // many fail for one reason, and none waits for long after a short trouble.
-// (Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.)
 type Backoff struct {
 	// Min is the shortest wait. Default, also for less than 0: 100 ms, or Max
 	// if that is shorter.
@@ -24,13 +24,7 @@ type Backoff struct {
 // from r, or, when that is nil, from the source that all share.
 func (b Backoff) Next(r *rand.Rand, last time.Duration) time.Duration {
 	least, most := b.bounds()
-	draw := rand.Int64N
-	if r != nil {
-		draw = r.Int64N
-	}
-	// A quarter of the longest possible time leaves room for three times as much.
-	span := 3*min(max(last, least), math.MaxInt64/4) - least
-	return min(most, least+time.Duration(draw(int64(max(span, 0))+1)))
+	return backoff.Next(r, last, least, most)
 }
 
 func (b Backoff) bounds() (least, most time.Duration) {

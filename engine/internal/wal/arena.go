@@ -4,6 +4,8 @@ import (
 	"sort"
 	"sync"
 	"sync/atomic"
+
+	"github.com/millrace/millrace/internal/unset"
 )
 
 const (
@@ -79,7 +81,7 @@ func (c *cache) add(seg *segment, start int64, size int) *arena {
 		a.buf = c.spare[n-1]
 		c.spare = c.spare[:n-1]
 	} else {
-		a.buf = unset(size)
+		a.buf = unset.Bytes(size)
 	}
 	c.arenas = append(c.arenas, a)
 	c.bytes += len(a.buf)

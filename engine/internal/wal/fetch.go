@@ -6,6 +6,8 @@ import (
 	"hash/crc32"
 	"io"
 	"unsafe"
+
+	"github.com/millrace/millrace/internal/unset"
 )
 
 // memory is a part of some memory that is kept alive as a whole.
@@ -130,7 +132,7 @@ const slabStep = 64 << 10
 // its last block, keep alive.
 func (f *filling) own(n int) memory {
 	if n > slabStep/4 {
-		return whole(unset(n))
+		return whole(unset.Bytes(n))
 	}
 	at := len(f.slab.bytes)
 	if cap(f.slab.bytes)-at < n {
@@ -138,7 +140,7 @@ func (f *filling) own(n int) memory {
 		for i := range f.entries {
 			want += f.entries[i].length()
 		}
-		f.slab = whole(unset(int(max(int64(n), min(want, slabStep, int64(f.maxBytes-f.b.Bytes))))))
+		f.slab = whole(unset.Bytes(int(max(int64(n), min(want, slabStep, int64(f.maxBytes-f.b.Bytes))))))
 		at = 0
 	}
 	f.slab.bytes = f.slab.bytes[:at+n]

@@ -1,14 +1,15 @@
-package wal
+// Package unset gives memory that nobody zeroes in vain.
+package unset
 
 import (
 	"strings"
 	"unsafe"
 )
 
-// unset returns n bytes of memory with any content. It spares the zeroing of
+// Bytes returns n bytes of memory with any content. It spares the zeroing of
 // what is overwritten at once; the runtime gives such memory to nobody but the
 // Builder.
-func unset(n int) []byte {
+func Bytes(n int) []byte {
 	if n == 0 {
 		return nil
 	}
