@@ -103,7 +103,8 @@ type Resharder interface {
 	Split(ctx context.Context, shardID string, at Hash) error
 	// Merge closes two shards whose ranges lie side by side and opens one child.
 	Merge(ctx context.Context, shardID, adjacentID string) error
-	// UpdateShardCount splits and merges until n open shards of equal range are left.
+	// UpdateShardCount splits and merges until n open shards are left. They have
+	// equal ranges; those of Kinesis may have two sizes.
 	UpdateShardCount(ctx context.Context, n int) error
 }
 

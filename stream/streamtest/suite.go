@@ -47,6 +47,9 @@ type Subject struct {
 	// Refused are entries that Put answers with errors of their own, one by
 	// one. Default: none: the stream refuses only whole calls.
 	Refused []stream.Entry
+	// Uneven says that UpdateShardCount may leave ranges of different sizes, as
+	// Kinesis does. Default: false.
+	Uneven bool
 	// Expire makes retention drop every record that was put so far, and returns
 	// when they are gone.
 	Expire func(t testing.TB)
