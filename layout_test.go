@@ -27,19 +27,19 @@ var layout = map[string]room{
 	"stream/kpl": {ours: "stream"},
 
 	"checkpoint": {ours: "stream"},
-	"processors": {ours: "stream checkpoint", others: "github.com/sourcegraph/conc"},
+	"processors": {ours: "stream checkpoint internal/backoff", others: "github.com/sourcegraph/conc"},
 
 	"fanout": {ours: "stream"},
 
 	"engine":                   {ours: "stream engine/internal/vfs engine/internal/wal engine/internal/manifest", others: otel + " golang.org/x/sys"},
 	"engine/internal/vfs":      {others: "golang.org/x/sys"},
 	"engine/internal/manifest": {ours: "stream engine/internal/vfs"},
-	"engine/internal/wal":      {ours: "stream engine/internal/vfs"},
+	"engine/internal/wal":      {ours: "stream engine/internal/vfs internal/unset"},
 	"engine/server":            {ours: "stream engine internal/wire engine/server/internal/state"},
 
 	"engine/server/internal/state": {ours: "engine/internal/vfs"},
 
-	"kinesis": {ours: "stream internal/wire", others: otel + " " + aws},
+	"kinesis": {ours: "stream internal/wire internal/backoff internal/unset", others: otel + " golang.org/x/sync " + aws},
 
 	"lease":           {ours: "stream checkpoint", others: otel},
 	"lease/sqlite":    {ours: "stream checkpoint lease lease/internal/sqlstore", others: "modernc.org/sqlite"},
@@ -51,7 +51,9 @@ var layout = map[string]room{
 
 	"worker": {ours: "stream stream/kpl checkpoint lease processors", others: otel},
 
-	"internal/wire": {others: "github.com/segmentio/asm"},
+	"internal/backoff": {},
+	"internal/unset":   {},
+	"internal/wire":    {others: "github.com/segmentio/asm"},
 
 	"internal/actor":       {support: true},
 	"internal/check":       {ours: "stream checkpoint lease", support: true},

@@ -9,21 +9,32 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/kinesis"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 
 	"github.com/millrace/millrace/stream"
 )
 
-// describe asks which stream goes by that name now.
-func (s *Stream) describe(ctx context.Context) (stream.Identity, error) {
+// summary asks what is to be known of the stream that goes by the name now.
+func (s *Stream) summary(ctx context.Context) (*types.StreamDescriptionSummary, error) {
 	ctx, cancel := s.request(ctx)
 	defer cancel()
-	out, err := s.client.DescribeStreamSummary(ctx, &sdk.DescribeStreamSummaryInput{StreamName: s.target.name, StreamARN: s.target.arn})
+	out, err := s.client.DescribeStreamSummary(ctx, &sdk.DescribeStreamSummaryInput{StreamName: s.target.name, StreamARN: s.target.arn}, sturdily)
 	if err != nil {
-		return stream.Identity{}, s.explain(ctx, "DescribeStreamSummary", err)
+		return nil, s.explain(ctx, "DescribeStreamSummary", err)
 	}
 	d := out.StreamDescriptionSummary
 	if d == nil || aws.ToString(d.StreamARN) == "" || d.StreamCreationTimestamp == nil {
-		return stream.Identity{}, fmt.Errorf("kinesis: DescribeStreamSummary of %s: %w: no ARN or no creation time", s.target.text, errAnswer)
+		return nil, fmt.Errorf("kinesis: DescribeStreamSummary of %s: %w: no ARN or no creation time", s.target.text, errAnswer)
+	}
+	s.maxRecord.Store(int64(aws.ToInt32(d.MaxRecordSizeInKiB)) << 10)
+	return d, nil
+}
+
+// describe asks which stream it is.
+func (s *Stream) describe(ctx context.Context) (stream.Identity, error) {
+	d, err := s.summary(ctx)
+	if err != nil {
+		return stream.Identity{}, err
 	}
 	return stream.Identity{Name: *d.StreamARN, Created: d.StreamCreationTimestamp.Truncate(time.Millisecond)}, nil
 }
@@ -33,9 +44,12 @@ func (s *Stream) describe(ctx context.Context) (stream.Identity, error) {
 // that a worker may open a thousand shards at once: the service answers 20 such
 // questions a second, to all of an account.
 type incarnation struct {
-	ask  func(context.Context) (stream.Identity, error)
+	ask   func(context.Context) (stream.Identity, error)
+	every time.Duration // and no more often
+
 	met  atomic.Bool   // first is known
 	turn chan struct{} // holds a token while somebody asks
+	due  atomic.Int64  // when recheck asks again, Unix ns
 
 	// Guarded by turn.
 	first stream.Identity
@@ -43,11 +57,12 @@ type incarnation struct {
 	err   error     // and what came of it
 }
 
-// askEvery is the least time between two questions.
+// askEvery is the least time between two questions, but where shards are read
+// more often than that.
 const askEvery = 100 * time.Millisecond
 
-func newIncarnation(ask func(context.Context) (stream.Identity, error)) *incarnation {
-	return &incarnation{ask: ask, turn: make(chan struct{}, 1)}
+func newIncarnation(ask func(context.Context) (stream.Identity, error), every time.Duration) *incarnation {
+	return &incarnation{ask: ask, every: every, turn: make(chan struct{}, 1)}
 }
 
 // meet asks for the stream if nobody has yet.
@@ -74,7 +89,7 @@ func (i *incarnation) confirm(ctx context.Context) (stream.Identity, error) {
 	}
 	defer func() { <-i.turn }()
 	if !i.asked.After(called) {
-		if err := pause(ctx, askEvery-time.Since(i.asked)); err != nil {
+		if err := pause(ctx, i.every-time.Since(i.asked)); err != nil {
 			return stream.Identity{}, err
 		}
 		asked := time.Now()
@@ -83,8 +98,27 @@ func (i *incarnation) confirm(ctx context.Context) (stream.Identity, error) {
 			return stream.Identity{}, context.Cause(ctx) // which tells the others nothing
 		}
 		i.asked, i.err = asked, i.judge(id, err)
+		i.due.Store(asked.Add(recheckEvery).UnixNano())
 	}
 	return i.first, i.err
+}
+
+// recheckEvery is how long a reader may go on with its iterators before somebody
+// asks. Those of Kinesis die with their stream; others' may not.
+const recheckEvery = 30 * time.Second
+
+// recheck asks again after a while, and returns an error only when the stream is
+// gone: everything else, the reader will notice by itself.
+func (i *incarnation) recheck(ctx context.Context) error {
+	due, now := i.due.Load(), time.Now().UnixNano()
+	if now < due || !i.due.CompareAndSwap(due, now+int64(recheckEvery)) {
+		return nil
+	}
+	if _, err := i.confirm(ctx); errors.Is(err, stream.ErrStreamNotFound) {
+		i.due.Store(0) // for the other readers
+		return err
+	}
+	return nil
 }
 
 // errRecreated says that the name is another stream's now.

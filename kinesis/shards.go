@@ -39,44 +39,74 @@ func (s *Stream) children(ctx context.Context, shardID string) ([]stream.Shard, 
 	if err != nil {
 		return nil, err
 	}
+	if _, err := s.incarnation.confirm(ctx); err != nil {
+		return nil, fmt.Errorf("list children of %s: %w", shardID, err)
+	}
 	return slices.DeleteFunc(shards, func(c stream.Shard) bool { return !slices.Contains(c.Parents, shardID) }), nil
 }
 
-// listAgain is how often a listing is begun again because its token has expired,
-// which takes 300 s of waiting between two pages.
-const listAgain = 3
+// sequences returns the first number that a shard can have and, of a closed one,
+// the first that it cannot.
+func (s *Stream) sequences(ctx context.Context, shardID string) (first, last stream.Sequence, err error) {
+	list, err := s.listAgain(ctx, nil)
+	if err != nil {
+		return first, last, err
+	}
+	i := slices.IndexFunc(list, func(s types.Shard) bool { return aws.ToString(s.ShardId) == shardID })
+	if i < 0 {
+		return first, last, fmt.Errorf("kinesis: %s of %s: %w", shardID, s.target.text, stream.ErrShardNotFound)
+	}
+	if r := list[i].SequenceNumberRange; r != nil {
+		first, err = stream.ParseSequence(aws.ToString(r.StartingSequenceNumber))
+		if end := aws.ToString(r.EndingSequenceNumber); end != "" && err == nil {
+			last, err = stream.ParseSequence(end)
+		}
+	}
+	if err != nil {
+		return first, last, fmt.Errorf("kinesis: ListShards of %s: shard %s: %w", s.target.text, shardID, err)
+	}
+	return first, last, nil
+}
 
 // list returns the shards that pass the filter: all of them, or an error.
 func (s *Stream) list(ctx context.Context, filter *types.ShardFilter) ([]stream.Shard, error) {
-	for again := 0; ; again++ {
-		shards, err := s.listOnce(ctx, filter)
-		if err == nil {
-			return closeParents(shards), nil
-		}
-		if !is[*types.ExpiredNextTokenException](err) || again == listAgain {
-			return nil, err
+	list, err := s.listAgain(ctx, filter)
+	if err != nil {
+		return nil, err
+	}
+	shards := make([]stream.Shard, len(list))
+	for i := range list {
+		if shards[i], err = shardOf(&list[i]); err != nil {
+			return nil, fmt.Errorf("kinesis: ListShards of %s: %w", s.target.text, err)
 		}
 	}
+	return closeParents(shards), nil
 }
 
-func (s *Stream) listOnce(ctx context.Context, filter *types.ShardFilter) ([]stream.Shard, error) {
+// mostListings is how often a listing is begun because the token of the one
+// before has expired, which takes 300 s of waiting between two pages.
+const mostListings = 4
+
+func (s *Stream) listAgain(ctx context.Context, filter *types.ShardFilter) (list []types.Shard, err error) {
+	for range mostListings {
+		if list, err = s.listOnce(ctx, filter); !is[*types.ExpiredNextTokenException](err) {
+			break
+		}
+	}
+	return list, err
+}
+
+func (s *Stream) listOnce(ctx context.Context, filter *types.ShardFilter) (list []types.Shard, err error) {
 	in := &sdk.ListShardsInput{StreamName: s.target.name, StreamARN: s.target.arn, ShardFilter: filter}
-	var shards []stream.Shard
 	for {
 		out, err := s.listPage(ctx, in)
 		if err != nil {
 			return nil, err
 		}
-		for i := range out.Shards {
-			shard, err := shardOf(&out.Shards[i])
-			if err != nil {
-				return nil, fmt.Errorf("kinesis: ListShards of %s: %w", s.target.text, err)
-			}
-			shards = append(shards, shard)
-		}
+		list = append(list, out.Shards...)
 		next := aws.ToString(out.NextToken)
 		if next == "" {
-			return shards, nil
+			return list, nil
 		}
 		if next == aws.ToString(in.NextToken) {
 			return nil, fmt.Errorf("kinesis: ListShards of %s: %w: it goes round in a circle", s.target.text, errAnswer)
@@ -89,7 +119,7 @@ func (s *Stream) listOnce(ctx context.Context, filter *types.ShardFilter) ([]str
 func (s *Stream) listPage(ctx context.Context, in *sdk.ListShardsInput) (*sdk.ListShardsOutput, error) {
 	ctx, cancel := s.request(ctx)
 	defer cancel()
-	out, err := s.client.ListShards(ctx, in)
+	out, err := s.client.ListShards(ctx, in, sturdily)
 	if err != nil {
 		return nil, s.explain(ctx, "ListShards", err)
 	}

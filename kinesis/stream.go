@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 
 	"github.com/millrace/millrace/stream"
 )
 
-// Stream is a stream of Kinesis Data Streams. It is to be a [stream.Stream], a
+// Stream is a stream of Kinesis Data Streams. It is a [stream.Stream], a
 // [stream.Putter] and a [stream.Resharder]; all methods may be called at the
 // same time. It holds nothing that must be closed.
 type Stream struct {
@@ -18,7 +21,19 @@ type Stream struct {
 	target      target
 	cfg         Config
 	incarnation *incarnation
+	tel         *telemetry
+
+	receiving *semaphore.Weighted // bytes of answers, of Config.ReceiveBytes
+	form      form
+	pacing    limits
+	maxRecord atomic.Int64 // how large records of the stream may be; 0 while unknown
 }
+
+var (
+	_ stream.Stream    = (*Stream)(nil)
+	_ stream.Putter    = (*Stream)(nil)
+	_ stream.Resharder = (*Stream)(nil)
+)
 
 // New returns the stream of that name or ARN. A stream of another account is
 // named by its ARN. Nothing is asked of the service yet, so that a stream that
@@ -32,8 +47,11 @@ func New(client Client, nameOrARN string, cfg Config) (*Stream, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	s := &Stream{client: client, target: t, cfg: cfg}
-	s.incarnation = newIncarnation(s.describe)
+	s := &Stream{client: client, target: t, cfg: cfg, receiving: semaphore.NewWeighted(int64(cfg.ReceiveBytes))}
+	s.incarnation = newIncarnation(s.describe, min(askEvery, cfg.MinPoll))
+	if s.tel, err = newTelemetry(cfg.MeterProvider, t.text); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 
