@@ -1,12 +1,8 @@
 package server
 
 import (
-	"errors"
 	"fmt"
 	"strings"
-
-	"github.com/millrace/millrace/engine"
-	"github.com/millrace/millrace/stream"
 )
 
 // streamRef is how a request names its stream: by name, by ARN, or by both.
@@ -37,19 +33,6 @@ func (s *Server) streamName(ref streamRef) (string, error) {
 		return "", notFound("Stream %s under account %s not found.", a.stream, a.account)
 	}
 	return a.stream, nil
-}
-
-// stream finds the stream that is meant.
-func (s *Server) stream(ref streamRef) (*engine.Stream, error) {
-	name, err := s.streamName(ref)
-	if err != nil {
-		return nil, err
-	}
-	st, err := s.engine.Stream(name)
-	if errors.Is(err, stream.ErrStreamNotFound) {
-		return nil, notFound("Stream %s under account %s not found.", name, s.config.Account)
-	}
-	return st, err
 }
 
 // streamARN returns the ARN of a stream of this server.

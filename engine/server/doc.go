@@ -8,6 +8,20 @@
 //
 // [New] makes an http.Handler of an engine; what can be set is in [Config].
 //
+// # What is different from Amazon's
+//
+//   - What a call asks for is done when it returns. CREATING and UPDATING are told
+//     for [Config.StateDelay] after that; only a deletion is done at its end. While
+//     a stream is CREATING its shards are not told, and it takes no records.
+//   - What makes no sense on one machine is kept, checked and told, and has no
+//     effect: keys of KMS (nothing is encrypted), metrics of shards, resource
+//     policies, capacity modes and warm throughput (a stream does what the machine
+//     can, and the shards of an on-demand stream stay as they are), commitments.
+//   - There are no channels, and none can be created.
+//   - Limits that Amazon has for the sake of others (throughput, calls per second,
+//     changes per day, shards of an account, steps of UpdateShardCount) are kept
+//     only with [engine.KinesisLimits]. Those of sizes and counts always are.
+//
 // # How an operation is added
 //
 // One file, named after the operation (describe_stream_summary.go is the

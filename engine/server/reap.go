@@ -69,8 +69,8 @@ func (s *Server) reap(ctx context.Context) (next time.Duration, err error) {
 			if known.Status(c.now) != state.Deleting {
 				continue
 			}
-			// A clock that was set back does not make anybody wait for longer than a whole delay.
-			left := min(time.UnixMilli(known.Phase.Until).Sub(c.now), s.config.StateDelay)
+			// The delay may have been longer in an earlier life of the server.
+			left := min(known.Phase.Due(c.now), s.config.StateDelay)
 			if left > 0 {
 				next = min(next, left)
 				continue

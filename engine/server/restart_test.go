@@ -103,6 +103,28 @@ func TestStatesSurviveARestartAndADeletionIsFinished(t *testing.T) {
 	})
 }
 
+func TestADeletionOfAnEarlierIncarnationIsNotFinishedOnTheNext(t *testing.T) {
+	dir := t.TempDir()
+	life(t, dir, Config{StateDelay: time.Hour}, func(h *harness) {
+		h.mustCreate("orders")
+		must(h.client().DeleteStream(t.Context(), &kinesis.DeleteStreamInput{StreamName: aws.String("orders")}))(t)
+		// The program does it by itself, and makes another one.
+		if err := h.engine.DeleteStream(t.Context(), "orders"); err != nil {
+			t.Fatal(err)
+		}
+		h.stream("orders", engine.StreamConfig{})
+	})
+	life(t, dir, Config{}, func(h *harness) {
+		h.mustCreate("another") // the reaper has its turn before or after; both must do no harm
+		if _, err := h.server.reap(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if s := h.summary(); s.StreamStatus != types.StreamStatusActive {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
 func TestACrashBetweenTheAnnouncementAndTheStreamLeavesNoStreamThatForgotItsMode(t *testing.T) {
 	for _, made := range []bool{false, true} {
 		dir := t.TempDir()
@@ -163,7 +185,9 @@ func TestNothingIsForgottenWhenTheEngineIsClosedFirst(t *testing.T) {
 		h.create(1)
 		h.register("app")
 		h.engine.Close()
-		_, err := h.client().RegisterStreamConsumer(t.Context(), &kinesis.RegisterStreamConsumerInput{StreamARN: aws.String(ordersARN), ConsumerName: aws.String("b")})
+		_, err := h.client().UpdateAccountSettings(t.Context(), &kinesis.UpdateAccountSettingsInput{
+			MinimumThroughputBillingCommitment: &types.MinimumThroughputBillingCommitmentInput{Status: types.MinimumThroughputBillingCommitmentInputStatusEnabled},
+		})
 		wantCode(t, err, "InternalFailureException")
 	})
 	life(t, dir, Config{}, func(h *harness) {

@@ -65,21 +65,37 @@ const (
 // Phase is a status that ends by itself.
 type Phase struct {
 	Status Status `json:"status,omitempty"`
+	Since  int64  `json:"since,omitempty"` // Unix ms
 	Until  int64  `json:"until,omitempty"` // Unix ms
+}
+
+// Enter begins a phase.
+func (p *Phase) Enter(s Status, now time.Time, lasts time.Duration) {
+	*p = Phase{Status: s, Since: now.UnixMilli(), Until: now.Add(lasts).UnixMilli()}
+}
+
+// over reports whether the phase has ended. A clock that was set back ends it, too,
+// so that nobody waits for what it will be one day.
+func (p Phase) over(now time.Time) bool {
+	ms := now.UnixMilli()
+	return ms < p.Since || ms >= p.Until
+}
+
+// Due returns how long after now the phase ends; 0 when it has ended.
+func (p Phase) Due(now time.Time) time.Duration {
+	if p.over(now) {
+		return 0
+	}
+	return time.UnixMilli(p.Until).Sub(now)
 }
 
 // at returns the status at a moment: that of the phase, and Active after it.
 // Deleting lasts until what it is said of is gone.
 func (p Phase) at(now time.Time) Status {
-	if p.Status == Deleting || p.Status != "" && now.UnixMilli() < p.Until {
+	if p.Status == Deleting || p.Status != "" && !p.over(now) {
 		return p.Status
 	}
 	return Active
-}
-
-// Enter begins a phase.
-func (p *Phase) Enter(s Status, now time.Time, lasts time.Duration) {
-	*p = Phase{Status: s, Until: now.Add(lasts).UnixMilli()}
 }
 
 // Stream is what is known of one incarnation of a stream. What is not set is
@@ -166,7 +182,7 @@ func (c *Consumer) Status(now time.Time) Status { return c.Phase.at(now) }
 
 // Gone reports whether the consumer's deletion is over.
 func (c *Consumer) Gone(now time.Time) bool {
-	return c.Phase.Status == Deleting && now.UnixMilli() >= c.Phase.Until
+	return c.Phase.Status == Deleting && c.Phase.over(now)
 }
 
 // over reports whether the consumer is gone and nothing has to be remembered of

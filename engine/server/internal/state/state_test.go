@@ -290,6 +290,7 @@ func TestPhasesEndByThemselvesButForDeletion(t *testing.T) {
 		{Updating, time.Second, Active},
 		{Deleting, 0, Deleting},
 		{Deleting, time.Hour, Deleting},
+		{Creating, -time.Second, Active}, // the clock was set back
 	} {
 		var p Phase
 		if c.enter != "" {
