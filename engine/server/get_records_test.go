@@ -1,6 +1,7 @@
 package server
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -141,15 +142,19 @@ func TestGetRecordsRefusesWhatIsNoIterator(t *testing.T) {
 	put(t, st, 0, 1)
 	good := h.oldest()
 	const invalid = "Invalid ShardIterator."
-	tampered := []byte(good)
-	tampered[10] ^= 1
+	v, err := h.server.lookAt("orders")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine := iterator{time.Now(), v.name, v.created.UnixMilli(), shardID(0), stream.TrimHorizon}
+	forged := base64.RawURLEncoding.EncodeToString(append(mine.append(nil), make([]byte, tokenSum)...))
 	for _, c := range []struct{ body, name, message string }{
 		{`{}`, "ValidationException", "1 validation error detected: Value null at 'shardIterator' failed to satisfy constraint: Member must not be null"},
 		{`{"ShardIterator":""}`, "ValidationException", ""},
 		{`{"ShardIterator":"` + strings.Repeat("x", 513) + `"}`, "ValidationException", ""},
 		{`{"ShardIterator":"AAAA"}`, "InvalidArgumentException", invalid},
 		{`{"ShardIterator":"!"}`, "InvalidArgumentException", invalid},
-		{`{"ShardIterator":"` + string(tampered) + `"}`, "InvalidArgumentException", invalid},
+		{`{"ShardIterator":"` + forged + `"}`, "InvalidArgumentException", invalid},
 		{`{"ShardIterator":"` + good[:len(good)-1] + `"}`, "InvalidArgumentException", invalid},
 		{`{"ShardIterator":"` + h.server.seal("ListShards", []byte("x")) + `"}`, "InvalidArgumentException", invalid},
 		{`{"ShardIterator":"` + h.server.seal(iteratorKind, []byte{9}) + `"}`, "InvalidArgumentException", invalid},
