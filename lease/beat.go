@@ -269,6 +269,11 @@ func (s *session) burn() time.Duration {
 		} else {
 			h.cancel(ErrDrained)
 		}
+		if left := h.letGo.Sub(now); left > 0 && !h.leaves {
+			next = min(next, left)
+		} else {
+			h.drain()
+		}
 	}
 	return max(next, 0)
 }

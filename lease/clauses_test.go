@@ -34,7 +34,7 @@ func holdOne(t *testing.T, p *puppet) (*actor, string, Hold) {
 	t.Helper()
 	a := newActor(t, "a", p)
 	key := owned(t, p.Store, a.me, "1")[0]
-	if _, err := a.pollOnce(a.life); err != nil {
+	if err := a.pollOnce(a.life); err != nil {
 		t.Fatal(err)
 	}
 	synctest.Wait()
@@ -102,7 +102,7 @@ func TestAfterALapseAWorkerDoesNotBeatUntilItsCallbacksHaveReturned(t *testing.T
 			return nil
 		})
 		key := owned(t, p.Store, a.me, "1")[0]
-		if _, err := a.pollOnce(a.life); err != nil {
+		if err := a.pollOnce(a.life); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(testF) // nobody beats
@@ -121,7 +121,7 @@ func TestAfterALapseAWorkerDoesNotBeatUntilItsCallbacksHaveReturned(t *testing.T
 		if m, _ := memberRow(t, p.Store, a.me); m.Beats == before.Beats {
 			t.Error("it never beats again")
 		}
-		if _, err := a.pollOnce(a.life); err != nil {
+		if err := a.pollOnce(a.life); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -227,7 +227,7 @@ func TestADrainsDeadlineIsFixedWhenItIsLearnedAndNeverExtended(t *testing.T) {
 				}
 				// Learned again and again, with fresher beats.
 			}
-			_, _ = s.a.pollOnce(s.a.life)
+			_ = s.a.pollOnce(s.a.life)
 			synctest.Wait()
 			var moved string
 			for _, key := range s.keys {
@@ -377,7 +377,7 @@ func TestATakeWithoutAnAnswerIsReadBack(t *testing.T) {
 		}
 		a := newActor(t, "a", p)
 		key := owned(t, p.Store, a.me, "1")[0]
-		if _, err := a.pollOnce(a.life); err != nil {
+		if err := a.pollOnce(a.life); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -456,7 +456,7 @@ func TestALeaseThatWasNeverHeldIsLetGoAtOnce(t *testing.T) {
 		if _, err := p.Store.Swap(t.Context(), l, HandedOff(l, "b#1")); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := a.pollOnce(a.life); err != nil {
+		if err := a.pollOnce(a.life); err != nil {
 			t.Fatal(err)
 		}
 		if l := row(t, p.Store, key); l.CheckpointOwner != "" || l.Owner != "b#1" {
@@ -475,14 +475,15 @@ func TestTheNewOwnerWaitsForTheFormerOne(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		awaiting, err := b.pollOnce(b.life)
-		if synctest.Wait(); err != nil || !awaiting || b.holding(key) {
-			t.Errorf("awaiting %v, holding %v, err %v", awaiting, b.holding(key), err)
+		err = b.pollOnce(b.life)
+		awaited, _ := b.comingRows()
+		if synctest.Wait(); err != nil || len(awaited) != 1 || b.holding(key) {
+			t.Errorf("awaits %v, holding %v, err %v", awaited, b.holding(key), err)
 		}
 		if _, err := p.Store.Swap(t.Context(), l, Released(l, "a#1")); err != nil {
 			t.Fatal(err)
 		}
-		_, err = b.pollOnce(b.life)
+		err = b.pollOnce(b.life)
 		if synctest.Wait(); err != nil || !b.holding(key) {
 			t.Errorf("holding %v, err %v", b.holding(key), err)
 		}
@@ -602,7 +603,7 @@ func TestALoadThatFallsIsToldWithoutACheckpoint(t *testing.T) {
 		a, key, h := holdOne(t, p)
 		stored := func() Load {
 			t.Helper()
-			if _, err := a.pollOnce(a.life); err != nil {
+			if err := a.pollOnce(a.life); err != nil {
 				t.Fatal(err)
 			}
 			return row(t, p.Store, key).Load
@@ -653,7 +654,7 @@ func TestLoadsThatFallHoldUpNoPollForLong(t *testing.T) {
 			shards[i] = strconv.Itoa(i)
 		}
 		keys := owned(t, store, a.me, shards...)
-		if _, err := a.pollOnce(a.life); err != nil {
+		if err := a.pollOnce(a.life); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -667,14 +668,14 @@ func TestLoadsThatFallHoldUpNoPollForLong(t *testing.T) {
 		}
 		store.takes = time.Second
 		began := time.Now()
-		if _, err := a.pollOnce(a.life); err != nil {
+		if err := a.pollOnce(a.life); err != nil {
 			t.Fatal(err)
 		}
 		if took := time.Since(began); took > testF/3 {
 			t.Errorf("the poll took %v", took)
 		}
 		store.takes = 0
-		if _, err := a.pollOnce(a.life); err != nil {
+		if err := a.pollOnce(a.life); err != nil {
 			t.Fatal(err)
 		}
 		for _, key := range keys {

@@ -387,7 +387,7 @@ func TestAShardWhoseCallbacksFailIsBlockedUntilItIsGivenUp(t *testing.T) {
 		store := NewMemory()
 		a := newActorWith(t, Config{Worker: "a", Store: store}, func(context.Context, Hold) error { return errCut })
 		key := owned(t, store, a.me, "1")[0]
-		if _, err := a.pollOnce(a.life); err != nil {
+		if err := a.pollOnce(a.life); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()

@@ -27,6 +27,7 @@ type held struct {
 
 	grip
 	leaves   bool             // leaving is closed
+	letGo    time.Time        // when it will be, since the lease is handed off
 	done     bool             // ended or released: nothing more may be stored
 	final    func(Lease) bool // while a last write is under way: whether a row shows it
 	children []stream.Shard   // what End was told
@@ -349,8 +350,14 @@ func (h *held) observe(row Lease) {
 	}
 	switch h.grip.observe(row, h.s.me, h.s.right.drainBy()) {
 	case Leaving:
+		if h.letGo.IsZero() {
+			h.letGo = h.s.right.letGo(time.Now(), h.drainBy, h.s.notice())
+		}
+		if row.Owner == "" || row.Owner == h.s.me {
+			h.drain() // nobody has to be told
+		}
 		kick(h.s.fuseNow)
-		h.drain()
+		kick(h.s.partNow)
 	case Lost:
 		h.lose()
 	}

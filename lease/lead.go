@@ -161,6 +161,9 @@ func (s *session) reign(ctx context.Context, row Member, members *watch, dice *d
 	heart.Go(func() { l.keepMoving(reigning, depose) })
 	for failed := 0; failed < giveUpAfter; {
 		began := time.Now()
+		if s.isLeaving() {
+			l.listers = nil // there is no time to wait for streams
+		}
 		err := l.pass(reigning)
 		l.steps.Add(1)
 		switch {
@@ -277,12 +280,13 @@ func (l *leader) keepWatching(ctx context.Context) {
 
 // warn tells those who may soon get leases of members that are missing: in a
 // store that notifies nobody they would else look too late. It does so once for
-// each, and reports whether one is dead that was not so when it was last called.
-func (l *leader) warn(ctx context.Context, members []Member) (fence bool) {
+// each, and reports whether one is dead, or stops, that was not so when it was last
+// called.
+func (l *leader) warn(ctx context.Context, members []Member) (news bool) {
 	var living []Member
 	missed := false
 	l.mu.Lock()
-	fates := make(map[string]fate, len(members))
+	fates, stopping := make(map[string]fate, len(members)), map[string]bool{}
 	for _, m := range members {
 		if m.Fenced || m.Incarnation == l.me {
 			continue
@@ -290,12 +294,15 @@ func (l *leader) warn(ctx context.Context, members []Member) (fence bool) {
 		is, was := l.members.fate(m.Incarnation), l.fates[m.Incarnation]
 		fates[m.Incarnation] = is
 		missed = missed || is >= missing && was < missing
-		fence = fence || is == dead && was < dead
+		news = news || is == dead && was < dead || m.Draining && !l.stopping[m.Incarnation]
+		if m.Draining {
+			stopping[m.Incarnation] = true
+		}
 		if is == alive {
 			living = append(living, m)
 		}
 	}
-	l.fates = fates
+	l.fates, l.stopping = fates, stopping
 	if missed {
 		l.alert()
 	}
@@ -303,7 +310,7 @@ func (l *leader) warn(ctx context.Context, members []Member) (fence bool) {
 	if missed {
 		l.Coordinator.parallel(len(living), func(i int) { l.bump(ctx, living[i]) })
 	}
-	return fence
+	return news
 }
 
 // keepMoving deposes the leader when nothing of its passes moves any more, and

@@ -256,7 +256,7 @@ func TestATermIsNeverBegunTwice(t *testing.T) {
 			t.Fatal(err)
 		}
 		p.owned = []Lease{lagging} // an index that lags
-		if _, err := a.pollOnce(a.life); err != nil {
+		if err := a.pollOnce(a.life); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -264,7 +264,7 @@ func TestATermIsNeverBegunTwice(t *testing.T) {
 			t.Errorf("term %d was begun a second time", term)
 		}
 		p.owned = nil
-		if _, err := a.pollOnce(a.life); err != nil {
+		if err := a.pollOnce(a.life); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()

@@ -32,6 +32,7 @@ func stage(t *testing.T, workers, shards int, scene func(th *theatre)) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSim(1, shards)
 		s.check.Remember()
+		s.obliging = true
 		ops, err := lease.NewOperator(s.store.AsOperator("operator"), lease.OperatorConfig{
 			Actor: "ada", Streams: []stream.Stream{s.stream}, FailoverTime: s.failover, Logger: s.log,
 		})

@@ -30,6 +30,7 @@ type leader struct {
 	listers  []*lister
 	calls    sync.WaitGroup  // of listings that are under way
 	fates    map[string]fate // of the members, as they were last told; guarded by the session's mu
+	stopping map[string]bool // members that were seen to stop; guarded by it, too
 	steps    atomic.Int64    // what the passes have got done, well or badly: it stands still when one hangs
 	// unseen are the rows that nobody is given yet, by key: the ID of their stream.
 	// They were created on the last listing of that stream, or were new when the
@@ -72,6 +73,10 @@ func (l *leader) pass(ctx context.Context) error {
 	}
 	l.warn(ctx, members)
 	members = l.fence(ctx, members)
+	leaving := l.isLeaving()
+	if leaving {
+		l.resignFrom(members)
+	}
 	l.bury(ctx, members, leases)
 	l.handoffs.keep(leases)
 	if l.orders, err = l.standing(ctx, &l.unreadable); err != nil {
@@ -87,6 +92,9 @@ func (l *leader) pass(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if leaving {
+		l.hasPlanned()
+	}
 	if l.outdone(members) {
 		return errOutdone
 	}
@@ -94,6 +102,16 @@ func (l *leader) pass(ctx context.Context) error {
 		return errBlind
 	}
 	return context.Cause(ctx)
+}
+
+// resignFrom makes the leader plan for itself as for any other member that stops,
+// though its row may not say so yet.
+func (l *leader) resignFrom(members []Member) {
+	for i := range members {
+		if members[i].Incarnation == l.me {
+			members[i].Draining = true
+		}
+	}
 }
 
 // untouched reports whether nobody ever had the lease, as far as its row tells.
@@ -470,13 +488,26 @@ func (l *leader) apply(ctx context.Context, changes []change) (written []change,
 		}
 	})
 	slices.SortFunc(written, func(a, b change) int { return cmp.Compare(a.old.Key, b.old.Key) })
-	if slices.ContainsFunc(written, func(c change) bool { return c.next.Owner == l.me }) {
-		kick(l.pollNow) // the others are told by a bump
-	}
+	l.heed(written)
 	if len(written) > 0 {
 		err = nil
 	}
 	return written, err
+}
+
+// heed lets the leader, as a worker, know at once what it has written of its own
+// leases. The others are told by a bump.
+func (l *leader) heed(written []change) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range written {
+		if h := l.slots[c.next.Key]; h != nil {
+			h.observe(c.next)
+		}
+		if c.next.Owner == l.me {
+			kick(l.pollNow)
+		}
+	}
 }
 
 // write swaps one row. Whether a write without an answer took place shows in the

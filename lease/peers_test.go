@@ -52,7 +52,7 @@ func TestAChildOfAMergeWaitsForBothParentsThoughNeitherHasACheckpoint(t *testing
 		}
 		look := func(want bool) {
 			t.Helper()
-			if _, err := a.pollOnce(a.life); err != nil {
+			if err := a.pollOnce(a.life); err != nil {
 				t.Fatal(err)
 			}
 			synctest.Wait()
@@ -132,14 +132,14 @@ func TestALeaseWithoutACheckpointIsHandedOver(t *testing.T) {
 		if _, err := p.Store.Swap(t.Context(), l, HandedOff(l, b.me)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := a.pollOnce(a.life); err != nil {
+		if err := a.pollOnce(a.life); err != nil {
 			t.Fatal(err)
 		}
 		<-h.Draining()
 		if err := h.Release(t.Context(), l.Checkpoint); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := b.pollOnce(b.life); err != nil {
+		if err := b.pollOnce(b.life); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()

@@ -15,7 +15,7 @@ func (s *session) poll(ctx context.Context) {
 	pause := s.retry(dice)
 	reads := trouble{what: "reading the worker's leases"}
 	for {
-		awaiting, err := s.pollOnce(ctx)
+		err := s.pollOnce(ctx)
 		delay := dice.about(s.cfg.PlanInterval)
 		if err == nil {
 			reads.over(ctx, s.log)
@@ -24,9 +24,6 @@ func (s *session) poll(ctx context.Context) {
 		case err != nil && ctx.Err() == nil:
 			reads.met(ctx, s.log, err)
 			delay = pause.delay()
-		case awaiting:
-			// The former owner lets go soon, and nobody tells.
-			delay = min(delay, pause.delay())
 		default:
 			pause.reset()
 		}
@@ -49,21 +46,20 @@ func (s *session) isAlert() bool {
 }
 
 // pollOnce re-reads what a bump announced, and takes what is the worker's own.
-// It reports whether a lease waits for its former owner to let go.
-func (s *session) pollOnce(ctx context.Context) (awaiting bool, err error) {
+func (s *session) pollOnce(ctx context.Context) error {
 	if err := s.reread(ctx); err != nil {
-		return false, err
+		return err
 	}
 	calling, cancel := s.call(ctx)
 	owned, err := s.store.Owned(calling, s.me)
 	cancel()
 	if err != nil {
-		return false, err
+		return err
 	}
-	stray, awaiting := s.sort(ctx, owned)
+	stray := s.sort(ctx, owned)
 	s.parallel(len(stray), func(i int) { s.giveUp(ctx, stray[i]) })
 	s.tellLoads(ctx)
-	return awaiting, s.readMissing(ctx, owned)
+	return s.readMissing(ctx, owned)
 }
 
 // reread reads the rows of everything that is held or may be, strongly
@@ -133,7 +129,7 @@ func (s *session) readAgain(ctx context.Context, keys []string) error {
 // sort looks at what Owned says, which may lag: it begins what is the worker's
 // to take, and returns what is the worker's to give up though it holds nothing
 // of it: leases that were moved on before they were taken.
-func (s *session) sort(ctx context.Context, owned []Lease) (stray []Lease, awaiting bool) {
+func (s *session) sort(ctx context.Context, owned []Lease) (stray []Lease) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.waiting)
@@ -146,13 +142,12 @@ func (s *session) sort(ctx context.Context, owned []Lease) (stray []Lease, await
 		case row.CheckpointOwner == s.me || row.CheckpointOwner == "" && s.leaving:
 			stray = append(stray, row)
 		case row.CheckpointOwner != "":
-			s.waiting[row.Key] = "for " + row.CheckpointOwner + " to let go"
-			awaiting = true
+			s.foresee(row)
 		default:
 			s.occupy(ctx, row)
 		}
 	}
-	return stray, awaiting
+	return stray
 }
 
 // tellLoads stores the loads that have fallen without a checkpoint to go along
@@ -201,6 +196,7 @@ func (s *session) listen(ctx context.Context) {
 		window = min(window, haste) // who asks for a fast failover pays for it by reading more
 	}
 	wake := func() {
+		s.setHears(true)
 		wait(ctx, dice.upTo(window), nil)
 		kick(s.pollNow)
 		kick(s.planNow)
@@ -208,7 +204,9 @@ func (s *session) listen(ctx context.Context) {
 	calls := trouble{what: "listening for notifications"}
 	for pause := s.retry(dice); ctx.Err() == nil; wait(ctx, pause.delay(), nil) {
 		began := time.Now()
-		if err := notifier.Changes(ctx, wake); err != nil && ctx.Err() == nil && !errors.Is(err, context.Canceled) {
+		err := notifier.Changes(ctx, wake)
+		s.setHears(false)
+		if err != nil && ctx.Err() == nil && !errors.Is(err, context.Canceled) {
 			calls.met(ctx, s.log, err)
 		}
 		if time.Since(began) > s.cfg.FailoverTime {

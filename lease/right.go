@@ -75,6 +75,17 @@ func (r *right) expires() time.Time {
 	return beat
 }
 
+// letGo returns when a holder is to let go who learns now of a handoff that must be
+// over by drainBy: after the notice that its successor gets, as long as that leaves
+// its callbacks half of the time that a handoff may take.
+func (r *right) letGo(now, drainBy time.Time, notice time.Duration) time.Time {
+	at, latest := now.Add(notice), drainBy.Add(-r.handoff/2)
+	if latest.Before(at) {
+		return latest
+	}
+	return at
+}
+
 // drainBy returns when a hold must have ended whose handoff is learned now: the
 // leader who announced it cannot have had the announcement acknowledged before
 // the last beat that did not show it.

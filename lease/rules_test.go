@@ -44,7 +44,7 @@ func setStage(t *testing.T) *stage {
 // take lets a take what it was given.
 func (s *stage) take(t *testing.T) {
 	t.Helper()
-	if _, err := s.a.pollOnce(s.a.life); err != nil {
+	if err := s.a.pollOnce(s.a.life); err != nil {
 		t.Fatal(err)
 	}
 	synctest.Wait()
@@ -123,7 +123,7 @@ var scenarios = []scenario{
 	{"AReReadCoversPendingTakes", func(t *testing.T, s *stage) bool {
 		answer := make(chan struct{})
 		s.as.afterSwap = func(Lease) error { <-answer; return nil }
-		if _, err := s.a.pollOnce(s.a.life); err != nil {
+		if err := s.a.pollOnce(s.a.life); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait() // both takes have taken place, and a does not know

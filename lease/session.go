@@ -17,6 +17,7 @@ import (
 //	  │ a new revision
 //	  ▼
 //	poll ──► re-reads rows, takes leases ──► serve: take, hold, release (one goroutine each)
+//	succeed ──► looks at those that others are about to let go
 //	lead ──► campaigns; passes while it leads
 //
 // A key of slots is the claim to be the only one in this process who deals
@@ -34,6 +35,7 @@ type session struct {
 	out                                         chan struct{} // closed when the member row is fenced or gone, or the presence lost
 	beatNow, pollNow, planNow, fuseNow, vacated chan struct{} // kicks; each has room for one
 	fenceNow, watchNow                          chan struct{} // two more: a member is dead and not yet fenced; the members were looked at
+	partNow, succeedNow                         chan struct{} // and two: a worker that stops hears of its handoffs; a lease is coming
 	writes                                      chan struct{} // tokens that bound the takes and releases at one time
 	holds                                       sync.WaitGroup
 	passes                                      trouble // the leading goroutine's
@@ -51,14 +53,18 @@ type session struct {
 	lapsed  bool      // the right expired, and the old callbacks have not all returned
 	stopped int       // leases that were stopped by that, and not told of yet
 	leaving bool      // the worker stops: it takes nothing more
+	planned bool      // and has planned for itself as for one that stops
 	isOut   bool
 	// isAbsent says that it is out because its presence was lost: then the row
 	// is its own to end.
 	isAbsent bool
 	leads    bool
+	hears    bool // notifications come
 	slots    map[string]*held
 	waiting  map[string]string // leases that are the worker's and not yet held: why
 	past     map[string]int64  // terms that ended, though the row may still show them
+	coming   map[string]bool   // leases that are the worker's once their former owners let go
+	comingAt time.Time         // when the last of them came to be known
 	streams  []string          // the IDs of Config.Streams as they answered; "" for none
 }
 
@@ -76,11 +82,13 @@ func newSession(c *Coordinator, hold HoldFunc) *session {
 		log:         c.log.With("incarnation", me),
 		out:         make(chan struct{}),
 		beatNow:     signal(), pollNow: signal(), planNow: signal(), fuseNow: signal(), vacated: signal(), fenceNow: signal(), watchNow: signal(),
+		partNow: signal(), succeedNow: signal(),
 		writes:  make(chan struct{}, concurrency),
 		right:   newRight(c.cfg.FailoverTime, c.cfg.HandoffTimeout),
 		slots:   map[string]*held{},
 		waiting: map[string]string{},
 		past:    map[string]int64{},
+		coming:  map[string]bool{},
 		inVain:  map[int]int{},
 		streams: make([]string, len(c.cfg.Streams)),
 		passes:  trouble{what: "leader's pass"},
@@ -106,6 +114,7 @@ func (s *session) run(ctx context.Context) {
 	beats.Go(func() { s.beat(beating) })
 	loops.Go(func() { s.fuse(life) })
 	loops.Go(func() { s.poll(life) })
+	loops.Go(func() { s.succeed(life) })
 	loops.Go(func() { s.listen(life) })
 	loops.Go(func() { s.learn(life) })
 	lead.Go(func() { s.lead(leading) })
@@ -115,6 +124,7 @@ func (s *session) run(ctx context.Context) {
 		if held := s.leave(); held > 0 {
 			// Beside: a logger that hangs must not keep Drain from being over.
 			loops.Go(func() { s.log.InfoContext(ctx, "stopping, handing over", "leases", held, "drain", s.cfg.Drain) })
+			s.handOver(life)
 		}
 	case <-s.out:
 	}
@@ -138,17 +148,14 @@ func (s *session) run(ctx context.Context) {
 	s.log.InfoContext(ctx, "left the fleet")
 }
 
-// leave asks all holds to let go, and takes nothing more. It returns how many they
-// are.
+// leave takes nothing more, and has the leader hand off what the worker holds. It
+// returns how many leases that are.
 func (s *session) leave() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.leaving = true
-	for _, h := range s.inOrder() {
-		h.drain()
-	}
 	if len(s.slots) > 0 {
-		kick(s.beatNow) // it says that the worker is draining
+		kick(s.fenceNow) // a leader plans for itself at once
 	}
 	kick(s.planNow)
 	return len(s.slots)

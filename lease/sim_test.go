@@ -27,6 +27,7 @@ type sim struct {
 	check  *check.Checker
 
 	failover, handoff time.Duration
+	obliging          bool                           // holds let go when they are asked
 	hall              *hall                          // nil when the store knows no presence
 	others            []func(faulty context.Context) // actors beside those of run, while faults last
 
@@ -183,8 +184,8 @@ func (p *proc) hold(ctx context.Context, h lease.Hold) (err error) {
 	clean := false
 	r := p.actor(row.Key, int(term))
 	chance := func(x float64) bool { return r.Float64() < x }
-	stubborn := chance(0.15) // goes on until it is cancelled
-	zombie := chance(0.3)    // tries to store something even after that
+	stubborn := chance(0.15) && !p.obliging // goes on until it is cancelled
+	zombie := chance(0.3)                   // tries to store something even after that
 	watched := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(watched)

@@ -18,7 +18,7 @@ func TestStatusTellsWhatIsHeldAndWhyTheRestWaits(t *testing.T) {
 		if err := p.Store.Create(t.Context(), child, moving); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := a.pollOnce(a.life); err != nil {
+		if err := a.pollOnce(a.life); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
