@@ -45,15 +45,18 @@ type Config struct {
 	// times as often. Default: 10 s.
 	FailoverTime time.Duration
 	// HandoffTimeout is how long a live worker that is asked for a lease may
-	// take to let go, from when it is told. It is never shorter than
-	// FailoverTime. Default: 30 s, or FailoverTime if that is longer.
+	// take to let go, from when it is told. Of that, at most two fifths of
+	// FailoverTime pass before the hold hears of it, in which the successor is told;
+	// less when HandoffTimeout is no longer than FailoverTime. It is never shorter.
+	// Default: 30 s, or FailoverTime if that is longer.
 	HandoffTimeout time.Duration
 	// PlanInterval is how often the leader looks at everything, and how often
 	// each worker looks for leases that were given to it, when nothing tells
 	// them to look at once. Default: half of FailoverTime.
 	PlanInterval time.Duration
-	// Drain is how long a stop waits for the holds to end by themselves; then
-	// their contexts are cancelled with ErrDrained. Default: 30 s.
+	// Drain is how long a stop waits for the holds to end by themselves, once all
+	// have been asked to; then their contexts are cancelled with ErrDrained.
+	// Default: 30 s.
 	Drain time.Duration
 	// MaxLeases bounds how many leases this worker is given. Default: 0, no bound.
 	MaxLeases int

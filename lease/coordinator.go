@@ -58,7 +58,9 @@ var (
 //
 // A store that cannot be reached is waited for, however long; a worker that the
 // fleet took for dead comes back as a new incarnation by itself, once its old
-// holds have returned. When ctx is done the holds are asked to let go
+// holds have returned. When ctx is done the holds go on until the leader has handed
+// their leases off, and the successors have been told: for FailoverTime at most, and
+// not at all when nobody else is there. Then they are asked to let go
 // ([Hold.Draining]); those still there after Config.Drain are cancelled with
 // [ErrDrained]. Then all leases are given up, and Run returns nil: when the holds
 // have returned, within three times Config.FailoverTime, though the store does not

@@ -35,8 +35,9 @@
 //     cancelled, with the reason as their cause.
 //   - Nobody's leases are taken before his member row is fenced, and that
 //     fails if he has beaten since he was last seen.
-//   - A live owner is asked: it finishes its batch, stores its checkpoint and
-//     lets go, all in one write; only after [Config.HandoffTimeout] is it forced.
+//   - A live owner is asked: it goes on until its successor has been told, finishes
+//     its batch, stores its checkpoint and lets go, all in one write; only after
+//     [Config.HandoffTimeout] is it forced.
 //   - A write without an answer is read back before the next decision.
 //
 // No clock of one machine is ever compared with that of another. What is not

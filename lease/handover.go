@@ -38,24 +38,25 @@ func (s *session) notice() time.Duration {
 	return s.cfg.FailoverTime * 2 / 5 // beats come after 11/30 at the latest
 }
 
-// patience is how long a worker that stops waits for its leases to be handed off,
-// before it lets them go to whom it may concern: until the leader has looked at
-// the members, and made a pass.
-func (s *session) patience() time.Duration { return s.cfg.FailoverTime * 3 / 5 }
-
-// handOver returns when all holds of a worker that stops have been asked to let
-// go, after FailoverTime at the latest: each when the notice is over that its
-// handoff has; and at once those that the leader will hand off to nobody, as far
-// as that is known, or all of them, when there is nobody else who could take any.
-func (s *session) handOver(ctx context.Context) {
+// handOver keeps the holds of a worker that stops until the leader has handed them
+// off: each of them is asked to let go when its notice is over. Those that will be
+// handed off to nobody are asked at once, when that is known, or else after three
+// fifths of FailoverTime, in which a leader looks at the members twice; and all of
+// them, when there is nobody else who may take any. It returns for how long some
+// of them may go on before they are asked.
+func (s *session) handOver(ctx context.Context) (longest time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.FailoverTime*3/5)
+	defer cancel()
 	dice := s.diceOf("hand over " + s.me)
-	for began := time.Now(); ; {
+	for {
 		kick(s.beatNow) // it tells, and is told
-		alone := !s.heirs(ctx)
-		if s.part(alone, time.Since(began) >= s.patience()) == 0 ||
-			!wait(ctx, dice.about(s.cfg.FailoverTime/20), s.partNow) {
-			return
+		alone, late := !s.heirs(ctx), ctx.Err() != nil
+		if kept, notice := s.part(alone, late); kept == 0 {
+			return 0
+		} else if late {
+			return notice
 		}
+		dice.gather(ctx, dice.about(s.cfg.FailoverTime/20), s.cfg.FailoverTime/1000, s.partNow)
 	}
 }
 
@@ -75,8 +76,8 @@ func mayInherit(m Member, from string) bool {
 }
 
 // part asks holds to let go: all of them, or those that are not handed off when
-// nothing more will be. It returns how many go on.
-func (s *session) part(all, late bool) (kept int) {
+// nothing more will be. It returns how many go on, and for how long at most.
+func (s *session) part(all, late bool) (kept int, notice time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, h := range s.inOrder() {
@@ -87,7 +88,7 @@ func (s *session) part(all, late bool) (kept int) {
 			kept++
 		}
 	}
-	return kept
+	return kept, s.notice()
 }
 
 // hasPlanned takes note of a pass in which this worker, as the leader, has
@@ -126,10 +127,13 @@ func (s *session) succeed(ctx context.Context) {
 				return
 			}
 		}
-		if !wait(ctx, dice.about(s.glanceAfter(len(keys), time.Since(since))), s.succeedNow) {
+		due := time.Now().Add(dice.about(s.glanceAfter(len(keys), time.Since(since))))
+		if !wait(ctx, time.Until(due), s.succeedNow) {
 			return
 		}
-		s.succeedTo(ctx, keys)
+		if !time.Now().Before(due) {
+			s.succeedTo(ctx, keys)
+		}
 	}
 }
 
@@ -151,13 +155,15 @@ func (s *session) comingRows() (keys []string, since time.Time) {
 	return slices.Sorted(maps.Keys(s.coming)), s.comingAt
 }
 
-// foresee takes note of a row that waits for its former owner. The caller holds mu.
-func (s *session) foresee(row Lease) {
+// foresee takes note of a row that waits for its former owner, and reports whether
+// that is news. The caller holds mu.
+func (s *session) foresee(row Lease) (news bool) {
 	s.waiting[row.Key] = "for " + row.CheckpointOwner + " to let go"
-	if !s.coming[row.Key] && !s.leaving {
-		s.coming[row.Key], s.comingAt = true, time.Now()
-		kick(s.succeedNow)
+	if s.coming[row.Key] || s.leaving {
+		return false
 	}
+	s.coming[row.Key], s.comingAt = true, time.Now()
+	return true
 }
 
 // succeedTo reads rows, and takes those whose former owners have let go. What

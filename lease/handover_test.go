@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
@@ -23,6 +24,7 @@ type deploy struct {
 	t      *testing.T
 	seed   uint64
 	silent bool // nobody is notified
+	most   int  // MaxLeases
 
 	memory  *lease.Memory
 	shards  stream.Stream
@@ -55,7 +57,8 @@ func (d *deploy) start(name string) *deployed {
 	w.link = leasetest.NewFaulty(d.memory, leasetest.Faults{Seed: seed, Latency: deployLatency, Silent: d.silent})
 	var err error
 	w.Coordinator, err = lease.NewCoordinator(lease.Config{
-		Worker: name, Store: w.link, Streams: []stream.Stream{d.shards}, Logger: slog.New(slog.DiscardHandler), Seed: seed,
+		Worker: name, Store: w.link, Streams: []stream.Stream{d.shards}, MaxLeases: d.most,
+		Logger: slog.New(slog.DiscardHandler), Seed: seed,
 	})
 	if err != nil {
 		d.t.Fatal(err)
@@ -96,34 +99,52 @@ func (d *deploy) hold(ctx context.Context, name string, h lease.Hold) error {
 	return h.Release(ctx, h.Lease().Checkpoint)
 }
 
-// run returns the longest that a stop took.
-func (d *deploy) run() (longest time.Duration) {
+// open starts so many workers, one after the other, and waits until all is at rest.
+func (d *deploy) open(workers int) (fleet []*deployed, r *rand.Rand) {
 	d.memory, d.shards = lease.NewMemory(), newScript("s", deployShards)
 	d.ended, d.who = map[string]time.Time{}, map[string]string{}
-	r := actor.Source(d.seed, "deploy", 0)
-	var fleet []*deployed
-	defer d.running.Wait()
-	defer func() {
-		for _, w := range fleet {
-			w.stop()
-		}
-	}()
-	for i := range deployWorkers {
+	r = actor.Source(d.seed, "deploy", 0)
+	for i := range workers {
 		fleet = append(fleet, d.start(fmt.Sprint("w", i)))
 		time.Sleep(actor.Between(r, time.Millisecond, 10*time.Second))
 	}
 	time.Sleep(3*time.Minute + actor.Between(r, time.Millisecond, 10*time.Second))
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.gaps = nil // those of the beginning: whoever is first has everything
-	d.mu.Unlock()
-	for i := range deployWorkers {
-		began := time.Now()
-		fleet[i].stop()
-		<-fleet[i].ended
-		longest = max(longest, time.Since(began))
+	return fleet, r
+}
+
+// close stops all, and waits for them.
+func (d *deploy) close(fleet []*deployed) {
+	for _, w := range fleet {
+		w.stop()
+	}
+	d.running.Wait()
+}
+
+// stopped stops workers at one moment, and returns how long it took until the last
+// of them had ended.
+func stopped(fleet ...*deployed) time.Duration {
+	began := time.Now()
+	for _, w := range fleet {
+		w.stop()
+	}
+	for _, w := range fleet {
+		<-w.ended
+	}
+	return time.Since(began)
+}
+
+// run returns the longest that a stop took.
+func (d *deploy) run() (longest time.Duration) {
+	fleet, r := d.open(deployWorkers)
+	for i := range fleet {
+		longest = max(longest, stopped(fleet[i]))
 		fleet[i] = d.start(fmt.Sprint("x", i))
 		time.Sleep(time.Minute + actor.Between(r, time.Millisecond, 10*time.Second))
 	}
+	d.close(fleet)
 	return longest
 }
 
@@ -158,4 +179,65 @@ func TestADeployLeavesEachShardWithoutAHolderForAMomentOnly(t *testing.T) {
 				"longest gap ms", longest.Milliseconds(), "longest stop s", stop.Round(time.Second/10).Seconds())
 		})
 	}
+}
+
+func TestWhereNobodyCanTakeAnythingAStopWaitsForNobody(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		workers int
+		stop    func(fleet []*deployed) []*deployed
+		most    int
+		within  time.Duration
+	}{
+		{"the only worker", 1, func(all []*deployed) []*deployed { return all }, 0, time.Second},
+		{"all of them at one moment", 4, func(all []*deployed) []*deployed { return all }, 0, 2 * time.Second},
+		{"nobody else has room", 2, func(all []*deployed) []*deployed { return all[:1] }, 8, 8 * time.Second},
+		{"nobody else has room, and it leads no fleet", 2, func(all []*deployed) []*deployed { return all[1:] }, 8, 8 * time.Second},
+		{"the leader is cut off", 3, func(all []*deployed) []*deployed {
+			for i, w := range all {
+				if w.Status().Leading {
+					w.link.SetLink(leasetest.RequestsLost)
+					return all[(i+1)%len(all):][:1]
+				}
+			}
+			return nil
+		}, 0, 8 * time.Second},
+		{"it is cut off itself", 2, func(all []*deployed) []*deployed {
+			all[0].link.SetLink(leasetest.RequestsLost)
+			return all[:1]
+		}, 0, 30 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for _, silent := range []bool{false, true} {
+				synctest.Test(t, func(t *testing.T) {
+					d := &deploy{t: t, seed: 1, silent: silent, most: c.most}
+					fleet, _ := d.open(c.workers)
+					if took := stopped(c.stop(fleet)...); took > c.within {
+						t.Errorf("silent %v: it took %v", silent, took)
+					}
+					d.close(fleet)
+				})
+			}
+		})
+	}
+}
+
+func TestAWorkerThatStopsWhileAnotherOneDoesHandsItsLeasesToTheRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for seed := range uint64(8) {
+			d := &deploy{t: t, seed: seed + 1, silent: true}
+			fleet, r := d.open(4)
+			fleet[0].stop()
+			time.Sleep(actor.Between(r, time.Millisecond, 8*time.Second))
+			stopped(fleet[1])
+			<-fleet[0].ended
+			time.Sleep(time.Minute)
+			d.mu.Lock()
+			if longest := slices.Max(d.gaps); longest > 7*time.Second || d.forced > 0 {
+				t.Errorf("seed %d: %d holds were cancelled, a shard had no holder for %v", d.seed, d.forced, longest)
+			}
+			d.mu.Unlock()
+			d.close(fleet)
+		}
+	})
 }

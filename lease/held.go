@@ -357,7 +357,9 @@ func (h *held) observe(row Lease) {
 			h.drain() // nobody has to be told
 		}
 		kick(h.s.fuseNow)
-		kick(h.s.partNow)
+		if h.s.leaving {
+			kick(h.s.partNow)
+		}
 	case Lost:
 		h.lose()
 	}

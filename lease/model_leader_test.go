@@ -179,7 +179,7 @@ func (m *model) moves(s *mState, k int) {
 			}
 			write(handsOff, next)
 		}
-		if !in(row.owner) {
+		if !in(row.owner) || m.without == stopTakenForEnd && s.workers[row.owner-1].leaving != 0 {
 			next := Assigned(old, mNames[who])
 			switch m.without {
 			case checkpointOwnerDropped:

@@ -133,6 +133,7 @@ func (s *session) sort(ctx context.Context, owned []Lease) (stray []Lease) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.waiting)
+	news := false
 	for _, row := range owned {
 		h := s.slots[row.Key]
 		switch {
@@ -142,10 +143,13 @@ func (s *session) sort(ctx context.Context, owned []Lease) (stray []Lease) {
 		case row.CheckpointOwner == s.me || row.CheckpointOwner == "" && s.leaving:
 			stray = append(stray, row)
 		case row.CheckpointOwner != "":
-			s.foresee(row)
+			news = s.foresee(row) || news
 		default:
 			s.occupy(ctx, row)
 		}
+	}
+	if news {
+		kick(s.succeedNow) // once: how often it wakes must not depend on who runs first
 	}
 	return stray
 }

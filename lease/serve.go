@@ -224,6 +224,9 @@ func (s *session) vacate(h *held) {
 		s.past[h.key] = h.term
 	}
 	kick(s.vacated)
+	if s.leaving {
+		kick(s.partNow)
+	}
 }
 
 // adopt begins the children of a shard that this worker has ended, at once and

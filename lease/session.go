@@ -119,12 +119,13 @@ func (s *session) run(ctx context.Context) {
 	loops.Go(func() { s.learn(life) })
 	lead.Go(func() { s.lead(leading) })
 
+	grace := s.cfg.Drain
 	select {
 	case <-ctx.Done():
 		if held := s.leave(); held > 0 {
 			// Beside: a logger that hangs must not keep Drain from being over.
 			loops.Go(func() { s.log.InfoContext(ctx, "stopping, handing over", "leases", held, "drain", s.cfg.Drain) })
-			s.handOver(life)
+			grace += s.handOver(life)
 		}
 	case <-s.out:
 	}
@@ -133,7 +134,7 @@ func (s *session) run(ctx context.Context) {
 		s.holds.Wait()
 		close(returned)
 	})
-	s.await(returned, silence)
+	s.await(returned, grace, silence)
 	resign()
 	lead.Wait()
 	silence()
@@ -161,11 +162,11 @@ func (s *session) leave() int {
 	return len(s.slots)
 }
 
-// await waits for the holds to return: by themselves for as long as Drain,
-// then by force. A callback that ignores even that must not keep its shard
+// await waits for the holds to return: by themselves for as long as grace, then by
+// force. A callback that ignores even that must not keep its shard
 // from the fleet: the worker falls silent, and is fenced.
-func (s *session) await(returned <-chan struct{}, silence func()) {
-	drain := time.NewTimer(s.cfg.Drain)
+func (s *session) await(returned <-chan struct{}, grace time.Duration, silence func()) {
+	drain := time.NewTimer(grace)
 	defer drain.Stop()
 	select {
 	case <-returned:

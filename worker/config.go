@@ -76,10 +76,10 @@ type Config struct {
 	// shard is handed over.
 	ManualCheckpoints bool
 
-	// Drain is how long a stop may wait for the running batch. The handing over
-	// of a shard may wait for nine tenths of it, or of FailoverTime if that is
-	// longer, from the last heartbeat that did not tell of it. Then the batch's
-	// context is cancelled. Default: 30 s.
+	// Drain is how long a stop may wait for the running batch, once the shards are
+	// handed off. The handing over of a shard may wait for nine tenths of it, or of
+	// FailoverTime if that is longer, from the last heartbeat that did not tell of
+	// it. Then the batch's context is cancelled. Default: 30 s.
 	Drain time.Duration
 	// FailoverTime is how long a silent worker is waited for before its shards
 	// go to others, and how long a worker that cannot reach the store may go

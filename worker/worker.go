@@ -65,18 +65,20 @@ func New(cfg Config) (*Worker, error) {
 var ErrStarted = errors.New("worker: Run was already called: make a new worker")
 
 // Run works until ctx is done, and returns when everything that it started has
-// ended. Then it stops gracefully: running batches finish, everything done is
-// checkpointed, and the shards are handed over at once; what takes longer than
-// Config.Drain is cancelled. It returns nil after a stop that ctx asked for,
-// and an error only for what no waiting can mend. A store or a stream that
+// ended. Then it stops gracefully: it goes on, for seconds, until other workers are
+// about to take its shards, so that these do not rest; running batches finish,
+// everything done is checkpointed, and the shards are handed over; what takes longer
+// than Config.Drain then is cancelled. Where there is no other worker the shards are
+// given up at once. It returns nil after a stop that ctx asked for, and an error only
+// for what no waiting can mend. A store or a stream that
 // cannot be reached is waited for.
 //
-// A stop takes no longer than Config.Drain and three times Config.FailoverTime: one
-// each to give up what was cancelled, for a leader's last pass, and to leave the
-// fleet, where the store does not answer; and five seconds for LeaseLost. What the
-// fleet was not told it learns from the silence. Only callbacks that go on though
-// their context is done are waited for longer, until they return; so let a
-// supervisor kill the process after that time.
+// A stop takes no longer than Config.Drain and four times Config.FailoverTime: one
+// each until the shards are handed off, to give up what was cancelled, for a leader's
+// last pass, and to leave the fleet, where the store does not answer; and five seconds
+// for LeaseLost. What the fleet was not told it learns from the silence. Only
+// callbacks that go on though their context is done are waited for longer, until they
+// return; so let a supervisor kill the process after that time.
 func (w *Worker) Run(ctx context.Context) error {
 	if w.started.Swap(true) {
 		return ErrStarted

@@ -320,6 +320,82 @@ var leaseMutants = []Mutant{
 		Test: "TestALeaseThatWasNeverHeldIsLetGoAtOnce",
 	},
 
+	// Handing over without a pause.
+	{
+		Mechanism: "A worker that stops goes on until its leases are handed off",
+		Promise:   "P5", Without: "it lets go at once, and nobody is there to take them",
+		File: "lease/session.go",
+		Old:  `grace += s.handOver(life)`,
+		New:  `s.part(true, true)`,
+		Test: "TestADeployLeavesEachShardWithoutAHolderForAMomentOnly",
+	},
+	{
+		Mechanism: "A former owner goes on until its successor has been told",
+		Promise:   "P5", Without: "it lets go when it is told itself",
+		File: "lease/right.go",
+		Old:  `at, latest := now.Add(notice), drainBy`,
+		New:  `at, latest := now, drainBy`,
+		Test: "TestAFormerOwnerGoesOnUntilItsSuccessorHasBeenTold",
+	},
+	{
+		Mechanism: "The notice leaves the callbacks half of a handoff's time",
+		Promise:   "P5", Without: "it may take all of it",
+		File: "lease/right.go",
+		Old:  `drainBy.Add(-r.handoff/2)`,
+		New:  `drainBy`,
+		Test: "TestTheNoticeLeavesTheCallbacksHalfOfAHandoffsTime",
+	},
+	{
+		Mechanism: "A successor waits for the former owner, however often it looks",
+		Promise:   "P2", Without: "it takes the lease when it looks",
+		File: "lease/handover.go",
+		Old: `		case row.CheckpointOwner == "":
+			s.occupy(ctx, row)`,
+		New: `		case true:
+			s.occupy(ctx, row)`,
+		Test: "TestASuccessorLooksOftenAtWhatItWaitsForAndNotForEver",
+	},
+	{
+		Mechanism: "A successor looks rarely when a handoff takes long",
+		Promise:   "P8", Without: "it goes on as it began",
+		File: "lease/handover.go",
+		Old:  `if known > s.cfg.FailoverTime {`,
+		New:  `if known < 0 {`,
+		Test: "TestASuccessorLooksOftenAtWhatItWaitsForAndNotForEver",
+	},
+	{
+		Mechanism: "A worker that stops waits for nobody when nobody is left",
+		Promise:   "P5", Without: "it hopes for an heir",
+		File: "lease/handover.go",
+		Old:  `alone, late := !s.heirs(ctx), ctx.Err() != nil`,
+		New:  `alone, late := s.heirs(ctx) && false, ctx.Err() != nil`,
+		Test: "TestWhereNobodyCanTakeAnythingAStopWaitsForNobody",
+	},
+	{
+		Mechanism: "What is handed off to nobody is let go in time",
+		Promise:   "P5", Without: "it is kept until Drain is over",
+		File: "lease/handover.go",
+		Old:  `if all || (late || s.planned) && h.letGo.IsZero() {`,
+		New:  `if all {`,
+		Test: "TestWhereNobodyCanTakeAnythingAStopWaitsForNobody",
+	},
+	{
+		Mechanism: "A leader that stops plans for itself as for any other worker that does",
+		Promise:   "P5", Without: "it keeps its leases",
+		File: "lease/pass.go",
+		Old:  `l.resignFrom(members)`,
+		New:  `_ = members`,
+		Test: "TestALeaderThatStopsHandsItsOwnLeasesOffBeforeItLetsThemGo",
+	},
+	{
+		Mechanism: "A leader heeds what it has written of its own leases",
+		Promise:   "P5", Without: "it lets go what it has just handed off, before its successor was told",
+		File: "lease/pass.go",
+		Old:  `h.observe(c.next)`,
+		New:  `_ = h`,
+		Test: "TestALeaderThatStopsHandsItsOwnLeasesOffBeforeItLetsThemGo",
+	},
+
 	// Rule 6: a write without an answer is unknown.
 	{
 		Mechanism: "A write without an answer is read back",

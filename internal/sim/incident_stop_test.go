@@ -48,3 +48,53 @@ func TestIncidentAWorkerIsToldToStopWhileItIsCutOff(t *testing.T) {
 		}
 	})
 }
+
+// All workers of a fleet are replaced, one after the other. What moves is without
+// a holder for a moment only, and nothing comes again.
+func TestIncidentEveryWorkerIsReplacedInTurn(t *testing.T) {
+	play(t, func(t *testing.T, told *telling) {
+		for _, silent := range []bool{false, true} {
+			name := "notified"
+			if silent {
+				name = "nobody is notified"
+			}
+			t.Run(name, func(t *testing.T) {
+				report := told.incident(t, 12, func(s *stage) {
+					as := setup{}
+					as.faults.Silent = silent
+					for _, name := range []string{"a", "b", "c"} {
+						s.joinAs(name, as)
+					}
+					s.flood()
+					s.settled(2 * time.Minute)
+					s.wait(time.Minute)
+					s.mu.Lock()
+					s.putAt = map[place]time.Time{}
+					s.mu.Unlock()
+					for _, name := range []string{"a", "b", "c"} {
+						old, began := s.named[name], time.Now()
+						old.stop()
+						<-old.ended
+						// Until it is handed off, for its notice, and for the rest of its batches.
+						if took := time.Since(began); took > failover+2*time.Second {
+							s.t.Errorf("it took %v to stop", took)
+						}
+						s.joinAs("new "+name, as)
+						s.settled(time.Minute)
+						s.wait(30 * time.Second)
+					}
+					s.mu.Lock()
+					waiting, latency := len(s.putAt), s.report.Latency
+					s.putAt = nil
+					s.mu.Unlock()
+					if latency > 1500*time.Millisecond {
+						s.t.Errorf("a record waited for %v; %d are not done", latency, waiting)
+					}
+				})
+				if report.Checked.Repeats > 0 || report.Moves.Forced > 0 {
+					t.Errorf("not all moves were clean: %+v", report)
+				}
+			})
+		}
+	})
+}

@@ -97,7 +97,7 @@ func (f *fleet) start(alive context.Context, name string, s setup) *machine {
 // are so for two failover times at most; one that is frozen stands for a second after
 // it was told to stop.
 func (f *fleet) longestStop() time.Duration {
-	return max(f.Drain, 2*f.Failover+time.Second) + 3*f.Failover
+	return max(f.Failover+f.Drain, 2*f.Failover+time.Second) + 3*f.Failover
 }
 
 // retire takes the machine out of the fleet, once.
