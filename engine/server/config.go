@@ -30,6 +30,9 @@ type Config struct {
 	// every signature is believed, and only clients on the same machine are
 	// served, since whoever can reach the server could do everything.
 	AccessKeys []AccessKey
+	// CertFile and KeyFile have a certificate for TLS and its key, in PEM. Default:
+	// the server makes its own, see [Server.Certificate].
+	CertFile, KeyFile string
 	// MaxRequestMemory bounds how much memory large requests and answers, those of
 	// more than 64 KiB, hold at one time, in bytes; others wait. At least 32 MiB.
 	// Default: 512 MiB.
@@ -69,6 +72,9 @@ func (c Config) validate() error {
 		if k.ID == "" || strings.ContainsAny(k.ID, "/, ") || k.Secret == "" {
 			return fmt.Errorf("Config.AccessKeys[%d] has the ID %q: use an ID without slash, comma and space, and a secret", i, k.ID)
 		}
+	}
+	if (c.CertFile == "") != (c.KeyFile == "") {
+		return fmt.Errorf("Config.CertFile is %q and Config.KeyFile is %q: give both, or none", c.CertFile, c.KeyFile)
 	}
 	if c.MaxRequestMemory < 32<<20 {
 		return fmt.Errorf("Config.MaxRequestMemory is %d: use at least 32 MiB, for a request with records of 10 MiB", c.MaxRequestMemory)

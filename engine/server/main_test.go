@@ -21,6 +21,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // quiet is a logger for servers that are expected to complain.
 var quiet = slog.New(slog.DiscardHandler)
 
+func logTo(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
+
 // harness is a server on loopback over an engine in memory, and who speaks to it.
 type harness struct {
 	t      testing.TB

@@ -1,7 +1,9 @@
 package server
 
 import (
+	"crypto/tls"
 	"errors"
+	"sync"
 
 	"github.com/millrace/millrace/engine"
 	"github.com/millrace/millrace/engine/server/internal/state"
@@ -19,6 +21,8 @@ type Server struct {
 	pushes     subscriptions
 	reaper     *reaper
 	admission  admission
+	// certificate is for TLS: given, kept, or made when it is first asked for.
+	certificate func() (*tls.Certificate, error)
 }
 
 // New makes a server of an engine, which stays the caller's to close, after the
@@ -38,6 +42,7 @@ func New(e *engine.Engine, cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{engine: e, config: cfg, operations: operations(), state: st, admission: admission{free: cfg.MaxRequestMemory}}
+	s.certificate = sync.OnceValues(s.findCertificate)
 	s.reaper = startReaper(s)
 	return s, nil
 }

@@ -1,0 +1,369 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis"
+
+	"github.com/millrace/millrace/engine"
+)
+
+// served is a server on a port of its own, as users run it.
+type served struct {
+	*harness
+	addr  string
+	roots *x509.CertPool
+	stop  func() error // ends it, and returns what Serve returned
+}
+
+func serve(t *testing.T, cfg Config) *served {
+	t.Helper()
+	h := start(t, cfg)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := h.server.Certificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &served{harness: h, addr: l.Addr().String(), roots: x509.NewCertPool()}
+	if !s.roots.AppendCertsFromPEM(certificate) {
+		t.Fatalf("%s is no certificate", certificate)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- h.server.Serve(ctx, l) }()
+	s.stop = sync.OnceValue(func() error {
+		cancel()
+		return <-ended
+	})
+	t.Cleanup(func() { s.stop() })
+	return s
+}
+
+// through is a client that speaks in one way.
+func (s *served) through(t *testing.T, scheme string, protocols ...func(*http.Protocols, bool)) *kinesis.Client {
+	t.Helper()
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.roots}, Protocols: new(http.Protocols)}
+	for _, p := range protocols {
+		p(transport.Protocols, true)
+	}
+	t.Cleanup(transport.CloseIdleConnections)
+	return s.client(func(o *kinesis.Options) {
+		o.HTTPClient = &http.Client{Transport: transport}
+		o.BaseEndpoint = aws.String(scheme + "://" + s.addr)
+	})
+}
+
+func TestOnePortSpeaksWhateverClientsSpeak(t *testing.T) {
+	s := serve(t, Config{})
+	s.stream("orders", engine.StreamConfig{})
+	for name, client := range map[string]*kinesis.Client{
+		"HTTP/1.1":                     s.through(t, "http", (*http.Protocols).SetHTTP1),
+		"HTTP/2 with prior knowledge":  s.through(t, "http", (*http.Protocols).SetUnencryptedHTTP2),
+		"HTTP/1.1 over TLS":            s.through(t, "https", (*http.Protocols).SetHTTP1),
+		"HTTP/2 over TLS, by ALPN":     s.through(t, "https", (*http.Protocols).SetHTTP2),
+		"HTTP/1.1 and 2 over TLS, too": s.through(t, "https", (*http.Protocols).SetHTTP1, (*http.Protocols).SetHTTP2),
+	} {
+		for range 2 {
+			_, err := client.DescribeStreamSummary(t.Context(), &kinesis.DescribeStreamSummaryInput{StreamName: aws.String("orders")})
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+}
+
+// Java's SDK before 2.30 does not negotiate.
+func TestHTTP2OverTLSNeedsNoNegotiation(t *testing.T) {
+	s := serve(t, Config{})
+	s.stream("orders", engine.StreamConfig{})
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := (&tls.Dialer{Config: &tls.Config{RootCAs: s.roots}}).DialContext(ctx, network, addr)
+		if err == nil && c.(*tls.Conn).ConnectionState().NegotiatedProtocol != "" {
+			t.Error("a protocol was negotiated")
+		}
+		return struct{ net.Conn }{c}, err
+	}
+	defer transport.CloseIdleConnections()
+	client := s.client(func(o *kinesis.Options) {
+		o.HTTPClient = &http.Client{Transport: transport}
+		o.BaseEndpoint = aws.String("http://" + s.addr)
+	})
+	if _, err := client.DescribeStreamSummary(t.Context(), &kinesis.DescribeStreamSummaryInput{StreamName: aws.String("orders")}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestStoppingWaitsForRequestsAndLeavesNothing(t *testing.T) {
+	s := serve(t, Config{})
+	begun, finish := make(chan struct{}), make(chan struct{})
+	s.server.operations["Slow"] = unary(func(_ *Server, ctx context.Context, _ *struct{}) (*struct{}, error) {
+		close(begun)
+		<-finish
+		return &struct{}{}, ctx.Err()
+	})
+	s.url = "http://" + s.addr
+	answer := make(chan reply)
+	go func() { answer <- s.post("Slow", "{}") }()
+	<-begun
+	silent, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	ended := make(chan error, 1)
+	go func() { ended <- s.stop() }()
+	for { // until it takes no more connections
+		c, err := net.Dial("tcp", s.addr)
+		if err != nil {
+			break
+		}
+		c.Close()
+		runtime.Gosched()
+	}
+	close(finish)
+	if a := <-answer; a.status != 200 {
+		t.Errorf("the request under way got %d %s", a.status, a.body)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("Serve returned %v", err)
+	}
+	// The check for goroutines is at the end of all tests.
+}
+
+func TestAListenerThatFailsEndsServing(t *testing.T) {
+	h := start(t, Config{})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	if err := h.server.Serve(t.Context(), l); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Serve returned %v", err)
+	}
+}
+
+func TestAPanicIsAnAnswerAndALogEntry(t *testing.T) {
+	var log bytes.Buffer
+	s := start(t, Config{Logger: logTo(&log)})
+	s.server.operations["Panic"] = unary(func(*Server, context.Context, *struct{}) (*struct{}, error) { panic("at the wrong moment") })
+	s.server.operations["LatePanic"] = streaming(func(_ *Server, c *call, _ *struct{}) error {
+		c.begin(200)
+		panic("at the wrong moment")
+	})
+	s.post("Panic", "{}").wantFault(t, "InternalFailureException", "the server failed; its log tells why")
+	if !strings.Contains(log.String(), "at the wrong moment") {
+		t.Errorf("the log is %s", &log)
+	}
+	r := s.in(json11, "LatePanic", []byte("{}"))
+	if a, err := s.http.Do(r); err == nil {
+		a.Body.Close()
+		t.Errorf("an answer that broke off is %d", a.StatusCode)
+	}
+}
+
+func TestABodyOverItsLimitIsRefusedBeforeItIsRead(t *testing.T) {
+	s := serve(t, Config{})
+	head := "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-amz-json-1.1\r\nX-Amz-Target: Kinesis_20131202.%s\r\nAuthorization: " + anySignature + "\r\nX-Amz-Date: 20260101T000000Z\r\n"
+	for _, c := range []struct {
+		operation, rest string
+		status          string
+	}{
+		{"ListStreams", fmt.Sprintf("Content-Length: %d\r\n\r\n", smallBody+1), "413"},
+		{"PutRecords", fmt.Sprintf("Content-Length: %d\r\n\r\n", largeBody+1), "413"},
+		{"PutRecords", "Content-Length: 100000000000\r\nExpect: 100-continue\r\n\r\n", "413"},
+		{"ListStreams", "Transfer-Encoding: chunked\r\n\r\n" + strings.Repeat("10000\r\n"+strings.Repeat(" ", 0x10000)+"\r\n", smallBody/0x10000+1), "413"},
+		{"ListStreams", "Content-Length: 2\r\n\r\n{}", "200"},
+		{"ListStreams", "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", "200"},
+		{"ListStreams", "X-Large: " + strings.Repeat("x", 2*maxHeader) + "\r\n\r\n", "431"},
+	} {
+		conn, err := net.Dial("tcp", s.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.SetDeadline(time.Now().Add(30 * time.Second))
+		go fmt.Fprintf(conn, head+"%s", c.operation, c.rest) // it may be refused in the middle
+		answer := make([]byte, 12)
+		if _, err := io.ReadFull(conn, answer); err != nil {
+			t.Errorf("%s %.40q: %v", c.operation, c.rest, err)
+		} else if string(answer) != "HTTP/1.1 "+c.status {
+			t.Errorf("%s %.40q: %s, want %s", c.operation, c.rest, answer, c.status)
+		}
+		conn.Close()
+	}
+}
+
+func TestClientsThatGoInTheMiddleLeaveNothing(t *testing.T) {
+	s := serve(t, Config{})
+	whole := "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-amz-json-1.1\r\nX-Amz-Target: Kinesis_20131202.PutRecords\r\nAuthorization: " + anySignature + "\r\nX-Amz-Date: 20260101T000000Z\r\nContent-Length: 1000000\r\n\r\n{\"Records\":["
+	for n := 0; n <= len(whole); n += 7 {
+		conn, err := net.Dial("tcp", s.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(conn, whole[:n])
+		conn.Close()
+	}
+	for _, nonsense := range []string{"\x16", "\x16\x03\x01", "\x16\x03\x01\x00\x05hello", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff", "\x00\x00\x00"} {
+		conn, err := net.Dial("tcp", s.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(conn, nonsense)
+		conn.Close()
+	}
+	if err := s.stop(); err != nil {
+		t.Error(err)
+	}
+	if left := s.server.config.MaxRequestMemory - s.server.admission.free; left != 0 {
+		t.Errorf("%d bytes are counted for requests that are gone", left)
+	}
+}
+
+func TestTheCertificateIsMadeOnceAndRenewedBeforeItEnds(t *testing.T) {
+	dir := t.TempDir()
+	now := time.Now()
+	first, err := ownCertificate(dir, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(filepath.Join(dir, keyFile)); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the key is there as %v, %v", info.Mode(), err)
+	}
+	for _, name := range []string{"localhost", "127.0.0.1", "::1"} {
+		if err := first.Leaf.VerifyHostname(name); err != nil {
+			t.Error(err)
+		}
+	}
+	again := func(what string, at time.Time, same bool) {
+		t.Helper()
+		c, err := ownCertificate(dir, at)
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if bytes.Equal(c.Certificate[0], first.Certificate[0]) != same {
+			t.Errorf("%s: the certificate is the same: %v", what, !same)
+		}
+		first = c
+	}
+	again("at once", now, true)
+	again("a day before it is renewed", now.Add(certificateLife-certificateRenew-24*time.Hour), true)
+	again("a day after", now.Add(certificateLife-certificateRenew+24*time.Hour), false)
+	for _, file := range []string{certificateFile, keyFile} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		again("with a broken "+file, now, false)
+		if err := os.Remove(filepath.Join(dir, file)); err != nil {
+			t.Fatal(err)
+		}
+		again("without "+file, now, false)
+	}
+}
+
+func TestACertificateMayBeGiven(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := ownCertificate(dir, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	crt, key := filepath.Join(dir, certificateFile), filepath.Join(dir, keyFile)
+	want, err := os.ReadFile(crt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := start(t, Config{CertFile: crt, KeyFile: key})
+	if got, err := h.server.Certificate(); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("the certificate is %s, %v", got, err)
+	}
+	h = start(t, Config{CertFile: key, KeyFile: crt})
+	if _, err := h.server.Certificate(); err == nil || !strings.Contains(err.Error(), "Config.CertFile") {
+		t.Errorf("files that are none: %v", err)
+	}
+	if _, err := New(h.engine, Config{CertFile: crt}); err == nil || !strings.Contains(err.Error(), "give both") {
+		t.Errorf("half of it: %v", err)
+	}
+}
+
+func TestLargeRequestsWaitForEachOther(t *testing.T) {
+	a := admission{free: 100}
+	if err := a.enter(t.Context(), 60); err != nil {
+		t.Fatal(err)
+	}
+	gone, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("gone"))
+	if err := a.enter(gone, 50); err == nil || err.Error() != "gone" {
+		t.Errorf("who has gone got %v", err)
+	}
+	second := make(chan error, 1)
+	go func() { second <- a.enter(t.Context(), 50) }()
+	for { // until it waits
+		a.mu.Lock()
+		n := len(a.waiting)
+		a.mu.Unlock()
+		if n == 1 {
+			break
+		}
+		runtime.Gosched()
+	}
+	third := make(chan error, 1)
+	go func() { third <- a.enter(t.Context(), 10) }() // would fit, but comes later
+	for {
+		a.mu.Lock()
+		n := len(a.waiting)
+		a.mu.Unlock()
+		if n == 2 {
+			break
+		}
+		runtime.Gosched()
+	}
+	select {
+	case err := <-third:
+		t.Errorf("the third went before the second: %v", err)
+	default:
+	}
+	a.leave(60)
+	if err := errors.Join(<-second, <-third); err != nil {
+		t.Error(err)
+	}
+	a.leave(50)
+	a.leave(10)
+	if a.free != 100 {
+		t.Errorf("%d are free, of 100", a.free)
+	}
+}
+
+func TestBuffersAreAsLargeAsWanted(t *testing.T) {
+	for n := range 40 {
+		for _, size := range []int{1<<min(n, 25) - 1, 1 << min(n, 25), 1<<min(n, 25) + 1} {
+			b := borrow(size)
+			if len(b) != 0 || cap(b) < size || cap(b) > max(smallestBuffer, 4*size) {
+				t.Errorf("for %d bytes there are %d", size, cap(b))
+			}
+			giveBack(b)
+			giveBack(make([]byte, 0, size))
+			if b := borrow(size); cap(b) < size {
+				t.Errorf("for %d bytes there are %d", size, cap(b))
+			}
+		}
+	}
+}
