@@ -12,7 +12,7 @@ type createStreamInput struct {
 	StreamName                 string `wire:"required,len=1..128,pattern=streamName"`
 	ShardCount                 *int   `wire:"range=1.."`
 	StreamModeDetails          *streamModeDetails
-	Tags                       map[string]string `wire:"len=1..200,key.len=1..128,value.len=..256"`
+	Tags                       map[string]string `wire:"len=1..200,key.len=1..128,value.len=0..256"`
 	WarmThroughputMiBps        *int              `wire:"range=0.."`
 	MaxRecordSizeInKiB         *int              `wire:"range=1024..10240"`
 	RecordDistributionStrategy string            `wire:"enum=AUTO|USER_PARTITION_KEY"`

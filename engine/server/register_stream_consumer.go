@@ -10,7 +10,7 @@ type registerStreamConsumerInput struct {
 	StreamARN    string            `wire:"required,len=1..2048,pattern=streamARN"`
 	ConsumerName string            `wire:"required,len=1..128,pattern=streamName"`
 	StreamId     string            `wire:"len=1..24"`
-	Tags         map[string]string `wire:"len=1..200,key.len=1..128,value.len=..256"`
+	Tags         map[string]string `wire:"len=1..200,key.len=1..128,value.len=0..256"`
 }
 
 type registerStreamConsumerOutput struct {

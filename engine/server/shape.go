@@ -63,10 +63,10 @@ var patterns = map[string]string{
 	"streamARN":      `arn:aws.*:kinesis:.*:\d{12}:stream/\S+`,
 	"consumerARN":    `^(arn):aws.*:kinesis:.*:\d{12}:.*stream\/[a-zA-Z0-9_.-]+\/consumer\/[a-zA-Z0-9_.-]+:[0-9]+`,
 	"channelARN":     `arn:aws.*:kinesis:.*:\d{12}:channel/\S+`,
-	"resourceARN":    `arn:aws.*:kinesis:.*:\d{12}:.*(stream|channel)/\S+`,
+	"resourceARN":    `arn:aws.*:kinesis:.*:\d{12}:.*(stream|channel|queue)/\S+`,
 	"shardId":        `[a-zA-Z0-9_.-]+`,
-	"sequenceNumber": `0|([1-9]\d{0,128})`,
-	"hashKey":        `0|([1-9]\d{0,38})`,
+	"sequenceNumber": `^(0|([1-9]\d{0,128}))$`,
+	"hashKey":        `^(0|([1-9]\d{0,38}))$`,
 }
 
 var shapes sync.Map // reflect.Type → *shape

@@ -4,7 +4,7 @@ import "context"
 
 type tagResourceInput struct {
 	resourceRef
-	Tags map[string]string `wire:"required,len=1..200,key.len=1..128,value.len=..256"`
+	Tags map[string]string `wire:"required,len=1..200,key.len=1..128,value.len=0..256"`
 }
 
 // tagResource adds tags to a stream or a consumer, in place of those of the
