@@ -64,6 +64,14 @@ type Config struct {
 	// Default: 30 s.
 	Timeout time.Duration
 
+	// Resubscribe is how long Kinesis wants to be left alone with a shard after a
+	// subscription to it began, and what all waits of subscriptions are made of.
+	// Less is for servers without that rule. Default: 5 s.
+	Resubscribe time.Duration
+	// Stall is how long a subscription may give no sign of life before another
+	// one is begun. Kinesis sends an event every five seconds. Default: 30 s.
+	Stall time.Duration
+
 	// Logger is told of what is tried again. Default: slog.Default().
 	Logger *slog.Logger
 	// MeterProvider gets the metrics; without one they cost nothing. Default:
@@ -77,6 +85,8 @@ func (c Config) withDefaults() Config {
 	c.PageBytes = cmp.Or(c.PageBytes, 4<<20)
 	c.ReceiveBytes = cmp.Or(c.ReceiveBytes, 64<<20)
 	c.Timeout = cmp.Or(c.Timeout, 30*time.Second)
+	c.Resubscribe = cmp.Or(c.Resubscribe, 5*time.Second)
+	c.Stall = cmp.Or(c.Stall, 30*time.Second)
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -100,6 +110,8 @@ func (c Config) validate() error {
 	duration("MinPoll", c.MinPoll)
 	duration("MaxPoll", c.MaxPoll)
 	duration("Timeout", c.Timeout)
+	duration("Resubscribe", c.Resubscribe)
+	duration("Stall", c.Stall)
 	if d := c.withDefaults(); d.MaxPoll < d.MinPoll {
 		bad("MaxPoll is %v, shorter than MinPoll, %v: raise it", c.MaxPoll, d.MinPoll)
 	}

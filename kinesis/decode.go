@@ -69,7 +69,7 @@ func (d *decoder) answer() {
 					d.record()
 				}
 			}
-		case "NextShardIterator":
+		case "NextShardIterator", "ContinuationSequenceNumber":
 			d.once(&seen, 1)
 			d.p.next = d.text()
 		case "MillisBehindLatest":

@@ -1,0 +1,204 @@
+package fanout_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	sdk "github.com/aws/aws-sdk-go-v2/service/kinesis"
+
+	"github.com/millrace/millrace/engine"
+	"github.com/millrace/millrace/engine/server"
+	"github.com/millrace/millrace/fanout"
+	"github.com/millrace/millrace/kinesis"
+	"github.com/millrace/millrace/lease"
+	"github.com/millrace/millrace/stream"
+	"github.com/millrace/millrace/stream/streamtest"
+)
+
+// service serves an engine as the Kinesis API on loopback, and returns a client:
+// over HTTP/1.1, or over HTTP/2 with TLS.
+func service(t testing.TB, e *engine.Engine, http2 bool) *sdk.Client {
+	t.Helper()
+	s, err := server.New(e, server.Config{Logger: silent})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	web := httptest.NewUnstartedServer(s)
+	web.Config.ErrorLog = nil
+	if web.EnableHTTP2 = http2; http2 {
+		web.StartTLS()
+	} else {
+		web.Start()
+	}
+	t.Cleanup(func() {
+		s.Drain()
+		web.Close()
+	})
+	return sdk.New(sdk.Options{
+		BaseEndpoint: aws.String(web.URL), Region: "us-east-1",
+		Credentials: credentials.NewStaticCredentialsProvider("AKID", "SECRET", ""),
+		HTTPClient: awshttp.NewBuildableClient().WithTransportOptions(func(tr *http.Transport) {
+			if http2 {
+				tr.TLSClientConfig.RootCAs = web.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+			}
+		}),
+	})
+}
+
+// many reads a shard as as many consumers as it has readers, since a consumer of
+// Kinesis has one subscription for each shard.
+type many struct {
+	*kinesis.Stream
+	t testing.TB
+
+	mu        sync.Mutex
+	consumers []fanout.Stream
+	busy      map[string][]bool // of a shard: which consumers read it
+}
+
+// take returns a consumer that does not read the shard, until give is called.
+func (m *many) take(shardID string) (s fanout.Stream, give func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	i := slices.Index(m.busy[shardID], false)
+	if i < 0 {
+		i = len(m.busy[shardID])
+		m.busy[shardID] = append(m.busy[shardID], false)
+	}
+	if i == len(m.consumers) {
+		s, err := fanout.Use(m.Stream, fmt.Sprintf("consumer-%d", i), fanout.Config{Logger: silent})
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		m.consumers = append(m.consumers, s)
+	}
+	m.busy[shardID][i] = true
+	return m.consumers[i], func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.busy[shardID][i] = false
+	}
+}
+
+// Open implements [stream.Stream].
+func (m *many) Open(ctx context.Context, shardID string, from stream.Position) (stream.Reader, error) {
+	s, give := m.take(shardID)
+	r, err := s.Open(ctx, shardID, from)
+	if err != nil {
+		give()
+		return nil, err
+	}
+	return &giving{r, sync.OnceFunc(give)}, nil
+}
+
+// Subscribe implements [stream.Subscriber].
+func (m *many) Subscribe(ctx context.Context, shardID string, from stream.Position, limits stream.Batch, handle func(*stream.Batch) error) error {
+	s, give := m.take(shardID)
+	defer give()
+	return s.Subscribe(ctx, shardID, from, limits, handle)
+}
+
+// giving is a reader that gives its consumer back.
+type giving struct {
+	stream.Reader
+	give func()
+}
+
+func (g *giving) Close() error {
+	defer g.give()
+	return g.Reader.Close()
+}
+
+func TestKinesisReadByPushKeepsTheContract(t *testing.T) {
+	features := streamtest.Features{Reshard: true, Subscribe: true, HashKeys: true, Recreate: true}
+	for _, c := range []struct {
+		name     string
+		encoding kinesis.Encoding
+		http2    bool
+	}{
+		{"JSON", kinesis.JSON, false},
+		{"CBOR", kinesis.CBOR, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if testing.Short() && !c.http2 {
+				t.Skip("one form will do")
+			}
+			t.Parallel()
+			// The scenarios wait most of the time, for Kinesis' limits are kept to.
+			var running sync.WaitGroup
+			defer running.Wait()
+			turns := make(chan struct{}, 12)
+			for _, scenario := range streamtest.Scenarios(features) {
+				turns <- struct{}{}
+				running.Go(func() {
+					defer func() { <-turns }()
+					t.Run(scenario.Name, func(t *testing.T) { scenario.Run(t, kinesisSubject(t, c.encoding, c.http2)) })
+				})
+			}
+		})
+	}
+}
+
+func kinesisSubject(t testing.TB, encoding kinesis.Encoding, http2 bool) streamtest.Subject {
+	e, err := engine.OpenMemory(engine.Config{Logger: silent})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { e.Close() })
+	client := service(t, e, http2)
+	create := func() stream.Stream {
+		if _, err := e.CreateStream(t.Context(), "orders", engine.StreamConfig{Shards: streamtest.Shards}); err != nil {
+			t.Fatal(err)
+		}
+		s, err := kinesis.New(client, "orders", kinesis.Config{Encoding: encoding, MinPoll: time.Millisecond, Resubscribe: 20 * time.Millisecond, Logger: silent})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &many{Stream: s, t: t, busy: map[string][]bool{}}
+	}
+	return streamtest.Subject{
+		Stream: create(),
+		Uneven: true,
+		Recreate: func(t testing.TB) stream.Stream {
+			if err := e.DeleteStream(t.Context(), "orders"); err != nil {
+				t.Fatal(err)
+			}
+			return create()
+		},
+	}
+}
+
+func TestAFleetReadsKinesisByPush(t *testing.T) {
+	e, err := engine.Open(t.TempDir(), engine.Config{SegmentBytes: 64 << 10, Logger: silent})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	if _, err := e.EnsureStream(t.Context(), "orders", engine.StreamConfig{Shards: 2}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := kinesis.New(service(t, e, true), "orders", kinesis.Config{Resubscribe: 100 * time.Millisecond, Logger: silent})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fleet{t: t, below: s, leases: lease.NewMemory(), ledger: newLedger()}
+	a, b := f.start("a"), f.start("b")
+	defer b()
+	f.puts(200)
+	f.ledger.wait(t, f.put)
+	f.reshard(func() { f.puts(100) })
+	f.ledger.wait(t, f.put)
+	a()
+	f.puts(100)
+	f.ledger.wait(t, f.put)
+}

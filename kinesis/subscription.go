@@ -1,0 +1,241 @@
+package kinesis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	sdk "github.com/aws/aws-sdk-go-v2/service/kinesis"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
+	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/millrace/millrace/internal/unset"
+	"github.com/millrace/millrace/internal/wire"
+)
+
+// subscription is one answer of SubscribeToShard: a stream of events, which
+// Kinesis ends after five minutes. It belongs to one goroutine; only cancel may
+// be called by others.
+type subscription struct {
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	body   io.ReadCloser
+	begun  time.Time
+
+	stall    time.Duration
+	watchdog *time.Timer // cancels while next waits for too long
+	unwatch  func() bool // undoes that the end of ctx closes the body
+
+	events int              // how many have come
+	small  [smallFrame]byte // for frames that are
+}
+
+var (
+	// errStalled says that a subscription gave no sign of life. Kinesis sends an
+	// event every five seconds at least, with records or without.
+	errStalled = errors.New("the subscription gave no sign of life")
+	// errServed says that a subscription was served until its end.
+	errServed = errors.New("the subscription has ended")
+)
+
+// begin calls SubscribeToShard. The SDK signs, sends, retries, and reads what is
+// no success; what follows a success is read by next.
+func begin(ctx context.Context, client ConsumerClient, in *sdk.SubscribeToShardInput, timeout, stall time.Duration, options ...func(*sdk.Options)) (*subscription, error) {
+	c := &subscription{stall: stall}
+	c.ctx, c.cancel = context.WithCancelCause(ctx)
+	slow := time.AfterFunc(timeout, func() { c.cancel(fmt.Errorf("kinesis: no answer in %v (Config.Timeout)", timeout)) })
+	_, err := client.SubscribeToShard(c.ctx, in, append(options, sdk.WithAPIOptions(c.takeBody))...)
+	slow.Stop()
+	if err == nil && c.body == nil {
+		err = fmt.Errorf("%w: the SDK gives no event stream: has the client been wrapped?", errAnswer)
+	}
+	if c.ctx.Err() != nil {
+		err = context.Cause(c.ctx)
+	}
+	if err != nil {
+		c.cancel(err)
+		if c.body != nil {
+			c.body.Close()
+		}
+		return nil, err
+	}
+	c.begun = time.Now()
+	c.unwatch = context.AfterFunc(c.ctx, func() { c.body.Close() })
+	c.watchdog = time.AfterFunc(stall, func() { c.cancel(fmt.Errorf("%w for %v (Config.Stall)", errStalled, stall)) })
+	c.watchdog.Stop()
+	return c, nil
+}
+
+// takeBody puts itself in the place of the SDK's own reader of events, which
+// decodes through several goroutines and channels, and at this version shares a
+// codec between the subscriptions of a client that is not made for it.
+func (c *subscription) takeBody(stack *middleware.Stack) error {
+	_, err := stack.Deserialize.Swap("OperationEventStreamDeserializer", middleware.DeserializeMiddlewareFunc("TakeEventStream",
+		func(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (out middleware.DeserializeOutput, metadata middleware.Metadata, err error) {
+			out, metadata, err = next.HandleDeserialize(ctx, in)
+			response, ok := out.RawResponse.(*smithyhttp.Response)
+			switch {
+			case err != nil && ok:
+				response.Body.Close()
+			case err == nil && ok:
+				c.body = response.Body
+			}
+			return out, metadata, err
+		}))
+	return err
+}
+
+// close ends the subscription. The next call for its shard ends it on the
+// server's side, which does not wait for ours.
+func (c *subscription) close() {
+	c.cancel(errServed)
+	c.watchdog.Stop()
+	if c.unwatch() {
+		c.body.Close()
+	}
+}
+
+// next waits for the next event and returns its records; page.next is the
+// sequence number behind which to go on, "" at the end of the shard. A clean end
+// of the subscription is errServed.
+func (c *subscription) next() (*page, error) {
+	c.watchdog.Reset(c.stall)
+	p, err := c.read()
+	c.watchdog.Stop()
+	if err != nil && c.ctx.Err() != nil {
+		err = context.Cause(c.ctx)
+	}
+	return p, err
+}
+
+const (
+	prelude = 12 // of a frame: its length, and what is needed to trust it
+	// smallFrame is what an event without records fits in.
+	smallFrame = 512
+)
+
+// frames are buffers for larger frames. They are needed while one is received
+// and decoded, and not while its records are handled.
+var frames sync.Pool
+
+func (c *subscription) read() (*page, error) {
+	for {
+		if _, err := io.ReadFull(c.body, c.small[:prelude]); err == io.EOF {
+			return nil, errServed
+		} else if err != nil {
+			return nil, fmt.Errorf("read an event: %w", err)
+		}
+		size, err := wire.FrameSize(c.small[:prelude])
+		if err != nil {
+			return nil, err
+		}
+		p, err := c.receive(size)
+		if p != nil || err != nil {
+			return p, err
+		}
+	}
+}
+
+// receive reads the rest of a frame of that many bytes, and decodes it. What is
+// no event gives nil.
+func (c *subscription) receive(size int) (*page, error) {
+	frame := c.small[:min(size, smallFrame)]
+	if size > smallFrame {
+		buf, _ := frames.Get().(*[]byte)
+		if buf == nil || cap(*buf) < size {
+			fresh := unset.Bytes(max(size, 64<<10))
+			buf = &fresh
+		}
+		defer frames.Put(buf)
+		frame = (*buf)[:size]
+		copy(frame, c.small[:prelude])
+	}
+	if _, err := io.ReadFull(c.body, frame[prelude:]); err != nil {
+		return nil, fmt.Errorf("read an event of %d bytes: %w", size, err)
+	}
+	p, err := decodeFrame(frame)
+	if p != nil {
+		c.events++
+	}
+	return p, err
+}
+
+// decodeFrame decodes a whole frame, and rewrites it meanwhile. It returns
+// neither a page nor an error for what is no event, and the error that an
+// exception tells of.
+func decodeFrame(frame []byte) (*page, error) {
+	f, err := wire.ParseFrame(frame)
+	if err != nil {
+		return nil, err
+	}
+	isJSON := string(f.Header(":content-type")) != mediaCBOR
+	switch kind := f.Header(":message-type"); string(kind) {
+	case "event":
+	case "exception":
+		return nil, exception(string(f.Header(":exception-type")), f.Payload, isJSON)
+	case "error":
+		return nil, &smithy.GenericAPIError{Code: string(f.Header(":error-code")), Message: string(f.Header(":error-message"))}
+	default:
+		return nil, fmt.Errorf("%w: a message of the type %q", wire.ErrFrame, clip(string(kind)))
+	}
+	if string(f.Header(":event-type")) != "SubscribeToShardEvent" {
+		return nil, nil // the initial response, and what may come to be
+	}
+	if isJSON {
+		return decodeJSON(f.Payload)
+	}
+	return decodeCBOR(f.Payload, time.Millisecond)
+}
+
+// exception returns the error that an event stream ended with, as the SDK would.
+func exception(kind string, payload []byte, isJSON bool) error {
+	text := exceptionMessage(payload, isJSON)
+	message := &text
+	switch kind {
+	case "ResourceNotFoundException":
+		return &types.ResourceNotFoundException{Message: message}
+	case "ResourceInUseException":
+		return &types.ResourceInUseException{Message: message}
+	case "InternalFailureException":
+		return &types.InternalFailureException{Message: message}
+	case "KMSAccessDeniedException":
+		return &types.KMSAccessDeniedException{Message: message}
+	case "KMSDisabledException":
+		return &types.KMSDisabledException{Message: message}
+	case "KMSInvalidStateException":
+		return &types.KMSInvalidStateException{Message: message}
+	case "KMSNotFoundException":
+		return &types.KMSNotFoundException{Message: message}
+	case "KMSOptInRequired":
+		return &types.KMSOptInRequired{Message: message}
+	case "KMSThrottlingException":
+		return &types.KMSThrottlingException{Message: message}
+	}
+	return &smithy.GenericAPIError{Code: kind, Message: text}
+}
+
+// exceptionMessage reads the message of an exception as far as it can be read.
+func exceptionMessage(payload []byte, isJSON bool) (message string) {
+	var r wire.Reader
+	if isJSON {
+		json := wire.NewJSON(payload)
+		r = &json
+	} else {
+		cbor := wire.NewCBOR(payload, time.Millisecond)
+		r = &cbor
+	}
+	for r.Object(); r.Member(); {
+		switch string(r.Key()) {
+		case "message", "Message":
+			message = string(r.Text())
+		default:
+			r.Skip()
+		}
+	}
+	return message
+}
