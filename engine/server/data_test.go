@@ -40,7 +40,7 @@ func open(t testing.TB, dir string, cfg Config) (h *harness, stop func()) {
 		e.Close()
 	}
 	t.Cleanup(stop)
-	return &harness{t, e, s, web.URL, &http.Client{Transport: transport}}, stop
+	return &harness{t, e, s, web.URL, &http.Client{Transport: plainBodies{transport}}}, stop
 }
 
 // put stores records, not by way of the API.

@@ -67,7 +67,7 @@ func (s *served) through(t *testing.T, scheme string, protocols ...func(*http.Pr
 	}
 	t.Cleanup(transport.CloseIdleConnections)
 	return s.client(func(o *kinesis.Options) {
-		o.HTTPClient = &http.Client{Transport: transport}
+		o.HTTPClient = &http.Client{Transport: plainBodies{transport}}
 		o.BaseEndpoint = aws.String(scheme + "://" + s.addr)
 	})
 }
@@ -106,7 +106,7 @@ func TestHTTP2OverTLSNeedsNoNegotiation(t *testing.T) {
 	}
 	defer transport.CloseIdleConnections()
 	client := s.client(func(o *kinesis.Options) {
-		o.HTTPClient = &http.Client{Transport: transport}
+		o.HTTPClient = &http.Client{Transport: plainBodies{transport}}
 		o.BaseEndpoint = aws.String("http://" + s.addr)
 	})
 	if _, err := client.DescribeStreamSummary(t.Context(), &kinesis.DescribeStreamSummaryInput{StreamName: aws.String("orders")}); err != nil {
