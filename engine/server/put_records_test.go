@@ -87,6 +87,8 @@ func TestPutRecordsRefusesWhatIsNoListOfRecords(t *testing.T) {
 		{`{"StreamName":"orders","Records":[]}`, "ValidationException", "1 validation error detected: Value '[0 records]' at 'records' failed to satisfy constraint: Member must have length greater than or equal to 1"},
 		{`{"StreamName":"orders","Records":[` + many(501, one) + `]}`, "ValidationException", "1 validation error detected: Value '[501 records]' at 'records' failed to satisfy constraint: Member must have length less than or equal to 500"},
 		{`{"StreamName":"orders","Records":[` + one + `,{"PartitionKey":"k"}]}`, "ValidationException", "1 validation error detected: Value null at 'records.2.member.data' failed to satisfy constraint: Member must not be null"},
+		{`{"StreamName":"orders","Records":[` + one + `,null]}`, "ValidationException", "1 validation error detected: Value null at 'records.2.member.data' failed to satisfy constraint: Member must not be null"},
+		{`{"StreamName":"orders","Records":[` + many(400, one) + `],"Records":[` + many(400, one) + `],"DryRun":true}`, "DryRunOperationException", ""},
 		{`{"StreamName":"orders","Records":[{"Data":"eA=="}]}`, "ValidationException", "1 validation error detected: Value null at 'records.1.member.partitionKey' failed to satisfy constraint: Member must not be null"},
 		{`{"StreamName":"orders","Records":[{"Data":"eA==","PartitionKey":""}]}`, "ValidationException", "1 validation error detected: Value '' at 'records.1.member.partitionKey' failed to satisfy constraint: Member must have length greater than or equal to 1"},
 		{`{"StreamName":"orders","Records":[{"Data":"eA==","PartitionKey":"` + strings.Repeat("é", 257) + `"}]}`, "ValidationException", ""},

@@ -148,6 +148,7 @@ func (in *putRequest) check(shape any, name string) {
 
 // list reads the records of PutRecords.
 func (in *putRequest) list(r wire.Reader) {
+	in.entries, in.bytes, in.keyless = in.entries[:0], 0, 0 // of several lists, the last one counts
 	n := 0
 	for r.Array(); r.Item(); n++ {
 		if n >= mostEntries {
@@ -155,12 +156,11 @@ func (in *putRequest) list(r wire.Reader) {
 			continue
 		}
 		var one parts
-		if r.Null() {
-			continue
-		}
-		for r.Object(); r.Member(); {
-			if !one.member(r) {
-				r.Skip()
+		if !r.Null() {
+			for r.Object(); r.Member(); {
+				if !one.member(r) {
+					r.Skip()
+				}
 			}
 		}
 		in.add(&one, "records.")
