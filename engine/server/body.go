@@ -92,6 +92,14 @@ func (c *call) reserve(n int) error {
 	return nil
 }
 
+// takeBody returns the body's memory, for an operation that needs the body no
+// longer, and the memory for its answer.
+func (c *call) takeBody() []byte {
+	b := c.body[:0]
+	c.body = nil
+	return b
+}
+
 // releaseBody gives the body's memory back: after the operation, or when a
 // streaming one has begun.
 func (c *call) releaseBody() {

@@ -41,6 +41,7 @@ func request(operation, contentType string, body []byte) *http.Request {
 	r.Header.Set("Content-Type", contentType)
 	r.Header.Set("X-Amz-Target", "Kinesis_20131202."+operation)
 	r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=AKID/20260101/us-east-1/kinesis/aws4_request, SignedHeaders=host, Signature=0")
+	r.Header.Set("X-Amz-Date", "20260101T000000Z")
 	r.RemoteAddr = "127.0.0.1:1"
 	return r
 }
@@ -188,6 +189,9 @@ func BenchmarkPutRecordsOverLoopback(b *testing.B) {
 		a, err := transport.RoundTrip(r)
 		if err != nil {
 			b.Fatal(err)
+		}
+		if a.StatusCode != 200 {
+			b.Fatal(a.Status)
 		}
 		io.Copy(io.Discard, a.Body)
 		a.Body.Close()

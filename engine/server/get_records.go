@@ -22,9 +22,9 @@ const (
 	mostRecords = 10_000
 	// mostRead is how much one answer has, in bytes of data and partition keys.
 	mostRead = 10 << 20
-	// answerStep is from where on an answer is written in pieces: its buffer does
-	// not grow beyond that and one record.
-	answerStep = 256 << 10
+	// answerStep is from where on an answer is written in pieces. With one record
+	// more of usual size it fits into a buffer of 256 KiB.
+	answerStep = 192 << 10
 )
 
 // getRecords reads a shard from an iterator on.
@@ -102,7 +102,7 @@ func (s *Server) read(ctx context.Context, read reader, v view, shard string, fr
 // piece by piece, since memory is for other requests, too, while a client is slow.
 func (c *call) sendRecords(b *stream.Batch, next string, end *stream.ShardEndError, encrypted bool) {
 	c.label()
-	d := document{p: c.protocol, buf: borrow(0)}
+	d := document{p: c.protocol, buf: borrow(min(answerSize(b), answerStep*4/3))}
 	d.begin('{')
 	if next != "" {
 		d.name("NextShardIterator")
@@ -135,6 +135,10 @@ func (c *call) sendRecords(b *stream.Batch, next string, end *stream.ShardEndErr
 		giveBack(d.buf)
 	}
 }
+
+// answerSize is how much records will likely take: in base64 a third more than
+// they have, and some for what is around each.
+func answerSize(b *stream.Batch) int { return 1<<10 + b.Bytes*4/3 + len(b.Records)*256 }
 
 // batches are used again, so that no read allocates for each of its records.
 var batches = sync.Pool{New: func() any { return new(stream.Batch) }}

@@ -63,7 +63,7 @@ func (p *push) serve(ctx context.Context) {
 	p.call.label()
 	p.call.w.Header().Set("Content-Type", eventStream)
 	p.call.begin(http.StatusOK)
-	err := p.send(func(dst []byte) []byte { return appendInitialResponse(p.call.protocol, dst) })
+	err := p.send(appendInitialResponse(p.call.protocol, borrow(0)))
 	if err == nil {
 		err = p.run(ctx)
 	}
@@ -74,7 +74,7 @@ func (p *push) serve(ctx context.Context) {
 		return
 	}
 	f := p.server.translate(err)
-	p.send(func(dst []byte) []byte { return appendException(p.call.protocol, dst, f) })
+	p.send(appendException(p.call.protocol, borrow(0), f))
 }
 
 // boundWrites lets no client hold the subscription much beyond its end by not
@@ -150,7 +150,7 @@ func (p *push) forward(ctx context.Context) (more <-chan struct{}, err error) {
 		}
 	}
 	e := event{batch: b, done: page.Done, end: page.End, encrypted: p.consumer.of.known.KeyID != ""}
-	if err := p.send(func(dst []byte) []byte { return e.append(p.call.protocol, dst) }); err != nil {
+	if err := p.send(e.append(p.call.protocol, borrow(answerSize(b)))); err != nil {
 		return nil, err
 	}
 	if page.End != nil {
@@ -167,16 +167,16 @@ func (p *push) forward(ctx context.Context) (more <-chan struct{}, err error) {
 	return page.More, nil
 }
 
-// send writes frames to the client, who has them when it returns.
-func (p *push) send(frames func(dst []byte) []byte) error {
-	buf := frames(borrow(0))
-	_, err := p.call.w.Write(buf)
+// send writes a frame to the client, who has it when it returns, and gives its
+// memory back.
+func (p *push) send(frame []byte) error {
+	_, err := p.call.w.Write(frame)
 	if err == nil {
 		err = p.control.Flush()
 	}
 	if err != nil {
-		return errClientGone // HTTP/2 may still be reading from buf
+		return errClientGone // HTTP/2 may still be reading from the frame
 	}
-	giveBack(buf)
+	giveBack(frame)
 	return nil
 }

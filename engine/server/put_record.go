@@ -16,7 +16,7 @@ func (s *Server) putRecord(c *call) error {
 		code, text := s.putFailure(v.name, r)
 		return failure(code, "%s", text)
 	}
-	d := document{p: c.protocol, buf: borrow(0)}
+	d := document{p: c.protocol, buf: c.takeBody()} // the record is stored
 	d.begin('{')
 	d.name("ShardId")
 	d.text(r.Shard)

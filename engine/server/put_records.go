@@ -21,7 +21,7 @@ func (s *Server) putRecords(c *call) error {
 	if err != nil {
 		return err
 	}
-	d := document{p: c.protocol, buf: borrow(0)}
+	d := document{p: c.protocol, buf: c.takeBody()} // the records are stored
 	s.answerPut(&d, v, results)
 	c.send(d.buf)
 	return nil
