@@ -48,7 +48,7 @@ func newPace(cfg *Config, l *limits, now time.Time) pace {
 // got notes an answer to what was asked at that time.
 func (p *pace) got(asked time.Time, records, bytes int, behind time.Duration) {
 	p.wait = 0
-	p.share = max(1, p.share-0.02)
+	p.share = max(1, p.share-0.1)
 	if records > 0 {
 		p.heard = asked
 	}
@@ -70,8 +70,8 @@ func (p *pace) got(asked time.Time, records, bytes int, behind time.Duration) {
 
 // refused notes that too much was asked.
 func (p *pace) refused(now time.Time) {
-	if p.limits.known.Swap(true) {
-		p.share = min(mostShare, p.share*1.25)
+	if p.limits.known.Swap(true) && p.wait == 0 {
+		p.share = min(mostShare, p.share*1.5)
 	}
 	p.wait = backoff.Next(nil, p.wait, throttledMin, throttledMax)
 	p.next = now.Add(p.wait)
