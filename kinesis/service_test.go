@@ -37,6 +37,7 @@ type service struct {
 	limited       bool          // 5 reads a second of a shard, and 2 MiB
 	iteratorLife  time.Duration // 0: five minutes
 	clock         time.Duration // how far it is ahead of this machine
+	tellsTime     bool          // answers have a Date
 	noChildren    bool          // GetRecords does not name them, as that of kinesalite
 	repeats       bool          // pages begin with the record before, as once those of kinesis-mock
 	fickle        bool          // iterators outlive their stream
@@ -242,7 +243,11 @@ func (s *service) GetShardIterator(ctx context.Context, in *sdk.GetShardIterator
 			at++
 		}
 	}
-	return &sdk.GetShardIteratorOutput{ShardIterator: aws.String(s.iterator(shard, at))}, nil
+	out := &sdk.GetShardIteratorOutput{ShardIterator: aws.String(s.iterator(shard, at))}
+	if s.tellsTime {
+		out.ResultMetadata = dated(s.t, time.Now().Add(s.clock))
+	}
+	return out, nil
 }
 
 func (s *service) iterator(shard, at int) string {
