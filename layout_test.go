@@ -55,6 +55,9 @@ var layout = map[string]room{
 	"internal/unset":   {},
 	"internal/wire":    {others: "github.com/segmentio/asm"},
 
+	"cmd/millrace": {ours: "internal/cli", program: true},
+	"internal/cli": {ours: "stream stream/kpl engine engine/server kinesis", others: aws + " github.com/spf13/cobra github.com/spf13/pflag"},
+
 	"internal/actor":       {support: true},
 	"internal/check":       {ours: "stream checkpoint lease", support: true},
 	"internal/proof":       {support: true},

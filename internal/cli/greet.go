@@ -1,0 +1,47 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"strings"
+)
+
+// greet tells what is served, and what to type next.
+func (o *serving) greet(w io.Writer, addr net.Addr, isNew bool, streams int) {
+	url := o.url(addr)
+	what := count(streams, "stream")
+	if isNew {
+		what = "new, " + what
+	}
+	signed := "any, from this machine alone"
+	id, secret := "local", "local"
+	if len(o.accessKeys) > 0 {
+		id, _, _ = strings.Cut(o.accessKeys[0], ":")
+		secret = "…"
+		signed = count(len(o.accessKeys), "access key")
+	}
+	survives := "a power cut"
+	if o.durability == "relaxed" {
+		survives = "a crash of this process, but no power cut"
+	}
+	fmt.Fprintf(w, `Millrace serves the Kinesis API on %s
+  data directory  %s (%s)
+  credentials     %s
+  limits          %s
+  acknowledged records survive %s
+
+From another shell:
+  export MILLRACE_ENDPOINT=%s
+  millrace stream create orders --shards 2
+  seq 1000 | millrace put orders
+  millrace tail orders -f
+
+The AWS CLI, and programs with any AWS SDK:
+  export AWS_ENDPOINT_URL_KINESIS=%s AWS_REGION=%s
+  export AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=%s
+  aws kinesis list-streams
+
+Ctrl-C stops it; the data stays.
+`, url, absolute(o.data), what, signed, o.limits, survives, url, url, o.region, id, secret)
+}

@@ -1,0 +1,286 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/millrace/millrace/stream"
+	"github.com/millrace/millrace/stream/kpl"
+)
+
+// merger shows the records of several shards as one sequence:
+//
+//	shard 0  ──► tap ──► ■ ■ ■ ┐
+//	shard 1  ──► tap ──► ■     ├─► the oldest first, when no shard that is not
+//	shard 2  ──► tap ──►       ┘   known to be quiet may still have an older one
+//
+// A shard that has caught up is quiet, and one that has given nothing for
+// patience: so what comes is shown at once. Children begin when their parents
+// have ended, and all records of those were shown.
+type merger struct {
+	stream  stream.Stream
+	from    stream.Position
+	follow  bool
+	wait    time.Duration // without follow, for shards that give nothing
+	most    int           // 0: no bound
+	options kpl.Options
+	show    *renderer
+	warn    *slog.Logger
+
+	taps   map[string]*tap
+	ended  map[string]bool
+	chosen map[string]bool // shards that are read or wait for their parents
+	events chan tapped
+	shown  int
+	wg     sync.WaitGroup
+}
+
+// tap is one shard that is read. It reads when it is told to, one batch at a time.
+type tap struct {
+	shard   stream.Shard
+	more    chan struct{}
+	pending []stream.Record
+	behind  time.Duration // of the last of pending
+	caught  bool          // it has caught up
+	quiet   bool          // and so it has, or it does not answer
+}
+
+// tapped is what a tap has read.
+type tapped struct {
+	tap     *tap
+	records []stream.Record
+	behind  time.Duration
+	err     error
+}
+
+// patience is for how long a shard that has not answered holds up the others.
+const patience = 300 * time.Millisecond
+
+func (m *merger) run(ctx context.Context, only []string) (err error) {
+	shards, err := m.stream.Shards(ctx)
+	if err != nil {
+		return err
+	}
+	first, err := begin(shards, only, m.from)
+	if err != nil {
+		return err
+	}
+	reading, stop := context.WithCancel(ctx)
+	m.taps, m.ended, m.chosen = map[string]*tap{}, map[string]bool{}, map[string]bool{}
+	m.events = make(chan tapped)
+	defer m.wg.Wait()
+	defer stop()
+	for _, s := range first {
+		m.start(reading, s, m.from)
+	}
+	for len(m.taps) > 0 {
+		full, err := m.drain()
+		if err == nil {
+			err = m.show.flush()
+		}
+		if full || err != nil {
+			return err
+		}
+		if !m.follow && m.all(func(t *tap) bool { return t.caught }) {
+			return nil
+		}
+		silence := patience
+		isQuiet := m.all(func(t *tap) bool { return t.quiet })
+		if !m.follow && isQuiet {
+			silence = max(m.wait-patience, time.Millisecond)
+		}
+		select {
+		case e := <-m.events:
+			if err := m.take(reading, e); err != nil {
+				return err
+			}
+		case <-time.After(silence):
+			if !m.follow && isQuiet {
+				return nil
+			}
+			for _, t := range m.taps {
+				t.quiet = true
+			}
+		case <-ctx.Done():
+			if m.follow {
+				return nil
+			}
+			return errInterrupted
+		}
+	}
+	return nil
+}
+
+// begin chooses the shards to begin with. From the end these are the open ones,
+// else those whose parents are not there; the others are found at their ends.
+func begin(shards []stream.Shard, only []string, from stream.Position) (first []stream.Shard, err error) {
+	known := map[string]bool{}
+	for _, s := range shards {
+		known[s.ID] = true
+	}
+	for _, id := range only {
+		if !known[id] {
+			return nil, fmt.Errorf("shard %s: %w", id, stream.ErrShardNotFound)
+		}
+	}
+	for _, s := range shards {
+		child := slices.ContainsFunc(s.Parents, func(p string) bool { return known[p] })
+		switch {
+		case len(only) > 0 && slices.Contains(only, s.ID),
+			len(only) == 0 && from == stream.Latest && !s.Closed,
+			len(only) == 0 && from != stream.Latest && !child:
+			first = append(first, s)
+		}
+	}
+	return first, nil
+}
+
+// start begins to read a shard.
+func (m *merger) start(ctx context.Context, s stream.Shard, from stream.Position) {
+	t := &tap{shard: s, more: make(chan struct{}, 1)}
+	t.more <- struct{}{}
+	m.taps[s.ID], m.chosen[s.ID] = t, true
+	m.wg.Go(func() { m.read(ctx, t, from) })
+}
+
+// read reads a shard, a batch each time that it is told to, until it ends or
+// ctx is done. What can be tried again, it tries again.
+func (m *merger) read(ctx context.Context, t *tap, from stream.Position) {
+	send := func(e tapped) {
+		e.tap = t
+		select {
+		case m.events <- e:
+		case <-ctx.Done():
+		}
+	}
+	r, err := kpl.Open(ctx, m.stream, t.shard, from, m.options)
+	if err != nil {
+		send(tapped{err: err})
+		return
+	}
+	defer r.Close()
+	var b stream.Batch
+	for {
+		select {
+		case <-t.more:
+		case <-ctx.Done():
+			return
+		}
+		if err := m.next(ctx, t, r, &b); err != nil {
+			send(tapped{err: err})
+			return
+		}
+		send(tapped{records: slices.Clone(b.Records), behind: b.Behind})
+	}
+}
+
+// tailRetries is how often a read is tried again.
+const tailRetries = 10
+
+func (m *merger) next(ctx context.Context, t *tap, r stream.Reader, b *stream.Batch) error {
+	for failed := 0; ; failed++ {
+		err := r.Next(ctx, b)
+		var gap *stream.TrimmedError
+		var end *stream.ShardEndError
+		var damage *stream.CorruptError
+		switch {
+		case err == nil, errors.As(err, &end), errors.As(err, &damage), ctx.Err() != nil, failed == tailRetries,
+			errors.Is(err, stream.ErrStreamNotFound), errors.Is(err, stream.ErrShardNotFound), errors.Is(err, stream.ErrClosed):
+			return err
+		case errors.As(err, &gap):
+			m.warn.Warn("records have left retention", "shard", t.shard.ID, "from", gap.From, "horizon", gap.Horizon)
+			continue
+		}
+		m.warn.Warn("reading failed, trying again", "shard", t.shard.ID, "err", err)
+		if pause(ctx, time.Second) != nil {
+			return err
+		}
+	}
+}
+
+// take takes in what a tap has read.
+func (m *merger) take(ctx context.Context, e tapped) error {
+	var end *stream.ShardEndError
+	switch {
+	case errors.As(e.err, &end):
+		delete(m.taps, e.tap.shard.ID)
+		m.ended[e.tap.shard.ID] = true
+		for _, child := range end.Children {
+			m.startChild(ctx, child)
+		}
+	case e.err != nil && ctx.Err() == nil:
+		return e.err
+	case e.err == nil:
+		e.tap.pending, e.tap.behind, e.tap.caught, e.tap.quiet = e.records, e.behind, false, false
+	}
+	return nil
+}
+
+// startChild begins with a child when all of its parents that are shown have
+// ended. Those from whose end on is shown were closed before.
+func (m *merger) startChild(ctx context.Context, child stream.Shard) {
+	if m.chosen[child.ID] || slices.ContainsFunc(child.Parents, func(p string) bool { return m.taps[p] != nil }) {
+		return
+	}
+	from := stream.TrimHorizon
+	if _, ok := m.from.Time(); ok {
+		from = m.from
+	}
+	m.start(ctx, child, from)
+}
+
+// drain shows what can be shown, the oldest first. full says that it is enough.
+func (m *merger) drain() (full bool, err error) {
+	for {
+		var oldest *tap
+		for _, t := range m.taps {
+			switch {
+			case len(t.pending) == 0 && !t.quiet:
+				return false, nil // it may have an older one
+			case len(t.pending) > 0 && (oldest == nil || before(t, oldest)):
+				oldest = t
+			}
+		}
+		if oldest == nil {
+			return false, nil
+		}
+		if err := m.show.show(oldest.shard.ID, &oldest.pending[0]); err != nil {
+			return false, err
+		}
+		if m.shown++; m.shown == m.most {
+			return true, m.show.flush()
+		}
+		if oldest.pending = oldest.pending[1:]; len(oldest.pending) == 0 {
+			m.emptied(oldest)
+		}
+	}
+}
+
+func before(a, b *tap) bool {
+	if c := a.pending[0].Arrival.Compare(b.pending[0].Arrival); c != 0 {
+		return c < 0
+	}
+	return a.pending[0].Sequence.Less(b.pending[0].Sequence)
+}
+
+// emptied lets a tap read on.
+func (m *merger) emptied(t *tap) {
+	t.caught = t.behind == 0 && !t.shard.Closed // a closed one is followed by its end, and its children
+	t.quiet = t.caught
+	t.more <- struct{}{}
+}
+
+// all reports whether no shard has anything to show and each is so.
+func (m *merger) all(so func(*tap) bool) bool {
+	for _, t := range m.taps {
+		if len(t.pending) > 0 || !so(t) {
+			return false
+		}
+	}
+	return true
+}
