@@ -41,16 +41,17 @@ var layout = map[string]room{
 
 	"kinesis": {ours: "stream internal/wire internal/backoff internal/unset", others: otel + " golang.org/x/sync " + aws},
 
-	"lease":           {ours: "stream checkpoint", others: otel},
+	"lease":           {ours: "stream checkpoint internal/given", others: otel},
 	"lease/sqlite":    {ours: "stream checkpoint lease lease/internal/sqlstore", others: "modernc.org/sqlite"},
 	"lease/postgres":  {ours: "stream checkpoint lease lease/internal/sqlstore", others: "github.com/jackc/pgx/v5"},
-	"lease/dynamodb":  {ours: "stream checkpoint lease", others: aws},
+	"lease/dynamodb":  {ours: "stream checkpoint lease internal/given", others: aws},
 	"lease/leasetest": {ours: "stream checkpoint lease", support: true},
 
 	"lease/internal/sqlstore": {ours: "stream checkpoint lease"},
 
-	"worker": {ours: "stream stream/kpl checkpoint lease processors", others: otel},
+	"worker": {ours: "stream stream/kpl checkpoint lease processors internal/given", others: otel},
 
+	"internal/given":   {},
 	"internal/backoff": {},
 	"internal/unset":   {},
 	"internal/wire":    {others: "github.com/segmentio/asm"},

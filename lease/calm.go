@@ -22,6 +22,7 @@ type calm struct {
 	looked   time.Time
 	changed  time.Time // when leases or fleet were last found changed
 	restless time.Time // since when balance has been put off; zero when it is not
+	due      time.Time // when it is time, if nothing changes any more; zero when it is put off for nothing
 }
 
 // acquaintance is what is remembered of one unfinished lease.
@@ -95,8 +96,9 @@ func (c *calm) settle(now time.Time, changed bool) bool {
 		}
 	}
 	if now.Sub(c.changed) < c.pause && now.Sub(c.restless) < restlessFor*c.pause {
+		c.due = c.changed.Add(c.pause)
 		return false
 	}
-	c.restless = time.Time{}
+	c.restless, c.due = time.Time{}, time.Time{}
 	return true
 }

@@ -7,13 +7,13 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
-	"reflect"
 	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/millrace/millrace/internal/given"
 	"github.com/millrace/millrace/stream"
 )
 
@@ -119,7 +119,7 @@ func (c Config) validate() error {
 	bad := func(format string, args ...any) {
 		problems = append(problems, fmt.Errorf("lease: Config."+format, args...))
 	}
-	if isNil(c.Store) {
+	if !given.Is(c.Store) {
 		bad("Store is nil: give a lease store, for example lease.NewMemory()")
 	} else if named, ok := c.Store.(Named); ok && c.Application != "" && named.Application() != c.Application {
 		bad("Application is %q, and the lease store holds the rows of application %q: two fleets on the same rows would share out "+
@@ -129,7 +129,7 @@ func (c Config) validate() error {
 		bad("Streams is empty: give at least one stream")
 	}
 	for i, s := range c.Streams {
-		if isNil(s) {
+		if !given.Is(s) {
 			bad("Streams[%d] is nil: give a stream", i)
 		}
 	}
@@ -158,12 +158,6 @@ func (c Config) validate() error {
 		bad("BalanceThreshold is %v: use a part of the mean between 0 and 1, or 0 for the default", c.BalanceThreshold)
 	}
 	return errors.Join(problems...)
-}
-
-// isNil reports whether there is nothing, or a pointer to nothing.
-func isNil(v any) bool {
-	p := reflect.ValueOf(v)
-	return v == nil || p.Kind() == reflect.Pointer && p.IsNil()
 }
 
 const (

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -240,4 +241,39 @@ func TestAWorkerThatStopsWhileAnotherOneDoesHandsItsLeasesToTheRest(t *testing.T
 			d.close(fleet)
 		}
 	})
+}
+
+func TestANewcomerIsGivenItsShareAsSoonAsTheFleetIsCalm(t *testing.T) {
+	for _, c := range []struct {
+		silent bool
+		within time.Duration
+	}{
+		// It is noticed at once, or by the next pass; calm is half of PlanInterval.
+		{false, 5 * time.Second},
+		{true, 10 * time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			for seed := range uint64(8) {
+				d := &deploy{t: t, seed: seed + 1, silent: c.silent}
+				fleet, _ := d.open(deployWorkers - 1)
+				began := time.Now()
+				fleet = append(fleet, d.start("new"))
+				given := func() (n int) {
+					for l := range d.memory.Leases(t.Context()) {
+						if strings.HasPrefix(l.Owner, "new#") {
+							n++
+						}
+					}
+					return n
+				}
+				for given() < deployShards/deployWorkers && time.Since(began) < time.Minute {
+					time.Sleep(10 * time.Millisecond)
+				}
+				if took := time.Since(began); took > c.within {
+					t.Errorf("silent %v, seed %d: it took %v", c.silent, d.seed, took)
+				}
+				d.close(fleet)
+			}
+		})
+	}
 }

@@ -188,7 +188,7 @@ func (s *session) reign(ctx context.Context, row Member, members *watch, dice *d
 		// passes take no more than a tenth of the time, unless somebody has died.
 		pause := min(max(s.cfg.PlanInterval/20, 9*time.Since(began)), s.cfg.PlanInterval)
 		if !wait(reigning, dice.about(pause), s.fenceNow) ||
-			!dice.gather(reigning, dice.about(s.cfg.PlanInterval-pause), s.cfg.FailoverTime/1000, s.planNow) {
+			!dice.gather(reigning, l.idle(dice, s.cfg.PlanInterval-pause), s.cfg.FailoverTime/1000, s.planNow) {
 			break
 		}
 	}
@@ -213,6 +213,16 @@ func (s *session) reign(ctx context.Context, row Member, members *watch, dice *d
 	if _, err := s.swapMember(last, old, row); err != nil {
 		s.log.DebugContext(ctx, "cannot resign from leading", "err", err)
 	}
+}
+
+// idle returns how long to wait for the next pass, when nobody asks for one: about
+// that long, or until balance is no longer put off.
+func (l *leader) idle(dice *dice, most time.Duration) time.Duration {
+	idle := dice.about(most)
+	if due := l.calm.due; !due.IsZero() {
+		idle = min(idle, max(0, time.Until(due))+dice.upTo(l.cfg.PlanInterval/20))
+	}
+	return idle
 }
 
 // keepLeading moves the beats of the leader's row until ctx is done or the row

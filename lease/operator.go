@@ -10,6 +10,7 @@ import (
 	"os/user"
 	"time"
 
+	"github.com/millrace/millrace/internal/given"
 	"github.com/millrace/millrace/stream"
 )
 
@@ -49,11 +50,11 @@ func (c OperatorConfig) withDefaults() OperatorConfig {
 // validate checks a configuration as the user gave it.
 func (c OperatorConfig) validate(store Store) error {
 	var problems []error
-	if isNil(store) {
+	if !given.Is(store) {
 		problems = append(problems, errors.New("lease: NewOperator: the store is nil: give the lease store of the application"))
 	}
 	for i, s := range c.Streams {
-		if isNil(s) {
+		if !given.Is(s) {
 			problems = append(problems, fmt.Errorf("lease: OperatorConfig.Streams[%d] is nil: give a stream, or leave it out", i))
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"hash/fnv"
 	"log/slog"
 	"math/rand/v2"
-	"reflect"
 	"strings"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/millrace/millrace/internal/given"
 	"github.com/millrace/millrace/lease"
 	"github.com/millrace/millrace/processors"
 	"github.com/millrace/millrace/stream"
@@ -150,11 +150,11 @@ func (c Config) validate() error {
 		bad("Streams is empty: give at least one stream")
 	}
 	for i, s := range c.Streams {
-		if isNil(s) {
+		if !given.Is(s) {
 			bad("Streams[%d] is nil: leave it out or give a stream", i)
 		}
 	}
-	if isNil(c.Leases) {
+	if !given.Is(c.Leases) {
 		bad("Leases is nil: give a lease store, for example sqlite.Open(…) or lease.NewMemory()")
 	}
 	if strings.ContainsAny(c.Name, "#@") {
@@ -192,10 +192,4 @@ func (c Config) validate() error {
 	duration("Drain", c.Drain, time.Millisecond)
 	duration("FailoverTime", c.FailoverTime, 100*time.Millisecond)
 	return errors.Join(errs...)
-}
-
-// isNil reports whether there is nothing, or a pointer to nothing.
-func isNil(v any) bool {
-	p := reflect.ValueOf(v)
-	return v == nil || p.Kind() == reflect.Pointer && p.IsNil()
 }

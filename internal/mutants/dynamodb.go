@@ -99,6 +99,14 @@ var dynamodbMutants = []Mutant{
 		Test: "TestTheDynamoDBStoreKeepsTheContract/moto/CreateLeavesExistingRowsAlone",
 	},
 	{
+		Mechanism: "Fleets of one application in different tables share no members",
+		Promise:   "P2", Without: "they have one another's",
+		File: "lease/dynamodb/config.go",
+		Old:  `return c.Application + "/" + c.Table`,
+		New:  `return c.Application`,
+		Test: "TestTheKeysOfTwoFleetsDiffer",
+	},
+	{
 		Mechanism: "A listing of leases sees what was written last",
 		Promise:   "P2", Without: "rows are listed as they were a while ago",
 		File: "lease/dynamodb/leases.go",

@@ -20,7 +20,8 @@ type Config struct {
 	// Table holds the leases of this application, and of no other. Default:
 	// Application, as with the KCL.
 	Table string
-	// MembersTable holds the member rows. Many applications may share one.
+	// MembersTable holds the member rows. Many applications may share one, and so
+	// may fleets that have the same Application in different tables.
 	// Default: Table and "-Members".
 	MembersTable string
 
@@ -74,6 +75,15 @@ func (c Config) withDefaults() Config {
 		c.Logger = slog.Default()
 	}
 	return c
+}
+
+// fleet is the hash key of the fleet's rows in the members table. No table's name
+// has a slash, so that no two fleets have the same.
+func (c Config) fleet() string {
+	if c.Table == c.Application {
+		return c.Application
+	}
+	return c.Application + "/" + c.Table
 }
 
 // validate checks a configuration with its defaults.

@@ -8,7 +8,8 @@ import (
 	"github.com/millrace/millrace/lease"
 )
 
-// The attributes of the members table. Its key is application and incarnation.
+// The attributes of the members table. Its key is application, which is
+// [Config.fleet], and incarnation.
 const (
 	memberApplication = "application"
 	memberIncarnation = "incarnation"
@@ -91,7 +92,7 @@ func (s *Store) Members(ctx context.Context) ([]lease.Member, error) {
 // members lists the members once. With errNoStreams it returns them all, some
 // without their streams.
 func (s *Store) members(ctx context.Context) (members []lease.Member, err error) {
-	rows, err := s.rowsOf(ctx, s.config.Application, "")
+	rows, err := s.rowsOf(ctx, s.config.fleet(), "")
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +152,7 @@ func (s *Store) SwapMember(ctx context.Context, old, next lease.Member) (row lea
 	return nobody, failed(ctx, err, "swap member %s in table %s", old.Incarnation+next.Incarnation, s.config.MembersTable)
 }
 
-func (s *Store) memberKey(incarnation string) item { return keyIn(s.config.Application, incarnation) }
+func (s *Store) memberKey(incarnation string) item { return keyIn(s.config.fleet(), incarnation) }
 
 // putMember writes a row whose version is already the new one. The rows of its
 // streams are there before it, and those of its former ones go after it.

@@ -24,7 +24,7 @@ func readNote(it item) (lease.Note, error) {
 
 // Notes implements [lease.Store] by a consistent query.
 func (s *Store) Notes(ctx context.Context) ([]lease.Note, error) {
-	rows, err := s.rowsOf(ctx, notesOf+s.config.Application, "")
+	rows, err := s.rowsOf(ctx, notesOf+s.config.fleet(), "")
 	if err != nil {
 		return nil, failed(ctx, err, "list notes in table %s", s.config.MembersTable)
 	}
@@ -68,7 +68,7 @@ func (s *Store) SwapNote(ctx context.Context, old, next lease.Note) (row lease.N
 	return none, failed(ctx, err, "swap note %s in table %s", old.Name+next.Name, s.config.MembersTable)
 }
 
-func (s *Store) noteKey(name string) item { return keyIn(notesOf+s.config.Application, name) }
+func (s *Store) noteKey(name string) item { return keyIn(notesOf+s.config.fleet(), name) }
 
 func (s *Store) putNote(ctx context.Context, next lease.Note, only condition) (current item, err error) {
 	it := item{memberVersion: integer(next.Version)}

@@ -98,7 +98,7 @@ func (s *Store) streams(ctx context.Context, incarnation, of string) (lease.Stre
 
 // streamsKey returns the hash key of a member's rows of streams.
 func (s *Store) streamsKey(incarnation string) string {
-	return streamsOf + s.config.Application + lineFeed + incarnation
+	return streamsOf + s.config.fleet() + lineFeed + incarnation
 }
 
 // writeStreams makes sure that the rows are there which the digest of a set stands

@@ -9,6 +9,7 @@ import (
 
 	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
+	"github.com/millrace/millrace/internal/given"
 	"github.com/millrace/millrace/lease"
 	"github.com/millrace/millrace/stream"
 )
@@ -58,7 +59,7 @@ func New(api API, config Config) (*Store, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
-	if api == nil {
+	if !given.Is(api) {
 		return nil, errors.New("dynamodb: the client is nil: give one that dynamodb.NewFromConfig returns")
 	}
 	return &Store{

@@ -270,8 +270,10 @@ func TestConfigurationsThatCannotWorkAreRefusedWithTheFix(t *testing.T) {
 			t.Errorf("%s: error %v, want one that says %q", c.name, err, c.says)
 		}
 	}
-	if _, err := New(nil, good); err == nil {
-		t.Error("a store without a client")
+	for _, client := range []API{nil, (*sdk.Client)(nil)} {
+		if _, err := New(client, good); err == nil {
+			t.Errorf("a store without a client: %#v", client)
+		}
 	}
 	if s, err := New(&sdk.Client{}, good); err != nil || s.Application() != "app" {
 		t.Errorf("got %v, error %v", s, err)
