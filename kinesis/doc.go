@@ -9,13 +9,16 @@
 //	                   ▲                 MergeShards
 //	                   └── Put           UpdateShardCount
 //
+//	 Kinesis ────► SubscribeToShard ──► decoder ──► page ──► Subscribe (push),
+//	               RegisterStreamConsumer, …                 read by package fanout
+//
 //	cfg, err := config.LoadDefaultConfig(ctx)
 //	s, err := kinesis.New(sdk.NewFromConfig(cfg), "orders", kinesis.Config{})
 //
 // The client is the user's: endpoint, credentials, signing, retries and
-// middleware are as it was made. Only the answers of GetRecords are decoded by
-// this package, straight into memory that the records then live in; what the
-// decoder does not understand is left to the SDK.
+// middleware are as it was made. Only the answers of GetRecords, and the events of
+// SubscribeToShard, are decoded by this package, straight into memory that the
+// records then live in; what the decoder does not understand is left to the SDK.
 //
 // A [Stream] is bound to the incarnation of the stream that it meets first.
 // When the stream is deleted every call says [stream.ErrStreamNotFound], also

@@ -45,6 +45,7 @@ type pushService struct {
 	consumers map[string]*fakeConsumer
 	registers int // calls of RegisterStreamConsumer that made one
 	noStream  bool
+	unusual   bool // events are
 
 	// fault is asked at the start of each call, and of what goes wrong with it.
 	fault func(call int) fault
@@ -223,6 +224,9 @@ func (f *pushService) subscribe(w http.ResponseWriter, r *http.Request, consumer
 
 	w.Header().Set("Content-Type", "application/vnd.amazon.eventstream")
 	send := func(frame []byte) {
+		if f.unusual {
+			frame = reframe(frame)
+		}
 		w.Write(frame)
 		http.NewResponseController(w).Flush()
 	}
@@ -286,6 +290,15 @@ func (f *pushService) spoil(ctx context.Context, send func([]byte), how string) 
 func frameOf(kind, payload string) []byte {
 	return wire.EndFrame(append(wire.BeginFrame(nil,
 		wire.Header{Name: ":message-type", Value: "event"}, wire.Header{Name: ":event-type", Value: kind}, wire.Header{Name: ":content-type", Value: "application/json"}), payload...), 0)
+}
+
+// reframe makes an event say twice how far it is behind.
+func reframe(frame []byte) []byte {
+	parsed, err := wire.ParseFrame(frame)
+	if err != nil || string(parsed.Header(":event-type")) != "SubscribeToShardEvent" {
+		return frame
+	}
+	return frameOf("SubscribeToShardEvent", `{"MillisBehindLatest":0,`+string(parsed.Payload[1:]))
 }
 
 func exceptionFrame(kind string) []byte {

@@ -127,37 +127,36 @@ func (p *push) settle() {
 func (p *push) follow(ctx context.Context, c *subscription) (*subscription, error) {
 	err := p.drink(ctx, c)
 	c.close()
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	if p.renewing != nil {
-		// Its success is what ended this one, or it is about to replace it.
-		renewed := <-p.renewing
-		p.renewing = nil
-		if renewed.err == nil && !final(err) {
-			return renewed.c, nil
-		} else if renewed.err == nil {
-			renewed.c.close()
-		}
-	}
-	if p.barren++; c.events > 0 {
+	if p.barren++; c.came > 0 {
 		p.wait, p.barren = 0, 0
 	}
-	again := p.s.cfg.Resubscribe
 	switch {
 	case final(err):
 		return nil, err
-	case errors.Is(err, errServed):
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	}
+	if p.renewing != nil {
+		// Its success has ended this one, or it is just about to take its place.
+		renewed := <-p.renewing
+		p.renewing = nil
+		if renewed.err == nil {
+			return renewed.c, nil
+		}
+	}
+	log := p.s.cfg.Logger.With("stream", p.s.target.text, "consumer", p.consumer, "shard", p.where.shard)
+	switch again := p.s.cfg.Resubscribe; {
 	case is[*types.ResourceInUseException](err):
 		p.wait = backoff.Next(nil, p.wait, again, busyPatience*again)
-		p.s.cfg.Logger.WarnContext(ctx, "another subscription of this consumer has taken the shard: waiting before it is taken back", "stream", p.s.target.text, "consumer", p.consumer, "shard", p.where.shard, "wait", p.wait)
+		log.WarnContext(ctx, "another subscription of this consumer has taken the shard: waiting before it is taken back", "wait", p.wait)
 		if err := pause(ctx, p.wait); err != nil {
 			return nil, err
 		}
 	case is[*types.ResourceNotFoundException](err), kindOf(err) != nil, p.barren == mostBarren:
 		return nil, p.explain(ctx, err)
-	default:
-		p.s.cfg.Logger.InfoContext(ctx, "a subscription broke off, beginning another one", "stream", p.s.target.text, "consumer", p.consumer, "shard", p.where.shard, "at", p.where.at, "err", err)
+	case !errors.Is(err, errServed):
+		log.WarnContext(ctx, "a subscription broke off, beginning another one", "at", p.where.at, "err", err)
+		p.s.tel.reconnects.Add(ctx, 1, p.s.tel.ofStream)
 	}
 	return p.begin(ctx)
 }
@@ -300,7 +299,9 @@ func (p *push) call(ctx context.Context, at stream.Position) (*subscription, err
 	if err := pause(ctx, time.Until(p.lastBegun(p.where.shard).Add(cfg.Resubscribe))); err != nil {
 		return nil, err
 	}
+	done := p.s.tel.begin(ctx, subscribeToShard)
 	c, err := p.subscribe(ctx, &sdk.SubscribeToShardInput{ConsumerARN: aws.String(p.arn), ShardId: aws.String(p.where.shard), StartingPosition: startingPosition(at)})
+	done(err)
 	if err == nil {
 		p.noteBegun(p.where.shard, c.begun)
 	}

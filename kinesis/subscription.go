@@ -25,14 +25,16 @@ type subscription struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	body   io.ReadCloser
+	events *sdk.SubscribeToShardEventStream // instead of body: the SDK decodes
 	begun  time.Time
+	form   *form
 
 	stall    time.Duration
 	watchdog *time.Timer // cancels while next waits for too long
-	unwatch  func() bool // undoes that the end of ctx closes the body
+	unwatch  func() bool // undoes that the end of ctx lets go of the connection
 
-	events int              // how many have come
-	small  [smallFrame]byte // for frames that are
+	came  int              // how many events
+	small [smallFrame]byte // for frames that are
 }
 
 var (
@@ -45,28 +47,28 @@ var (
 
 // begin calls SubscribeToShard. The SDK signs, sends, retries, and reads what is
 // no success; what follows a success is read by next.
-func begin(ctx context.Context, client ConsumerClient, in *sdk.SubscribeToShardInput, timeout, stall time.Duration, options ...func(*sdk.Options)) (*subscription, error) {
-	c := &subscription{stall: stall}
+func begin(ctx context.Context, client ConsumerClient, in *sdk.SubscribeToShardInput, cfg *Config, f *form, options ...func(*sdk.Options)) (*subscription, error) {
+	c := &subscription{stall: cfg.Stall, form: f}
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
-	slow := time.AfterFunc(timeout, func() { c.cancel(fmt.Errorf("kinesis: no answer in %v (Config.Timeout)", timeout)) })
-	_, err := client.SubscribeToShard(c.ctx, in, append(options, sdk.WithAPIOptions(c.takeBody))...)
+	slow := time.AfterFunc(cfg.Timeout, func() { c.cancel(fmt.Errorf("kinesis: no answer in %v (Config.Timeout)", cfg.Timeout)) })
+	out, err := client.SubscribeToShard(c.ctx, in, append(options, sdk.WithAPIOptions(c.takeBody))...)
 	slow.Stop()
 	if err == nil && c.body == nil {
-		err = fmt.Errorf("%w: the SDK gives no event stream: has the client been wrapped?", errAnswer)
+		if c.events = out.GetStream(); c.events == nil {
+			err = fmt.Errorf("%w: no event stream in it", errAnswer)
+		}
 	}
 	if c.ctx.Err() != nil {
 		err = context.Cause(c.ctx)
 	}
 	if err != nil {
 		c.cancel(err)
-		if c.body != nil {
-			c.body.Close()
-		}
+		c.release()
 		return nil, err
 	}
 	c.begun = time.Now()
-	c.unwatch = context.AfterFunc(c.ctx, func() { c.body.Close() })
-	c.watchdog = time.AfterFunc(stall, func() { c.cancel(fmt.Errorf("%w for %v (Config.Stall)", errStalled, stall)) })
+	c.unwatch = context.AfterFunc(c.ctx, c.release)
+	c.watchdog = time.AfterFunc(c.stall, func() { c.cancel(fmt.Errorf("%w for %v (Config.Stall)", errStalled, c.stall)) })
 	c.watchdog.Stop()
 	return c, nil
 }
@@ -96,7 +98,17 @@ func (c *subscription) close() {
 	c.cancel(errServed)
 	c.watchdog.Stop()
 	if c.unwatch() {
+		c.release()
+	}
+}
+
+// release lets go of the connection.
+func (c *subscription) release() {
+	if c.body != nil {
 		c.body.Close()
+	}
+	if c.events != nil {
+		c.events.Close()
 	}
 }
 
@@ -105,8 +117,17 @@ func (c *subscription) close() {
 // of the subscription is errServed.
 func (c *subscription) next() (*page, error) {
 	c.watchdog.Reset(c.stall)
-	p, err := c.read()
+	var p *page
+	var err error
+	if c.events != nil {
+		p, err = nextOf(c.ctx, c.events)
+	} else {
+		p, err = c.read()
+	}
 	c.watchdog.Stop()
+	if err == nil {
+		c.came++
+	}
 	if err != nil && c.ctx.Err() != nil {
 		err = context.Cause(c.ctx)
 	}
@@ -158,9 +179,10 @@ func (c *subscription) receive(size int) (*page, error) {
 	if _, err := io.ReadFull(c.body, frame[prelude:]); err != nil {
 		return nil, fmt.Errorf("read an event of %d bytes: %w", size, err)
 	}
-	p, err := decodeFrame(frame)
-	if p != nil {
-		c.events++
+	p, err := decodeFrame(frame, c.form.toSDK.Load())
+	if errors.Is(err, errUnusual) {
+		// It has been rewritten: another subscription will be given it again.
+		c.form.toSDK.Store(true)
 	}
 	return p, err
 }
@@ -168,7 +190,7 @@ func (c *subscription) receive(size int) (*page, error) {
 // decodeFrame decodes a whole frame, and rewrites it meanwhile. It returns
 // neither a page nor an error for what is no event, and the error that an
 // exception tells of.
-func decodeFrame(frame []byte) (*page, error) {
+func decodeFrame(frame []byte, toSDK bool) (*page, error) {
 	f, err := wire.ParseFrame(frame)
 	if err != nil {
 		return nil, err
@@ -186,7 +208,10 @@ func decodeFrame(frame []byte) (*page, error) {
 	if string(f.Header(":event-type")) != "SubscribeToShardEvent" {
 		return nil, nil // the initial response, and what may come to be
 	}
-	if isJSON {
+	switch {
+	case isJSON && toSDK:
+		return decodeBySDK(frame)
+	case isJSON:
 		return decodeJSON(f.Payload)
 	}
 	return decodeCBOR(f.Payload, time.Millisecond)

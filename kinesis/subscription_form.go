@@ -87,7 +87,7 @@ func (i *invitation) DeserializeResponse(ctx context.Context, op *smithy.Operati
 func (u *subscriber) subscribe(ctx context.Context, in *sdk.SubscribeToShardInput) (*subscription, error) {
 	s := u.s
 	state := s.form.cbor.Load()
-	cbor := s.cfg.Encoding == CBOR || s.cfg.Encoding == Auto && state != refused
+	cbor := s.cfg.Encoding == CBOR || s.cfg.Encoding == Auto && state != refused && !s.form.toSDK.Load()
 	c, cbor, err := u.invite(ctx, in, cbor)
 	switch {
 	case err == nil && cbor && state == untried:
@@ -106,7 +106,7 @@ func (u *subscriber) subscribe(ctx context.Context, in *sdk.SubscribeToShardInpu
 // invite calls SubscribeToShard once. It returns whether that was in CBOR.
 func (u *subscriber) invite(ctx context.Context, in *sdk.SubscribeToShardInput, cbor bool) (*subscription, bool, error) {
 	i := &invitation{cbor: cbor}
-	c, err := begin(ctx, u.client, in, u.s.cfg.Timeout, u.s.cfg.Stall, func(o *sdk.Options) {
+	c, err := begin(ctx, u.client, in, &u.s.cfg, &u.s.form, func(o *sdk.Options) {
 		if u.http != nil {
 			o.HTTPClient = u.http
 		}

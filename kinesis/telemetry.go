@@ -19,6 +19,8 @@ type telemetry struct {
 	duration  metric.Float64Histogram
 	sent      metric.Int64Counter
 	throttled metric.Int64Counter
+	// reconnects counts subscriptions that broke off.
+	reconnects metric.Int64Counter
 
 	stream     []attribute.KeyValue
 	ofStream   metric.MeasurementOption
@@ -32,10 +34,11 @@ const (
 	getRecords operation = iota
 	getShardIterator
 	putRecords
+	subscribeToShard
 	operations
 )
 
-var operationNames = [operations][2]string{{"get_records", "receive"}, {"get_shard_iterator", "receive"}, {"put_records", "send"}}
+var operationNames = [operations][2]string{{"get_records", "receive"}, {"get_shard_iterator", "receive"}, {"put_records", "send"}, {"subscribe_to_shard", "receive"}}
 
 func newTelemetry(mp metric.MeterProvider, stream string) (*telemetry, error) {
 	m := mp.Meter(scope)
@@ -43,12 +46,13 @@ func newTelemetry(mp metric.MeterProvider, stream string) (*telemetry, error) {
 		attribute.String("messaging.system", "aws.kinesis"),
 		attribute.String("messaging.destination.name", stream),
 	}}
-	var errs [3]error
+	var errs [4]error
 	t.duration, errs[0] = m.Float64Histogram("messaging.client.operation.duration", metric.WithUnit("s"),
 		metric.WithExplicitBucketBoundaries(.005, .01, .025, .05, .075, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10),
 		metric.WithDescription("How long requests took, with the SDK's attempts."))
 	t.sent, errs[1] = m.Int64Counter("messaging.client.sent.messages", metric.WithUnit("{message}"), metric.WithDescription("Records that were put, or that failed for good."))
 	t.throttled, errs[2] = m.Int64Counter("millrace.source.throttled", metric.WithUnit("{request}"), metric.WithDescription("Reads that were refused because a shard was asked too often, or for too much."))
+	t.reconnects, errs[3] = m.Int64Counter("millrace.fanout.reconnects", metric.WithUnit("{subscription}"), metric.WithDescription("Subscriptions that broke off, and were begun again."))
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, fmt.Errorf("kinesis: Config.MeterProvider: %w", err)
 	}
