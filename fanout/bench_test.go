@@ -1,0 +1,71 @@
+package fanout_test
+
+import (
+	"encoding/binary"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/millrace/millrace/engine"
+	"github.com/millrace/millrace/fanout"
+	"github.com/millrace/millrace/kinesis"
+	"github.com/millrace/millrace/stream"
+)
+
+// BenchmarkPutToNext measures how long it takes from the call of a durable put,
+// one at a time, to the record in the consumer's hand.
+func BenchmarkPutToNext(b *testing.B) {
+	for _, c := range []struct {
+		name  string
+		below func(e *engine.Engine, s *engine.Stream) stream.Stream
+	}{
+		{"Engine", func(_ *engine.Engine, s *engine.Stream) stream.Stream { return s }},
+		{"HTTP1", func(e *engine.Engine, _ *engine.Stream) stream.Stream { return remote(b, e, false) }},
+		{"HTTP2", func(e *engine.Engine, _ *engine.Stream) stream.Stream { return remote(b, e, true) }},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			e, err := engine.Open(b.TempDir(), engine.Config{Logger: silent})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer e.Close()
+			s, err := e.EnsureStream(b.Context(), "orders", engine.StreamConfig{Shards: 1})
+			if err != nil {
+				b.Fatal(err)
+			}
+			r := open(b, use(b, c.below(e, s), fanout.Config{}), stream.TrimHorizon)
+			var took []time.Duration
+			data := make([]byte, 1024)
+			var batch stream.Batch
+			began := time.Now()
+			for b.Loop() {
+				at := time.Since(began)
+				binary.LittleEndian.PutUint64(data, uint64(at))
+				if _, err := s.Put(b.Context(), stream.Entry{PartitionKey: "k", Data: data}); err != nil {
+					b.Fatal(err)
+				}
+				if err := r.Next(b.Context(), &batch); err != nil {
+					b.Fatal(err)
+				}
+				if got := binary.LittleEndian.Uint64(batch.Records[0].Data); got != uint64(at) {
+					b.Fatalf("the record of %d came, want that of %d", got, at)
+				}
+				took = append(took, time.Since(began)-at)
+			}
+			b.StopTimer()
+			r.Close()
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
+			b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
+		})
+	}
+}
+
+// remote returns the stream of an engine that is served on loopback.
+func remote(b *testing.B, e *engine.Engine, http2 bool) stream.Stream {
+	s, err := kinesis.New(service(b, e, http2), "orders", kinesis.Config{Logger: silent})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return s
+}
