@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"path/filepath"
 	"strings"
 )
 
@@ -14,12 +15,16 @@ func (o *serving) greet(w io.Writer, addr net.Addr, isNew bool, streams int) {
 	if isNew {
 		what = "new, " + what
 	}
-	signed := "any, from this machine alone"
-	id, secret := "local", "local"
+	signed, id, secret := "any, from this machine alone", "local", "local"
+	alike := "" // what the command needs to be served, too
 	if len(o.accessKeys) > 0 {
 		id, _, _ = strings.Cut(o.accessKeys[0], ":")
-		secret = "…"
-		signed = count(len(o.accessKeys), "access key")
+		signed, secret = count(len(o.accessKeys), "access key"), "…"
+		alike = fmt.Sprintf("  export AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=%s\n", id, secret)
+	}
+	trust := o.certFile
+	if trust == "" {
+		trust = filepath.Join(absolute(o.data), "server.crt")
 	}
 	survives := "a power cut"
 	if o.durability == "relaxed" {
@@ -29,11 +34,12 @@ func (o *serving) greet(w io.Writer, addr net.Addr, isNew bool, streams int) {
   data directory  %s (%s)
   credentials     %s
   limits          %s
+  certificate     %s, for HTTPS on the same port
   acknowledged records survive %s
 
 From another shell:
   export MILLRACE_ENDPOINT=%s
-  millrace stream create orders --shards 2
+%s  millrace stream create orders --shards 2
   seq 1000 | millrace put orders
   millrace tail orders -f
 
@@ -43,5 +49,5 @@ The AWS CLI, and programs with any AWS SDK:
   aws kinesis list-streams
 
 Ctrl-C stops it; the data stays.
-`, url, absolute(o.data), what, signed, o.limits, survives, url, url, o.region, id, secret)
+`, url, absolute(o.data), what, signed, o.limits, trust, survives, url, alike, url, o.region, id, secret)
 }

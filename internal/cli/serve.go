@@ -1,12 +1,10 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -45,7 +43,11 @@ Ctrl-C or SIGTERM stops it: requests that are under way are finished. What was
 acknowledged survives kill -9, and a power cut, too.
 
 Without --access-key any signature is believed, and clients on this machine alone
-are served. Give at least one key to serve others, and a certificate.`,
+are served. Give at least one key to serve others.
+
+One port speaks HTTP/1.1 and HTTP/2, plainly and over TLS. Without --tls-cert it
+has a certificate of its own, made by the first start: clients that speak HTTPS
+have to be told to trust DIR/server.crt (AWS_CA_BUNDLE, NODE_EXTRA_CA_CERTS).`,
 		Example: `  millrace serve -data ./data
   millrace serve -data ./data -listen 127.0.0.1:0 --create orders:4 --create audit
   millrace serve -data /var/lib/millrace -listen 0.0.0.0:4567 \
@@ -60,7 +62,7 @@ are served. Give at least one key to serve others, and a certificate.`,
 	f.Var(word(&o.limits, "none", "kinesis"), "limits", "throughput limits of new streams: none, kinesis")
 	f.Var(word(&o.durability, "durable", "relaxed"), "durability", "what an acknowledged record survives: durable (a power cut), relaxed (a crash of this process)")
 	f.StringArrayVar(&o.accessKeys, "access-key", nil, "ID:SECRET with which requests have to be signed; may be repeated")
-	f.StringVar(&o.certFile, "tls-cert", "", "file with the certificate for HTTPS")
+	f.StringVar(&o.certFile, "tls-cert", "", "file with the certificate for TLS (default: one of its own)")
 	f.StringVar(&o.keyFile, "tls-key", "", "file with its private key")
 	f.StringArrayVar(&o.create, "create", nil, "STREAM or STREAM:SHARDS to create if it does not exist; may be repeated")
 	f.DurationVar(&o.retention, "retention", 24*time.Hour, "how long records of streams made by --create can be read")
@@ -119,12 +121,15 @@ func (o *serving) run(cmd *cobra.Command, world IO) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	o.greet(cmd.OutOrStdout(), listener.Addr(), isNew, len(e.Streams()))
-	err = o.serve(ctx, listener, s, log)
-	if err == nil {
-		log.Info("stopped", "data", o.data)
+	if _, err := s.Certificate(); err != nil {
+		return err
 	}
-	return err
+	o.greet(cmd.OutOrStdout(), listener.Addr(), isNew, len(e.Streams()))
+	if err := s.Serve(ctx, listener); err != nil {
+		return err
+	}
+	log.Info("stopped", "data", o.data)
+	return nil
 }
 
 func (o *serving) engine(log *slog.Logger) engine.Config {
@@ -136,7 +141,10 @@ func (o *serving) engine(log *slog.Logger) engine.Config {
 }
 
 func (o *serving) server(log *slog.Logger) (server.Config, error) {
-	cfg := server.Config{Region: o.region, Account: o.account, StateDelay: o.stateDelay, Logger: log}
+	cfg := server.Config{
+		Region: o.region, Account: o.account, StateDelay: o.stateDelay,
+		CertFile: o.certFile, KeyFile: o.keyFile, Logger: log,
+	}
 	if o.limits == "kinesis" {
 		cfg.Limits = engine.KinesisLimits
 	}
@@ -185,56 +193,8 @@ func (o *serving) bind() (net.Listener, error) {
 	return listener, nil
 }
 
-// How long a stop waits: for requests, and then for those that do not end by
-// themselves.
-const (
-	stopPatience = 3 * time.Second
-	stopAtMost   = 10 * time.Second
-)
-
-// serve answers requests until ctx is done, and then finishes those that are
-// under way.
-func (o *serving) serve(ctx context.Context, listener net.Listener, s *server.Server, log *slog.Logger) error {
-	requests, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	var protocols http.Protocols
-	protocols.SetHTTP1(true)
-	protocols.SetHTTP2(true)
-	protocols.SetUnencryptedHTTP2(true)
-	h := &http.Server{
-		Handler: s, Protocols: &protocols,
-		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
-		BaseContext: func(net.Listener) context.Context { return requests },
-		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
-	failed := make(chan error, 1)
-	go func() {
-		if o.certFile != "" {
-			failed <- h.ServeTLS(listener, o.certFile, o.keyFile)
-		} else {
-			failed <- h.Serve(listener)
-		}
-	}()
-	select {
-	case err := <-failed:
-		return err
-	case <-ctx.Done():
-	}
-	log.Info("stopping, requests under way are finished")
-	s.Drain()
-	impatient := time.AfterFunc(stopPatience, cancel)
-	defer impatient.Stop()
-	grace, end := context.WithTimeout(context.WithoutCancel(ctx), stopAtMost)
-	defer end()
-	err := h.Shutdown(grace)
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = h.Close()
-	}
-	<-failed
-	return err
-}
-
-// url is where the server is found from this machine.
+// url is where the server is found from this machine: by HTTPS if that was
+// asked for, by HTTP if not, although it speaks both.
 func (o *serving) url(addr net.Addr) string {
 	scheme := "http"
 	if o.certFile != "" {

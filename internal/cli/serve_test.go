@@ -112,6 +112,7 @@ func TestAServerWithKeysServesThoseWhoHaveOne(t *testing.T) {
 	if !strings.Contains(server.out.String(), "2 access keys") || strings.Contains(server.out.String(), "secret-one") {
 		t.Errorf("it says\n%s", server.out)
 	}
+	server.awaitText("export AWS_ACCESS_KEY_ID=APP1 ")
 	sh.ok("", "stream", "create", "s", "--endpoint", url, "--access-key", "APP2:secret-two")
 	for _, key := range []string{"APP1:secret-two", "APP3:secret-one"} {
 		sh.fails(exitFailed, "Exception", "stream", "ls", "--endpoint", url, "--access-key", key)
@@ -127,12 +128,27 @@ func TestAServerWithACertificateSpeaksHTTPS(t *testing.T) {
 		t.Fatalf("it is at %s", url)
 	}
 	sh.fails(exitFailed, "certificate", "stream", "ls", "--endpoint", url)
+	sh.fails(exitFailed, key+".none: no such file", "serve", "-data", t.TempDir(), "-listen", "127.0.0.1:0", "-tls-cert", cert, "-tls-key", key+".none")
 	t.Setenv("AWS_CA_BUNDLE", cert)
 	sh.env["AWS_CA_BUNDLE"] = cert
 	sh.ok("a\nb\n", "put", "s", "--endpoint", url)
 	if out := sh.ok("", "tail", "s", "--endpoint", url, "-o", "raw", "--wait", "5s"); len(strings.Fields(out)) != 2 {
 		t.Errorf("tail shows %q", out)
 	}
+}
+
+func TestAServerHasACertificateOfItsOwn(t *testing.T) {
+	sh := newShell(t)
+	dir := t.TempDir()
+	server, url := sh.serve("-data", dir, "--create", "s")
+	own := filepath.Join(dir, "server.crt")
+	if !strings.Contains(server.out.String(), own) {
+		t.Errorf("it does not say where the certificate is:\n%s", server.out)
+	}
+	t.Setenv("AWS_CA_BUNDLE", own)
+	sh.env["AWS_CA_BUNDLE"] = own
+	sh.ok("", "stream", "describe", "s", "--endpoint", strings.Replace(url, "http:", "https:", 1))
+	sh.ok("", "stream", "describe", "s", "--endpoint", url)
 }
 
 // certificate makes one for this machine, that signs itself.
@@ -217,12 +233,8 @@ func TestAStopFinishesWhatIsUnderWay(t *testing.T) {
 	tail := sh.start(strings.NewReader(""), "tail", "s", "-f", "--from", "horizon")
 	sh.ok("a\n", "put", "s")
 	tail.awaitText("a")
-	began := time.Now()
 	if exit := server.end(); exit != 0 || strings.Contains(server.err.String(), "ERROR") {
 		t.Errorf("exit %d, %s", exit, server.err)
-	}
-	if took := time.Since(began); took > stopAtMost {
-		t.Errorf("it took %v", took)
 	}
 	if _, err := new(net.Dialer).DialContext(context.WithoutCancel(t.Context()), "tcp", strings.TrimPrefix(url, "http://")); err == nil {
 		t.Error("it still listens")
