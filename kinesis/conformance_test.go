@@ -11,11 +11,11 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	sdk "github.com/aws/aws-sdk-go-v2/service/kinesis"
-	"github.com/aws/smithy-go/transport/http/protocol/rpcv2"
-
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/schemas"
+	"github.com/aws/smithy-go/transport/http/protocol/rpcv2"
 
 	"github.com/millrace/millrace/engine"
 	"github.com/millrace/millrace/engine/server"
@@ -52,7 +52,9 @@ func serve(t testing.TB, cfg server.Config) (*engine.Engine, *sdk.Client) {
 func clientOf(t testing.TB, url string) *sdk.Client {
 	transport := &http.Transport{MaxIdleConnsPerHost: 64}
 	t.Cleanup(transport.CloseIdleConnections)
+	soon := retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return time.Millisecond, nil })
 	return sdk.New(sdk.Options{
+		Retryer: retry.NewStandard(func(o *retry.StandardOptions) { o.Backoff = soon }),
 		Region: "us-east-1", BaseEndpoint: aws.String(url), HTTPClient: &http.Client{Transport: transport},
 		Credentials: credentials.NewStaticCredentialsProvider("AKID", "SECRET", ""),
 	})

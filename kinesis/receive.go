@@ -22,6 +22,8 @@ const (
 	smallAnswer = 64 << 10
 )
 
+var errLarge = fmt.Errorf("an answer to GetRecords has more than %d MiB", maxAnswer>>20)
+
 // answers are buffers for answers, small and large ones. They are needed for as
 // long as an answer is received and decoded, and not while a reader waits.
 var answers [2]sync.Pool
@@ -31,7 +33,8 @@ var answers [2]sync.Pool
 func (s *Stream) receive(ctx context.Context, resp *smithyhttp.Response) (answer []byte, release func(), err error) {
 	size := resp.ContentLength
 	if size > maxAnswer {
-		return nil, nil, fmt.Errorf("%w: it is said to have %d bytes, more than %d", errUnusual, size, maxAnswer)
+		resp.Body.Close() // else the SDK would read it to its end
+		return nil, nil, errLarge
 	}
 	weight := min(size, int64(s.cfg.ReceiveBytes))
 	if size < 0 {
@@ -61,11 +64,14 @@ func (s *Stream) receive(ctx context.Context, resp *smithyhttp.Response) (answer
 		*buf = (*buf)[:size]
 		_, err = io.ReadFull(resp.Body, *buf)
 	}
-	if err != nil {
-		release()
-		return nil, nil, &cutError{err}
+	if err == nil {
+		return *buf, release, nil
 	}
-	return *buf, release, nil
+	release()
+	if err != errLarge {
+		err = &cutError{err}
+	}
+	return nil, nil, err
 }
 
 // readAll reads what does not tell its length.
@@ -74,7 +80,7 @@ func readAll(buf *[]byte, body io.Reader) error {
 	n, err := b.ReadFrom(io.LimitReader(body, maxAnswer+1))
 	*buf = b.Bytes()
 	if err == nil && n > maxAnswer {
-		err = fmt.Errorf("%w: it has more than %d bytes", errUnusual, maxAnswer)
+		err = errLarge
 	}
 	return err
 }
