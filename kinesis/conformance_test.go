@@ -55,7 +55,7 @@ func clientOf(t testing.TB, url string) *sdk.Client {
 	soon := retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return time.Millisecond, nil })
 	return sdk.New(sdk.Options{
 		Retryer: retry.NewStandard(func(o *retry.StandardOptions) { o.Backoff = soon }),
-		Region: "us-east-1", BaseEndpoint: aws.String(url), HTTPClient: &http.Client{Transport: transport},
+		Region:  "us-east-1", BaseEndpoint: aws.String(url), HTTPClient: &http.Client{Transport: transport},
 		Credentials: credentials.NewStaticCredentialsProvider("AKID", "SECRET", ""),
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -320,7 +321,7 @@ func TestAnswersTogetherTakeNoMoreMemoryThanTheyMay(t *testing.T) {
 	}
 	for e.receiving.TryAcquire(1) { // until somebody has to wait
 		e.receiving.Release(1)
-		time.Sleep(time.Millisecond)
+		runtime.Gosched()
 	}
 	close(release)
 	for range 6 {
