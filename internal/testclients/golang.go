@@ -1,17 +1,18 @@
 package testclients
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"net/http"
 	"os"
 	"reflect"
 	"runtime"
-	"runtime/debug"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -42,17 +43,36 @@ func Go(t testing.TB, at Endpoint, more ...func(*kinesis.Options)) Client {
 	key, secret := at.credentials()
 	return inProcess{func() *kinesis.Client {
 		return kinesis.New(kinesis.Options{
-			Region: "us-east-1", BaseEndpoint: &at.URL, HTTPClient: &http.Client{Transport: transport},
+			Region: "us-east-1", BaseEndpoint: &at.URL, HTTPClient: whole{&http.Client{Transport: transport}},
 			Credentials: credentials.NewStaticCredentialsProvider(key, secret, ""), Retryer: aws.NopRetryer{},
 		}, more...)
 	}}
+}
+
+// whole sends bodies that net/http knows to be in memory. Of those that the SDK makes
+// it does not, and looks for their end when they are sent; if the answer is faster,
+// the SDK has closed the body by then, which net/http takes for a failure: it cuts
+// the connection, in the middle of the answer.
+type whole struct{ client *http.Client }
+
+func (w whole) Do(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+	}
+	return w.client.Do(r)
 }
 
 // inProcess makes a client of the SDK for each call: those of this version race with
 // themselves when two subscriptions share one.
 type inProcess struct{ client func() *kinesis.Client }
 
-func (inProcess) Version() string { return "AWS SDK for Go " + sdkVersion() + ", " + runtime.Version() }
+func (inProcess) Version() string {
+	return "AWS SDK for Go " + aws.SDKVersion + ", " + runtime.Version()
+}
 
 func (p inProcess) Call(ctx context.Context, operation string, input, output any) error {
 	method := reflect.ValueOf(p.client()).MethodByName(operation)
@@ -98,16 +118,4 @@ func seen(err error) error {
 		e.Status, e.Request = response.HTTPStatusCode(), response.RequestID
 	}
 	return e
-}
-
-// sdkVersion is the version of the SDK that this program was built with.
-func sdkVersion() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, m := range info.Deps {
-			if m.Path == "github.com/aws/aws-sdk-go-v2/service/kinesis" {
-				return m.Version
-			}
-		}
-	}
-	return "(unknown)"
 }
