@@ -11,10 +11,10 @@ TIMEOUT     ?= 10m
 CONCURRENT  ?= ./stream/... ./checkpoint/... ./processors/... ./lease/... ./engine/... ./worker/...
 
 .DEFAULT_GOAL := help
-.PHONY: help fmt lint vet layout test mutants race bench fuzz prove
+.PHONY: help fmt lint vet layout test test-kcl mutants race bench fuzz prove
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 fmt: ## format every file
 	gofmt -w .
@@ -36,6 +36,9 @@ test: vet layout ## everything that is promised: all tests, the concurrent packa
 	cd benchmarks && $(GO) test -timeout $(TIMEOUT) ./...
 	$(GO) test -timeout $(TIMEOUT) -race -short $(CONCURRENT)
 	$(GO) run ./internal/mutants
+
+test-kcl: ## the Java KCL consumes from the served API, polling and fan-out (Java and Maven, 40 MB of jars at first)
+	MILLRACE_KCL=1 $(GO) test -count=1 -timeout $(TIMEOUT) -run KCL ./internal/clients
 
 mutants: ## take each safety mechanism out of the source, one by one: a test that names it has to fail
 	$(GO) run ./internal/mutants

@@ -72,6 +72,7 @@ var layout = map[string]room{
 	"internal/powercut":    {ours: anything, others: "golang.org/x/sys", support: true},
 	"internal/testdynamo":  {ours: "internal/provide", others: aws, support: true},
 	"internal/testclients": {ours: "internal/provide", others: aws, support: true},
+	"internal/clients":     {ours: anything, others: aws, support: true},
 	"internal/mutants":     {ours: "internal/proof", program: true},
 
 	"examples/logaggregation": {ours: anything, others: anything, program: true},
