@@ -41,7 +41,8 @@ func (c *call) receive(limit int) error {
 			return err
 		}
 	}
-	http.NewResponseController(c.w).SetReadDeadline(deadline(size))
+	control := http.NewResponseController(c.w)
+	control.SetReadDeadline(deadline(size))
 	if r.ContentLength < 0 {
 		size = smallestBuffer
 	}
@@ -50,7 +51,7 @@ func (c *call) receive(limit int) error {
 	if err != nil {
 		return err
 	}
-	http.NewResponseController(c.w).SetReadDeadline(time.Time{})
+	control.SetReadDeadline(time.Time{})
 	return nil
 }
 

@@ -1,0 +1,236 @@
+package server
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/millrace/millrace/stream"
+)
+
+// wires is a listener without a network, for virtual time: its connections are
+// pipes, which hold nothing, so that a client who does not read is felt at once.
+type wires struct {
+	dialled chan net.Conn
+	closed  chan struct{}
+	once    sync.Once
+}
+
+func newWires() *wires {
+	return &wires{dialled: make(chan net.Conn), closed: make(chan struct{})}
+}
+
+func (w *wires) Accept() (net.Conn, error) {
+	select {
+	case c := <-w.dialled:
+		return c, nil
+	case <-w.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (w *wires) Close() error {
+	w.once.Do(func() { close(w.closed) })
+	return nil
+}
+
+func (w *wires) Addr() net.Addr { return localAddr{} }
+
+func (w *wires) dial() net.Conn {
+	client, server := net.Pipe()
+	w.dialled <- fromHere{server}
+	return client
+}
+
+// fromHere is a connection from this machine.
+type fromHere struct{ net.Conn }
+
+func (fromHere) RemoteAddr() net.Addr { return localAddr{} }
+
+type localAddr struct{}
+
+func (localAddr) Network() string { return "tcp" }
+func (localAddr) String() string  { return "127.0.0.1:1" }
+
+// inVirtualTime serves an engine in memory on wires until f returns.
+func inVirtualTime(t *testing.T, f func(t *testing.T, s *Server, w *wires)) {
+	inBubble(t, Config{}, func(t *testing.T, s *Server) {
+		w := newWires()
+		ctx, cancel := context.WithCancel(t.Context())
+		served := make(chan error, 1)
+		go func() { served <- s.Serve(ctx, w) }()
+		f(t, s, w)
+		cancel()
+		if err := <-served; err != nil {
+			t.Errorf("Serve returned %v", err)
+		}
+		if left := s.config.MaxRequestMemory - s.admission.free; left != 0 {
+			t.Errorf("%d bytes are counted for requests that are gone", left)
+		}
+	})
+}
+
+// head is the beginning of a request of so many bytes.
+func head(operation string, length int) string {
+	return fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-amz-json-1.1\r\nX-Amz-Target: %s%s\r\nAuthorization: %s\r\nX-Amz-Date: 20260101T000000Z\r\nContent-Length: %d\r\n\r\n",
+		targetPrefix, operation, anySignature, length)
+}
+
+func TestClientsThatStandStillAreCutOff(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		sent string
+		most time.Duration
+	}{
+		{"says nothing", "", headerTime},
+		{"begins TLS", "\x16\x03\x01", headerTime},
+		{"begins a request", "POST / HT", 2 * headerTime},
+		{"ends before its body", head("ListStreams", 100), patience + time.Second},
+		{"ends in its body", head("PutRecords", 10<<20) + `{"Records":`, patience + 10<<20/slowestRate*time.Second + time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inVirtualTime(t, func(t *testing.T, _ *Server, w *wires) {
+				conn := w.dial()
+				defer conn.Close()
+				began := time.Now()
+				if _, err := io.WriteString(conn, c.sent); err != nil {
+					t.Fatal(err)
+				}
+				conn.SetReadDeadline(began.Add(10 * time.Minute))
+				answer, err := io.ReadAll(conn)
+				if err != nil {
+					t.Error(err)
+				}
+				if took := time.Since(began); took > c.most {
+					t.Errorf("after %v: %s", took, answer)
+				}
+			})
+		})
+	}
+}
+
+func TestASlowClientIsServed(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, s *Server, w *wires) {
+		conn := w.dial()
+		defer conn.Close()
+		body := `{"StreamName":"orders","PartitionKey":"k","Data":"` + strings.Repeat("YWJj", 1<<18) + `"}` // 1 MiB in base64
+		if _, err := io.WriteString(conn, head("PutRecord", len(body))); err != nil {
+			t.Fatal(err)
+		}
+		for step := 40 << 10; len(body) > 0; { // a bit more than half of what is demanded, for longer than patience
+			step = min(step, len(body))
+			if _, err := io.WriteString(conn, body[:step]); err != nil {
+				t.Fatal(err)
+			}
+			body = body[step:]
+			time.Sleep(time.Second)
+		}
+		a, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.Body.Close()
+		if text, err := io.ReadAll(a.Body); err != nil || a.StatusCode != 200 {
+			t.Errorf("the answer is %d %s, %v", a.StatusCode, text, err)
+		}
+	})
+}
+
+func TestAClientThatDoesNotReadItsAnswerIsCutOff(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, s *Server, w *wires) {
+		st, err := s.engine.Stream("orders")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := st.Put(t.Context(), stream.Entry{PartitionKey: "k", Data: make([]byte, 8<<20)}); err != nil {
+			t.Fatal(err)
+		}
+		v, err := s.lookAt("orders")
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := fmt.Sprintf(`{"ShardIterator":%q}`, s.issue(v, shardID(0), stream.TrimHorizon))
+		conn := w.dial()
+		defer conn.Close()
+		if _, err := io.WriteString(conn, head("GetRecords", len(body))+body); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		a, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err == nil {
+			_, err = io.Copy(io.Discard, a.Body)
+			a.Body.Close()
+		}
+		if !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("an hour later the answer ends with %v", err)
+		}
+	})
+}
+
+func TestAnIdleConnectionIsClosed(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, _ *Server, w *wires) {
+		conn := w.dial()
+		defer conn.Close()
+		if _, err := io.WriteString(conn, head("ListStreams", 2)+"{}"); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		answer, err := io.ReadAll(conn)
+		if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 200") {
+			t.Errorf("%s, %v", answer, err)
+		}
+		if took := time.Since(began); took != idleTime {
+			t.Errorf("it is closed after %v", took)
+		}
+	})
+}
+
+func TestARequestThatDoesNotEndHoldsUpAStopForTenSeconds(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, s *Server) {
+		s.operations["Endless"] = unary(func(_ *Server, ctx context.Context, _ *struct{}) (*struct{}, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		})
+		arn := consumer(t, s, "orders", "app")
+		w := newWires()
+		ctx, cancel := context.WithCancel(t.Context())
+		served := make(chan error, 1)
+		go func() { served <- s.Serve(ctx, w) }()
+		endless, subscriber := w.dial(), w.dial()
+		defer endless.Close()
+		defer subscriber.Close()
+		subscribe := fmt.Sprintf(`{"ConsumerARN":%q,"ShardId":"0","StartingPosition":{"Type":"LATEST"}}`, arn)
+		if _, err := io.WriteString(subscriber, head("SubscribeToShard", len(subscribe))+subscribe); err != nil {
+			t.Fatal(err)
+		}
+		subscription := make(chan error, 1)
+		go func() {
+			_, err := io.Copy(io.Discard, subscriber)
+			subscription <- err
+		}()
+		if _, err := io.WriteString(endless, head("Endless", 2)+"{}"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		began := time.Now()
+		cancel()
+		if err := <-subscription; err != nil || time.Since(began) > time.Second {
+			t.Errorf("the subscription ends with %v after %v", err, time.Since(began))
+		}
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took < stopTime || took > stopTime+time.Second {
+			t.Errorf("it stopped after %v", took)
+		}
+	})
+}
