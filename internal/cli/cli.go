@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 )
@@ -40,6 +41,7 @@ func Run(ctx context.Context, args []string, world IO) (exit int) {
 	if world.Getenv == nil {
 		world.Getenv = func(string) string { return "" }
 	}
+	world.Out = &pipe{world.Out}
 	root := newRoot(world)
 	root.SetArgs(longFlags(root, args))
 	cmd, err := root.ExecuteContextC(ctx)
@@ -61,6 +63,7 @@ and on Kinesis itself.
   millrace stream create orders --shards 2
   seq 1000 | millrace put orders
   millrace tail orders -f`,
+		Version:       version(),
 		Args:          cobra.ArbitraryArgs,
 		RunE:          group,
 		SilenceErrors: true,
@@ -72,6 +75,14 @@ and on Kinesis itself.
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.AddCommand(newServe(world), newStream(world), newPut(world), newTail(world))
 	return root
+}
+
+// version is what the binary was built from.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return "unknown"
 }
 
 // group is the action of a command that only has others.

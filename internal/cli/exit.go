@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"syscall"
 
 	"github.com/millrace/millrace/engine"
@@ -64,7 +63,7 @@ func exitCode(err error) int {
 	var usage *usageError
 	var invalid *engine.InvalidError
 	switch {
-	case err == nil, quiet(err):
+	case err == nil, errors.Is(err, errEnough):
 		return exitOK
 	case errors.As(err, &usage), errors.As(err, &invalid):
 		return exitUsage
@@ -81,7 +80,3 @@ func exitCode(err error) int {
 	}
 	return exitFailed
 }
-
-// quiet reports whether an error only says that nobody reads on: head has
-// enough.
-func quiet(err error) bool { return errors.Is(err, syscall.EPIPE) || errors.Is(err, fs.ErrClosed) }

@@ -28,12 +28,12 @@ type merger struct {
 	follow  bool
 	wait    time.Duration // without follow, for shards that give nothing
 	most    int           // 0: no bound
+	key     string        // only records of this partition key; "": of all
 	options kpl.Options
 	show    *renderer
 	warn    *slog.Logger
 
 	taps   map[string]*tap
-	ended  map[string]bool
 	chosen map[string]bool // shards that are read or wait for their parents
 	events chan tapped
 	shown  int
@@ -71,7 +71,7 @@ func (m *merger) run(ctx context.Context, only []string) (err error) {
 		return err
 	}
 	reading, stop := context.WithCancel(ctx)
-	m.taps, m.ended, m.chosen = map[string]*tap{}, map[string]bool{}, map[string]bool{}
+	m.taps, m.chosen = map[string]*tap{}, map[string]bool{}
 	m.events = make(chan tapped)
 	defer m.wg.Wait()
 	defer stop()
@@ -209,7 +209,6 @@ func (m *merger) take(ctx context.Context, e tapped) error {
 	switch {
 	case errors.As(e.err, &end):
 		delete(m.taps, e.tap.shard.ID)
-		m.ended[e.tap.shard.ID] = true
 		for _, child := range end.Children {
 			m.startChild(ctx, child)
 		}
@@ -249,11 +248,13 @@ func (m *merger) drain() (full bool, err error) {
 		if oldest == nil {
 			return false, nil
 		}
-		if err := m.show.show(oldest.shard.ID, &oldest.pending[0]); err != nil {
-			return false, err
-		}
-		if m.shown++; m.shown == m.most {
-			return true, m.show.flush()
+		if r := &oldest.pending[0]; m.key == "" || r.PartitionKey == m.key {
+			if err := m.show.show(oldest.shard.ID, r); err != nil {
+				return false, err
+			}
+			if m.shown++; m.shown == m.most {
+				return true, m.show.flush()
+			}
 		}
 		if oldest.pending = oldest.pending[1:]; len(oldest.pending) == 0 {
 			m.emptied(oldest)

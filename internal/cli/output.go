@@ -2,14 +2,30 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 )
+
+// pipe is an output of which others may have had enough, as head has. An EPIPE
+// from elsewhere, as from a connection, is a failure.
+type pipe struct{ w io.Writer }
+
+var errEnough = errors.New("nobody reads on")
+
+func (p *pipe) Write(b []byte) (int, error) {
+	n, err := p.w.Write(b)
+	if errors.Is(err, syscall.EPIPE) {
+		err = errEnough
+	}
+	return n, err
+}
 
 // output is the form in which a command answers.
 type output struct{ form string }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -150,6 +151,9 @@ func TestTailShowsRecordsInThreeForms(t *testing.T) {
 		one.PartitionKey != "k" || string(one.Data) != `"plain <text>"` || one.Arrival == nil || strings.Count(asJSON, "\n") != 2 {
 		t.Errorf("JSON: %s, %v", asJSON, err)
 	}
+	if got := sh.ok("", "tail", "s", "-o", "raw", "--key", "k\x1b[31m"); got != "clear\x1b[2J\n" {
+		t.Errorf("of one key: %q", got)
+	}
 	if got := sh.ok("", "tail", "s", "-o", "raw", "--from", one.Sequence, "--shard", one.Shard, "-n", "1"); got != "plain <text>\n" {
 		t.Errorf("from its sequence number on: %q", got)
 	}
@@ -180,6 +184,28 @@ func TestTailShowsWhatIsInsideOfAggregates(t *testing.T) {
 			t.Errorf("kept: %q", got)
 		}
 	})
+}
+
+// full is a pipe whose reader has left.
+type full struct{ err error }
+
+func (f full) Write([]byte) (int, error) { return 0, f.err }
+
+func TestThatNobodyReadsOnIsNoFailure(t *testing.T) {
+	sh := newShell(t)
+	dir := t.TempDir()
+	sh.ok("", "stream", "create", "s", "--data", dir)
+	sh.ok("a\n", "put", "s", "--data", dir)
+	for err, want := range map[error]int{syscall.EPIPE: exitOK, syscall.ENOSPC: exitFailed} {
+		var told strings.Builder
+		exit := Run(t.Context(), []string{"tail", "s", "--data", dir}, IO{Out: full{fmt.Errorf("write: %w", err)}, Err: &told})
+		if exit != want || (told.Len() == 0) != (want == exitOK) {
+			t.Errorf("%v: exit %d, %q", err, exit, told.String())
+		}
+	}
+	if exit := exitCode(fmt.Errorf("write tcp: %w", syscall.EPIPE)); exit != exitFailed {
+		t.Errorf("a connection that breaks is exit %d", exit)
+	}
 }
 
 func TestTailBeginsWhereItIsTold(t *testing.T) {
