@@ -387,3 +387,71 @@ func TestReadingAllocatesNothingForPlainRecords(t *testing.T) {
 		t.Errorf("a read costs %v allocations", n)
 	}
 }
+
+// again is a reader that gives the same records at every read.
+type again struct {
+	stream.Reader
+	records []stream.Record
+}
+
+func (a again) Next(_ context.Context, b *stream.Batch) error {
+	b.Reset()
+	b.Records = append(b.Records, a.records...)
+	for i := range a.records {
+		b.Bytes += a.records[i].Size()
+	}
+	return nil
+}
+
+func (a again) Close() error { return nil }
+
+// looped is a stream of such readers.
+type looped struct {
+	stream.Stream
+	reader again
+}
+
+func (l looped) Open(context.Context, string, stream.Position) (stream.Reader, error) {
+	return l.reader, nil
+}
+
+// BenchmarkReader is what a record of 100 bytes costs inside of an aggregate of
+// 50 KiB, and outside of any.
+func BenchmarkReader(b *testing.B) {
+	half := stream.SplitHashSpace(2)[0]
+	var a kpl.Aggregator
+	var plain []stream.Record
+	for i := 0; ; i++ {
+		e := stream.Entry{PartitionKey: fmt.Sprint("user-", i), Data: make([]byte, 100)}
+		if !a.Add(e) {
+			break
+		}
+		plain = append(plain, stream.Record{PartitionKey: e.PartitionKey, Data: e.Data})
+	}
+	e, _ := a.Take()
+	for name, c := range map[string]struct {
+		records []stream.Record
+		hash    stream.HashRange
+	}{
+		"plain":                     {plain, half},
+		"packed, one shard":         {[]stream.Record{{Data: e.Data}}, stream.FullRange},
+		"packed, of several shards": {[]stream.Record{{Data: e.Data}}, half},
+	} {
+		b.Run(name, func(b *testing.B) {
+			r, err := kpl.Open(b.Context(), looped{reader: again{records: c.records}}, stream.Shard{Hash: c.hash}, stream.TrimHorizon, kpl.Options{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			batch := stream.Batch{}
+			b.ReportAllocs()
+			n := 0
+			for b.Loop() {
+				if err := r.Next(b.Context(), &batch); err != nil {
+					b.Fatal(err)
+				}
+				n += len(batch.Records)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/record")
+		})
+	}
+}
