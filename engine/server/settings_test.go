@@ -47,6 +47,22 @@ func TestUpdateStreamModeChangesTheModeAndLeavesTheShards(t *testing.T) {
 	h.post("UpdateStreamMode", fmt.Sprintf(`{"StreamARN":%q,"StreamModeDetails":{"StreamMode":"PROVISIONED"},"WarmThroughputMiBps":1}`, ordersARN)).wantFault(t, "ValidationException", "")
 }
 
+func TestUpdateStreamModeForgetsWhatOnlyOnDemandStreamsHave(t *testing.T) {
+	h := start(t, Config{})
+	h.commit(types.MinimumThroughputBillingCommitmentInputStatusEnabled)
+	must(h.client().CreateStream(t.Context(), &kinesis.CreateStreamInput{
+		StreamName: aws.String("orders"), StreamModeDetails: onDemandMode, WarmThroughputMiBps: aws.Int32(7), RecordDistributionStrategy: types.RecordDistributionStrategyAuto,
+	}))(t)
+	for _, mode := range []*types.StreamModeDetails{provisionedMode, onDemandMode} {
+		if err := h.setMode(mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s := h.summary(); s.WarmThroughput != nil || s.RecordDistributionStrategy != types.RecordDistributionStrategyUserPartitionKey {
+		t.Errorf("%+v", s)
+	}
+}
+
 func TestUpdateStreamModeIsAllowedTwiceADayWhenLimitsAreAskedFor(t *testing.T) {
 	bubble(t, Config{Limits: engine.KinesisLimits}, func(t *testing.T, h *harness) {
 		h.create(1)
