@@ -88,7 +88,6 @@ func TestPutRecordsRefusesWhatIsNoListOfRecords(t *testing.T) {
 		{`{"StreamName":"orders","Records":[` + many(501, one) + `]}`, "ValidationException", "1 validation error detected: Value '[501 records]' at 'records' failed to satisfy constraint: Member must have length less than or equal to 500"},
 		{`{"StreamName":"orders","Records":[` + one + `,{"PartitionKey":"k"}]}`, "ValidationException", "1 validation error detected: Value null at 'records.2.member.data' failed to satisfy constraint: Member must not be null"},
 		{`{"StreamName":"orders","Records":[` + one + `,null]}`, "ValidationException", "1 validation error detected: Value null at 'records.2.member.data' failed to satisfy constraint: Member must not be null"},
-		{`{"StreamName":"orders","Records":[` + many(400, one) + `],"Records":[` + many(400, one) + `],"DryRun":true}`, "DryRunOperationException", ""},
 		{`{"StreamName":"orders","Records":[{"Data":"eA=="}]}`, "ValidationException", "1 validation error detected: Value null at 'records.1.member.partitionKey' failed to satisfy constraint: Member must not be null"},
 		{`{"StreamName":"orders","Records":[{"Data":"eA==","PartitionKey":""}]}`, "ValidationException", "1 validation error detected: Value '' at 'records.1.member.partitionKey' failed to satisfy constraint: Member must have length greater than or equal to 1"},
 		{`{"StreamName":"orders","Records":[{"Data":"eA==","PartitionKey":"` + strings.Repeat("é", 257) + `"}]}`, "ValidationException", ""},
@@ -111,6 +110,16 @@ func TestPutRecordsRefusesWhatIsNoListOfRecords(t *testing.T) {
 	}
 	if got := h.get(h.oldest(), 0); len(got.Records) != 0 {
 		t.Errorf("%d records were stored", len(got.Records))
+	}
+}
+
+func TestPutRecordsTakesTheLastListOfSeveral(t *testing.T) {
+	h := start(t, Config{})
+	h.stream("orders", engine.StreamConfig{})
+	const list = `"Records":[{"Data":"","PartitionKey":"k"},{"Data":"","PartitionKey":"k"}]`
+	a := h.post("PutRecords", `{"StreamName":"orders","Records":[{"Data":""}],`+list+`,`+list+`}`)
+	if n := strings.Count(string(a.body), "SequenceNumber"); a.status != 200 || n != 2 {
+		t.Errorf("%d records are stored: %d %s", n, a.status, a.body)
 	}
 }
 
