@@ -13,7 +13,7 @@ import (
 )
 
 // Blocked tells why a shard is held and does not get on: its processor fails
-// again and again, or it cannot be read.
+// again and again, or has not returned for long, or the shard cannot be read.
 type Blocked struct {
 	// Key is that of the lease.
 	Key string `json:"key"`
@@ -23,7 +23,8 @@ type Blocked struct {
 	// matter.
 	Record stream.Sequence `json:"record,omitzero"`
 	// Since is when it failed first, by the worker's clock, Attempts how often it
-	// has failed since, and Err the last error.
+	// has failed since, and Err the last error. With no Attempts, nothing has failed:
+	// it was begun then, and has not returned.
 	Since    time.Time `json:"since"`
 	Attempts int       `json:"attempts"`
 	Err      string    `json:"err"`
@@ -34,7 +35,17 @@ func (b Blocked) IsZero() bool { return b == Blocked{} }
 
 // String tells it on one line: "blocked on record 4959… since
 // 2026-11-23T04:05:06Z: process records failed 17 times: out of stock".
+//
+// Of what has not returned it says "processing since 2026-11-23T04:05:06Z, from
+// record 4959… on: process records has not returned".
 func (b Blocked) String() string {
+	if b.Attempts == 0 {
+		from := ""
+		if !b.Record.IsZero() {
+			from = ", from record " + b.Record.String() + " on"
+		}
+		return fmt.Sprintf("processing since %s%s: %s has not returned", b.Since.UTC().Format(time.RFC3339), from, b.What)
+	}
 	on := ""
 	if !b.Record.IsZero() {
 		on = " on record " + b.Record.String()

@@ -54,6 +54,17 @@ func TestWhatIsBlockedIsToldOnOneLine(t *testing.T) {
 	}
 }
 
+func TestWhatHasNotReturnedIsToldOnOneLine(t *testing.T) {
+	b := Blocked{What: "process records", Record: stream.MakeSequence(0, 0, 7), Since: time.UnixMilli(0)}
+	if got, want := b.String(), "processing since 1970-01-01T00:00:00Z, from record 7 on: process records has not returned"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	b.Record, b.What = stream.Sequence{}, "initialize"
+	if got, want := b.String(), "processing since 1970-01-01T00:00:00Z: initialize has not returned"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestABeatCarriesWhatIsBlocked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := NewMemory()

@@ -85,7 +85,8 @@ type ShardState string
 const (
 	// ShardHeld is processed by its owner.
 	ShardHeld ShardState = "held"
-	// ShardBlocked is held, and fails again and again.
+	// ShardBlocked is held, and fails again and again, or its callback has not
+	// returned for long.
 	ShardBlocked ShardState = "blocked"
 	// ShardWaiting waits for parents that are not finished.
 	ShardWaiting ShardState = "waiting"

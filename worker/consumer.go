@@ -87,6 +87,8 @@ func (c *consumer) finish(ctx context.Context, end *stream.ShardEndError, err er
 func (c *consumer) begin(ctx context.Context) error {
 	start := processors.Start{Shard: c.shard, Checkpoint: c.from}
 	return c.retry(ctx, "initialize", func() error {
+		c.tel.standstill.enter("initialize", stream.Sequence{})
+		defer c.tel.standstill.leave()
 		if c.made == nil {
 			err := processors.Try(func() error {
 				c.made = c.cfg.Processor(c.shard)
@@ -187,7 +189,9 @@ func (c *consumer) attempt(ctx context.Context, batch *processors.Batch, b *stre
 		c.tracker.Failed(n, false)
 	}
 	call := c.tel.begin(ctx)
+	c.tel.standstill.enter("process records", b.Records[0].Sequence)
 	err := c.processor.ProcessRecords(call.ctx, batch)
+	c.tel.standstill.leave()
 	call.end(b, err)
 	if err != nil {
 		c.tracker.Failed(n, true)
@@ -241,7 +245,11 @@ func failure(err error) []any {
 // ended is the end of a shard that was read to its end: the processor is asked
 // to finish, then the end is stored, so that the children may begin.
 func (c *consumer) ended(ctx context.Context, end *stream.ShardEndError) error {
-	err := c.retry(ctx, "shard ended", func() error { return c.processor.ShardEnded(ctx, c.keeper) })
+	err := c.retry(ctx, "shard ended", func() error {
+		c.tel.standstill.enter("shard ended", stream.Sequence{})
+		defer c.tel.standstill.leave()
+		return c.processor.ShardEnded(ctx, c.keeper)
+	})
 	switch {
 	case err == nil:
 		return c.tel.checkpoint(ctx, func(ctx context.Context) error { return c.hold.End(ctx, end.Children) })
@@ -255,7 +263,10 @@ func (c *consumer) ended(ctx context.Context, end *stream.ShardEndError) error {
 // handOver ends a term so that the next one repeats nothing: it stores, with
 // the given call, what is done so far.
 func (c *consumer) handOver(ctx context.Context, store func(context.Context, checkpoint.State) error) error {
-	if err := c.processor.ShutdownRequested(ctx, c.keeper); err != nil {
+	c.tel.standstill.enter("shutdown requested", stream.Sequence{})
+	err := c.processor.ShutdownRequested(ctx, c.keeper)
+	c.tel.standstill.leave()
+	if err != nil {
 		c.log.With(failure(err)...).WarnContext(ctx, "shutdown requested: the processor failed")
 	}
 	c.hold.SetLoad(c.load.rate())

@@ -2,6 +2,8 @@ package worker
 
 import (
 	"cmp"
+	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -29,21 +31,16 @@ type ShardStatus struct {
 	Position stream.Position
 	// Behind is how far the last batch was behind the newest record of its shard.
 	Behind time.Duration
-	// Blocked tells why the shard does not get on; zero when it does.
+	// Blocked tells why the shard does not get on; zero when it does. A callback that
+	// has run for longer than FailoverTime is told of, too.
 	Blocked lease.Blocked
 }
 
 // Status returns what the worker is doing now. It may be called at any time and
 // asks nobody.
 func (w *Worker) Status() Status {
-	w.mu.Lock()
-	consumers := make([]*consumer, 0, len(w.consumers))
-	for c := range w.consumers {
-		consumers = append(consumers, c)
-	}
-	w.mu.Unlock()
 	s := Status{Status: w.coordinator.Status()}
-	for _, c := range consumers {
+	for _, c := range w.atWork() {
 		s.Shards = append(s.Shards, c.status())
 	}
 	slices.SortFunc(s.Shards, func(a, b ShardStatus) int { return cmp.Compare(a.Key, b.Key) })
@@ -67,7 +64,7 @@ func (c *consumer) status() ShardStatus {
 	row := c.hold.Lease()
 	return ShardStatus{
 		Key: row.Key, Stream: row.Stream, Shard: row.Shard, Term: c.shard.Term,
-		Position: c.tracker.Position(), Behind: time.Duration(c.behind.Load()), Blocked: c.tel.standstill.longest(row.Key),
+		Position: c.tracker.Position(), Behind: time.Duration(c.behind.Load()), Blocked: c.tel.standstill.longest(row.Key, c.cfg.FailoverTime),
 	}
 }
 
@@ -75,9 +72,44 @@ func (c *consumer) status() ShardStatus {
 // lease is told of what waits the longest. Its methods may be called at the same
 // time; the zero value is ready.
 type standstill struct {
-	mu   sync.Mutex       // guards what follows
-	all  []*lease.Blocked // the oldest first
-	tell func(lease.Blocked)
+	mu    sync.Mutex       // guards what follows
+	all   []*lease.Blocked // the oldest first
+	call  lease.Blocked    // the callback that is running, zero for none
+	hangs bool             // it has been for long, and the lease was told
+	tell  func(lease.Blocked)
+}
+
+// enter takes note that a callback begins, leave that it has returned.
+func (s *standstill) enter(what string, record stream.Sequence) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.call = lease.Blocked{What: what, Record: record, Since: time.Now()}
+}
+
+func (s *standstill) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.call = lease.Blocked{}
+	if s.hangs {
+		s.hangs = false
+		s.told()
+	}
+}
+
+// look tells the lease of a callback that has been running for that long.
+func (s *standstill) look(long time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.hangs && s.running(long) {
+		s.hangs = true
+		s.told()
+	}
+}
+
+// running reports whether a callback has been running for that long. The caller
+// holds mu.
+func (s *standstill) running(long time.Duration) bool {
+	return !s.call.IsZero() && time.Since(s.call.Since) >= long
 }
 
 // begin takes note of a first failure, and reports whether all went well before.
@@ -109,22 +141,55 @@ func (s *standstill) end(b *lease.Blocked) (last bool) {
 
 // told tells the lease. The caller holds mu.
 func (s *standstill) told() {
-	switch {
-	case s.tell == nil:
-	case len(s.all) == 0:
-		s.tell(lease.Blocked{})
-	default:
-		s.tell(*s.all[0])
+	if s.tell != nil {
+		s.tell(s.first(s.hangs))
 	}
 }
 
-// longest returns what has waited the longest.
-func (s *standstill) longest(key string) (b lease.Blocked) {
+// longest returns what has waited the longest: a callback is told of when it has
+// been running for that long.
+func (s *standstill) longest(key string, long time.Duration) lease.Blocked {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.all) > 0 {
-		b = *s.all[0]
+	b := s.first(s.running(long))
+	if !b.IsZero() {
 		b.Key = key
 	}
 	return b
+}
+
+// first returns what has failed for the longest, or else the callback that hangs,
+// if it does: what fails says more. The caller holds mu.
+func (s *standstill) first(hangs bool) (b lease.Blocked) {
+	switch {
+	case len(s.all) > 0:
+		b = *s.all[0]
+	case hangs:
+		b = s.call
+	}
+	return b
+}
+
+// keepLooking tells the leases of callbacks that run for long, until ctx is done:
+// one ticker for all shards.
+func (w *Worker) keepLooking(ctx context.Context) {
+	again := time.NewTicker(w.cfg.FailoverTime / 2)
+	defer again.Stop()
+	for {
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return
+		}
+		for _, c := range w.atWork() {
+			c.tel.standstill.look(w.cfg.FailoverTime)
+		}
+	}
+}
+
+// atWork returns who is working on a shard.
+func (w *Worker) atWork() []*consumer {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Collect(maps.Keys(w.consumers))
 }

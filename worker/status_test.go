@@ -114,10 +114,10 @@ func TestWhatWaitsTheLongestIsToldAndOneShardCountsOnce(t *testing.T) {
 		if told.Attempts != 2 || told.Err != "cut again" {
 			t.Errorf("told %+v", told)
 		}
-		if s.end(read) || told.What != "process records" || s.longest("k").Key != "k" {
+		if s.end(read) || told.What != "process records" || s.longest("k", time.Hour).Key != "k" {
 			t.Errorf("told %+v", told)
 		}
-		if !s.end(process) || !told.IsZero() || !s.longest("k").IsZero() {
+		if !s.end(process) || !told.IsZero() || !s.longest("k", time.Hour).IsZero() {
 			t.Errorf("told %+v", told)
 		}
 	})
@@ -165,6 +165,62 @@ func TestAnOperatorSkipsThePoisonRecordThatTheFleetsStatusNames(t *testing.T) {
 			if want := map[bool]int{true: 0, false: 1}[n == 5]; b.ledger.done[n] != want {
 				t.Errorf("record %d was done %d times, want %d", n, b.ledger.done[n], want)
 			}
+		}
+	})
+}
+
+func TestACallbackThatDoesNotReturnIsToldOf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t, 1)
+		cfg := b.config("a")
+		hanging := make(chan struct{})
+		cfg.Processor = func(processors.Shard) processors.RecordProcessor {
+			return processors.Func(func(_ context.Context, batch *processors.Batch) error {
+				<-hanging
+				b.ledger.add(batch)
+				return nil
+			})
+		}
+		w, err := New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- w.Run(ctx) }()
+		b.puts(1)
+		time.Sleep(w.cfg.FailoverTime / 2)
+		told := func() (own, everybodys string) {
+			t.Helper()
+			fleet, err := lease.FleetStatus(t.Context(), b.store, 0)
+			s := w.Status()
+			if err != nil || len(fleet.Shards) != 1 || len(s.Shards) != 1 || len(s.Leases) != 1 {
+				t.Fatalf("%v, %v, error %v", fleet, s, err)
+			}
+			if fleet.Shards[0].State == lease.ShardBlocked {
+				everybodys = fleet.Shards[0].String()
+			}
+			if !s.Shards[0].Blocked.IsZero() {
+				own = s.Shards[0].Blocked.String()
+			}
+			return own, everybodys
+		}
+		if own, everybodys := told(); own != "" || everybodys != "" {
+			t.Errorf("told too early: %q, %q", own, everybodys)
+		}
+		time.Sleep(2 * w.cfg.FailoverTime)
+		own, everybodys := told()
+		if want := "process records has not returned"; !strings.Contains(own, want) || !strings.Contains(everybodys, want) {
+			t.Errorf("told %q, and the fleet %q", own, everybodys)
+		}
+		close(hanging)
+		time.Sleep(w.cfg.FailoverTime)
+		if own, everybodys := told(); own != "" || everybodys != "" {
+			t.Errorf("told though it has returned: %q, %q", own, everybodys)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -83,6 +83,11 @@ func (w *Worker) Run(ctx context.Context) error {
 	if w.started.Swap(true) {
 		return ErrStarted
 	}
+	looking, enough := context.WithCancel(context.WithoutCancel(ctx))
+	var looks sync.WaitGroup
+	looks.Go(func() { w.keepLooking(looking) })
+	defer looks.Wait()
+	defer enough()
 	return w.coordinator.Run(ctx, w.hold)
 }
 
