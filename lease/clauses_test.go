@@ -685,3 +685,39 @@ func TestLoadsThatFallHoldUpNoPollForLong(t *testing.T) {
 		}
 	})(t)
 }
+
+func TestARowThatCannotBeUnderstoodIsLostAndNoOther(t *testing.T) {
+	in(func(t *testing.T) {
+		p := &puppet{Store: NewMemory()}
+		a := newActor(t, "a", p)
+		keys := owned(t, p.Store, a.me, "1", "2", "3", "4", "5")
+		if err := a.pollOnce(a.life); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		p.unreadable = keys[2]
+		m, _ := memberRow(t, p.Store, a.me)
+		next := m
+		next.Revision++
+		if _, err := p.Store.SwapMember(t.Context(), m, next); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.beatOnce(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.reread(a.life); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		for i, key := range keys {
+			if a.holding(key) != (i != 2) {
+				t.Errorf("lease %s: held %v", key, a.holding(key))
+			}
+		}
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.right.stale() {
+			t.Error("the others are not read")
+		}
+	})(t)
+}

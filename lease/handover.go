@@ -171,7 +171,7 @@ func (s *session) foresee(row Lease) (news bool) {
 func (s *session) succeedTo(ctx context.Context, keys []string) {
 	asking, asked := s.call(ctx)
 	defer asked()
-	rows, err := s.store.Read(asking, keys...)
+	rows, err := s.readable(asking, keys)
 	if err != nil {
 		return
 	}

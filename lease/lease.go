@@ -233,6 +233,11 @@ type Presence interface {
 // was written.
 var ErrConflict = errors.New("lease store: the row has changed")
 
+// ErrUnreadable says that a row cannot be understood, as after a person has changed
+// it. A [Store.Read] whose error wraps it has read none of the rows, and would read
+// the others without that one.
+var ErrUnreadable = errors.New("lease store: a row cannot be understood")
+
 // Causes with which the context of a hold is cancelled. All of them wrap
 // [checkpoint.ErrLeaseLost].
 var (

@@ -105,7 +105,7 @@ func (s *session) readAgain(ctx context.Context, keys []string) error {
 	}
 	ctx, cancel := s.call(ctx)
 	defer cancel()
-	rows, err := s.store.Read(ctx, keys...)
+	rows, err := s.readable(ctx, keys)
 	if err != nil {
 		return err
 	}
@@ -120,10 +120,30 @@ func (s *session) readAgain(ctx context.Context, keys []string) error {
 	}
 	for _, key := range keys {
 		if h := s.slots[key]; h != nil && !there[key] && !h.done {
-			h.lose() // deleted
+			h.lose() // deleted, or nobody can tell what it says
 		}
 	}
 	return nil
+}
+
+// readable reads rows. One that cannot be understood is told of and left out, so
+// that it does not stand for all others.
+func (s *session) readable(ctx context.Context, keys []string) ([]Lease, error) {
+	rows, err := s.store.Read(ctx, keys...)
+	if !errors.Is(err, ErrUnreadable) {
+		return rows, err
+	}
+	if len(keys) == 1 {
+		s.log.ErrorContext(ctx, "the row of a lease cannot be understood, so that its shard is not processed: mend it", "lease", keys[0], "err", err)
+		return nil, nil
+	}
+	half := len(keys) / 2
+	some, err := s.readable(ctx, keys[:half])
+	if err != nil {
+		return nil, err
+	}
+	others, err := s.readable(ctx, keys[half:])
+	return append(some, others...), err
 }
 
 // sort looks at what Owned says, which may lag: it begins what is the worker's

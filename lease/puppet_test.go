@@ -3,8 +3,10 @@ package lease
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -19,6 +21,7 @@ type puppet struct {
 	beforeSwap       func(old, next Lease) error
 	afterSwap        func(row Lease) error
 	afterRead        func()
+	unreadable       string       // a row that Read does not understand
 	beforeList       func() error // Leases, Owned, Read and Members
 	beforeLeases     func()
 	owned            []Lease // what Owned answers, unless nil
@@ -71,6 +74,9 @@ func (p *puppet) Owned(ctx context.Context, incarnation string) ([]Lease, error)
 func (p *puppet) Read(ctx context.Context, keys ...string) ([]Lease, error) {
 	if err := p.list(); err != nil {
 		return nil, err
+	}
+	if slices.Contains(keys, p.unreadable) {
+		return nil, fmt.Errorf("read %d leases: %w", len(keys), ErrUnreadable)
 	}
 	rows, err := p.Store.Read(ctx, keys...)
 	if p.afterRead != nil {

@@ -396,6 +396,15 @@ var leaseMutants = []Mutant{
 		Test: "TestALeaderThatStopsHandsItsOwnLeasesOffBeforeItLetsThemGo",
 	},
 
+	{
+		Mechanism: "A row that cannot be understood stands for no other",
+		Promise:   "P5", Without: "a worker that holds it can re-read none of its rows, and loses all",
+		File: "lease/poll.go",
+		Old:  `if !errors.Is(err, ErrUnreadable) {`,
+		New:  `if true {`,
+		Test: "TestARowThatCannotBeUnderstoodIsLostAndNoOther",
+	},
+
 	// Rule 6: a write without an answer is unknown.
 	{
 		Mechanism: "A write without an answer is read back",

@@ -3,6 +3,7 @@ package dynamodb
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"maps"
 	"math/rand/v2"
@@ -135,7 +136,7 @@ func (s *Store) Read(ctx context.Context, keys ...string) ([]lease.Lease, error)
 		switch {
 		case errors.Is(err, errNoLease):
 		case err != nil:
-			return nil, failed(ctx, err, "read %d leases of table %s", len(keys), s.config.Table)
+			return nil, failed(ctx, fmt.Errorf("%w: %w", lease.ErrUnreadable, err), "read %d leases of table %s", len(keys), s.config.Table)
 		case asked[l.Key]:
 			s.known.learn(s.layout.tableKey(l.Key), l)
 			found = append(found, l)
