@@ -24,7 +24,8 @@ import (
 // A fleet under chaos: worker processes, each with a link of its own to the store,
 // a stream that is put to and resharded all the time, and somebody who disturbs.
 const (
-	slots = 4
+	slots      = 4
+	streamName = "orders"
 	// failoverTime is long enough for a store that takes a second for a call: the
 	// worker gives it a third.
 	failoverTime = 4 * time.Second
@@ -52,6 +53,8 @@ type backend struct {
 	// globals can be done to this store besides: PostgreSQL restarts, for example,
 	// which the emulators of DynamoDB cannot without forgetting everything.
 	globals []global
+	// served says that the stream is that of a server in a process of its own.
+	served bool
 	// spoil makes a way to the store on which requests go wrong one by one; nil
 	// where the wire is just bytes. before is put before it, in place of target.
 	spoil func(t *testing.T) spoiler
@@ -85,12 +88,19 @@ type slot struct {
 	generation int
 }
 
+// source is a stream as producers and whoever reshards it need it.
+type source interface {
+	stream.Stream
+	stream.Putter
+	stream.Resharder
+}
+
 type arena struct {
 	t       *testing.T
 	backend backend
 	host    *fleet.Host
-	engine  *engine.Engine
-	stream  *engine.Stream
+	stream  source
+	service *service // nil: the stream is that of an engine in this process
 	slots   []*slot
 
 	mu     sync.Mutex
@@ -125,29 +135,22 @@ func journals(t *testing.T) string {
 
 func newArena(t *testing.T, b backend) *arena {
 	t.Helper()
-	e, err := engine.OpenMemory(engine.Config{Logger: quiet()})
-	if err != nil {
+	a := &arena{t: t, backend: b}
+	if b.served {
+		a.service = newService(t)
+		a.stream = a.service.stream
+	} else {
+		a.stream = inProcess(t)
+	}
+	var err error
+	if a.host, err = fleet.NewHost(journals(t), a.stream); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := e.Close(); err != nil {
+		if err := a.host.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	s, err := e.EnsureStream(t.Context(), "orders", engine.StreamConfig{Shards: fewestShards})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := fleet.NewHost(journals(t), s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := h.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	a := &arena{t: t, backend: b, host: h, engine: e, stream: s}
 	for i := range slots {
 		sl := &slot{n: i}
 		target := b.target
@@ -165,6 +168,25 @@ func newArena(t *testing.T, b backend) *arena {
 	return a
 }
 
+// inProcess is the stream of an engine in this process.
+func inProcess(t *testing.T) *engine.Stream {
+	t.Helper()
+	e, err := engine.OpenMemory(engine.Config{Logger: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	s, err := e.EnsureStream(t.Context(), streamName, engine.StreamConfig{Shards: fewestShards})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // start starts a process in a slot. Its clock jumps to and fro by an hour.
 func (a *arena) start(s *slot) {
 	s.generation++
@@ -174,6 +196,9 @@ func (a *arena) start(s *slot) {
 		Astray: time.Hour, FastFailover: rand.IntN(2) == 0,
 	}
 	a.backend.reach(&cfg, s.link.addr())
+	if a.service != nil {
+		a.service.reach(&cfg)
+	}
 	p, err := a.host.Start(fmt.Sprintf("w%d.%d", s.n, s.generation), cfg)
 	if err != nil {
 		a.fail(err)
@@ -365,12 +390,18 @@ func (a *arena) produce(ctx context.Context, who, producers int) {
 
 func (a *arena) putAll(entries ...stream.Entry) error {
 	results, err := a.stream.Put(context.Background(), entries...)
+	if err != nil && a.service != nil {
+		return nil // the server is away: who knows what became of them
+	}
 	if err != nil {
 		return err
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i, r := range results {
+		if r.Err != nil && a.service != nil {
+			continue
+		}
 		if r.Err != nil {
 			return r.Err
 		}
@@ -383,7 +414,7 @@ func (a *arena) putAll(entries ...stream.Entry) error {
 // last for longer than it takes to disturb it.
 func (a *arena) reshard(ctx context.Context) {
 	for rest(ctx, between(0.2, 0.6)); ctx.Err() == nil; rest(ctx, between(0.2, 0.6)) {
-		if err := a.reshardOnce(); err != nil {
+		if err := a.reshardOnce(); err != nil && a.service == nil {
 			a.fail(err)
 			return
 		}
@@ -527,6 +558,9 @@ func (a *arena) run(lasts time.Duration) *ledger {
 		disturbers.Go(func() { a.disturb(ctx, s) })
 	}
 	disturbers.Go(func() { a.disturbAll(ctx) })
+	if a.service != nil {
+		disturbers.Go(func() { a.service.disturb(ctx) })
+	}
 	all.Wait()
 	disturbers.Wait()
 	a.covered()
@@ -635,6 +669,9 @@ func (a *arena) ledger() *ledger {
 	}
 	for _, s := range shards {
 		l.parents[s.ID] = s.Parents
+	}
+	if a.service != nil {
+		l.put = a.service.kept(a.put)
 	}
 	return l
 }

@@ -15,6 +15,13 @@
 //	   └──► ledger ◄── journals: every term, every record, every write asked for ◄──────┘
 //	           └──► audit: each promise of package check, by its name
 //
+// Or the stream, too, is somebody else's: "millrace serve", of which the connections are
+// cut and which is killed and comes back, while workers poll it or are pushed to.
+//
+//	service: serve ──► engine in a folder ◄── read at the end: nothing acknowledged is missing
+//	   ▲ killed          ▲
+//	   └── link ── polls and subscriptions of worker processes
+//
 // The clocks of the processes jump to and fro by an hour. No process can be given a
 // clock of its own, but all that a worker reads of one is the number with which a
 // new row begins, and that is changed on its way to the store.

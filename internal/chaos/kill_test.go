@@ -23,6 +23,7 @@ import (
 
 func TestMain(m *testing.M) {
 	fleet.Main()
+	serveMain()
 	if os.Getenv(envDir) == "" {
 		testdynamo.Main(m)
 	}

@@ -11,8 +11,9 @@
 //
 // A worker process is the program itself, started again: its main function, or
 // TestMain, calls [Main] first. The stream reaches it by a private protocol over a
-// connection of the loopback that nothing disturbs; the lease store by whatever
-// address it is given, which may be that of a proxy that disturbs a lot.
+// connection of the loopback that nothing disturbs, or by the Kinesis API of a server
+// that has it; the lease store by whatever address it is given, which may be that of a
+// proxy that disturbs a lot.
 //
 // Everything that a worker process does, and everything that it asks of the lease
 // store, is in its journal before or as soon as it is done: an [Event] a line, with

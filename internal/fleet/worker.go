@@ -38,6 +38,11 @@ type Config struct {
 	// Application names the fleet. Default: "fleet".
 	Application string
 
+	// Kinesis is an endpoint of the Kinesis API that has the stream KinesisStream, to be
+	// read in place of the host's: pushed, where there is the name of a Consumer, else
+	// polled.
+	Kinesis, KinesisStream, Consumer string
+
 	// FailoverTime, CheckpointEvery, Drain and MaxShards are those of the worker.
 	FailoverTime, CheckpointEvery, Drain time.Duration
 	MaxShards                            int
@@ -97,7 +102,7 @@ func (o order) work() error {
 	if err != nil {
 		return err
 	}
-	s, err := dial(o.Stream)
+	s, hangUp, err := o.source()
 	if err != nil {
 		return err
 	}
@@ -126,7 +131,7 @@ func (o order) work() error {
 	j.tell(Event{Kind: Ready})
 	err = w.Run(ctx)
 	j.tell(Event{Kind: Stopped})
-	return errors.Join(err, s.close())
+	return errors.Join(err, hangUp())
 }
 
 // opening opens a lease store, and the book in the same database.
