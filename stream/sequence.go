@@ -2,6 +2,7 @@ package stream
 
 import (
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -133,15 +134,19 @@ func ParseSequence(text string) (Sequence, error) {
 	if number == "" {
 		return Sequence{}, fmt.Errorf("sequence number %q: %w", clip(text), errSequence)
 	}
-	for i := range len(number) {
-		d := number[i] - '0'
-		if d > 9 {
-			return Sequence{}, fmt.Errorf("sequence number %q: byte %d is no digit: %w", clip(text), i, errSequence)
+	for i := 0; i < len(number); {
+		v, n := eightDigits(number[i:])
+		power := uint64(100_000_000)
+		if n == 0 {
+			if v, n, power = uint64(number[i]-'0'), 1, 10; v > 9 {
+				return Sequence{}, fmt.Errorf("sequence number %q: byte %d is no digit: %w", clip(text), i, errSequence)
+			}
 		}
 		var over bool
-		if s, over = s.times10plus(uint64(d)); over {
+		if s, over = s.timesPlus(power, v); over {
 			return Sequence{}, fmt.Errorf("sequence number %q is too large: %w", clip(text), errSequence)
 		}
+		i += n
 	}
 	if hasSub {
 		sub, err := strconv.ParseUint(subText, 10, 64)
@@ -153,12 +158,30 @@ func ParseSequence(text string) (Sequence, error) {
 	return s, nil
 }
 
-func (s Sequence) times10plus(d uint64) (_ Sequence, over bool) {
-	c, lo := bits.Mul64(s.lo, 10)
+// eightDigits reads the number in the first eight bytes; n is 0 when these are
+// not digits all.
+func eightDigits(text string) (v uint64, n int) {
+	if len(text) < 8 {
+		return 0, 0
+	}
+	w := binary.LittleEndian.Uint64([]byte(text[:8]))
+	// The upper half of a digit is 3, and stays so when 6 is added to it.
+	if w&0xf0f0f0f0f0f0f0f0 != 0x3030303030303030 || (w+0x0606060606060606)&0xf0f0f0f0f0f0f0f0 != 0x3030303030303030 {
+		return 0, 0
+	}
+	w &= 0x0f0f0f0f0f0f0f0f
+	w = (w*10 + w>>8) & 0x00ff00ff00ff00ff   // pairs of digits
+	w = (w*100 + w>>16) & 0x0000ffff0000ffff // fours
+	return (w*10_000 + w>>32) & 0x00000000ffffffff, 8
+}
+
+// timesPlus returns s·m + d.
+func (s Sequence) timesPlus(m, d uint64) (_ Sequence, over bool) {
+	c, lo := bits.Mul64(s.lo, m)
 	lo, k := bits.Add64(lo, d, 0)
-	c1, mid := bits.Mul64(s.mid, 10)
+	c1, mid := bits.Mul64(s.mid, m)
 	mid, k = bits.Add64(mid, c, k)
-	c2, hi := bits.Mul64(s.hi, 10)
+	c2, hi := bits.Mul64(s.hi, m)
 	hi, k = bits.Add64(hi, c1, k)
 	return Sequence{hi: hi, mid: mid, lo: lo}, c2+k != 0
 }
