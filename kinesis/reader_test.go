@@ -31,9 +31,11 @@ func openAt(t testing.TB, s *Stream, shard string, from stream.Position) stream.
 // read reads n records, whose payloads are to be numbers from first on.
 func read(t testing.TB, r stream.Reader, first, n int) (last stream.Sequence) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
 	var b stream.Batch
 	for got := 0; got < n; got += len(b.Records) {
-		if err := r.Next(t.Context(), &b); err != nil {
+		if err := r.Next(ctx, &b); err != nil {
 			t.Fatalf("after %d of %d records: %v", got, n, err)
 		}
 		for i, record := range b.Records {
@@ -214,6 +216,25 @@ func TestAReaderIsOnePageAheadAndNoMore(t *testing.T) {
 		}
 		if held < 1<<20 {
 			t.Errorf("nothing is read ahead: %d bytes are held", held)
+		}
+	})
+}
+
+func TestAReaderOfLargePagesReadsAheadWhenOneIsNearlyUsedUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t, 1)
+		s.put(0, 20, 1<<20)
+		r := openAt(t, s.stream(Config{PageBytes: 2 << 20}), first, stream.TrimHorizon)
+		b := stream.Batch{MaxRecords: 1}
+		for i := range 20 {
+			if err := r.Next(t.Context(), &b); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			// The first page is of ten records, since they were thought to be small.
+			if n := s.count("GetRecords"); i < 7 && n > 1 || i == 9 && n < 2 {
+				t.Errorf("after %d records of 1 MiB there were %d reads", i+1, n)
+			}
 		}
 	})
 }
