@@ -7,6 +7,12 @@
 //	                                          rpc-v2-cbor
 //
 // [New] makes an http.Handler of an engine; what can be set is in [Config].
+// [Server.Serve] is that handler with all that a port needs around it: HTTP/1.1
+// and HTTP/2, plain and over TLS, bounds for what clients may take, and a stop
+// that leaves nothing behind.
+//
+// Signatures are checked when there are [Config.AccessKeys]. Without, they are
+// believed, and only clients on the same machine are.
 //
 // # What is different from Amazon's
 //
@@ -39,7 +45,7 @@
 //     may be passed on as it is, see translate.
 //
 // And one line in the table of operations.go: unary(method), or action(method)
-// for an operation without output, or streaming(method) for one that writes an
-// event stream. A shape on a hot path may bring codecs of its own: an input
-// that is a bodyDecoder, an output that is an answerEncoder (operation.go).
+// for an operation without output, or streaming(method) for one that writes its
+// answer piece by piece. Those that take records read and write without shapes:
+// recording(method), over a cursor of internal/wire and a document.
 package server

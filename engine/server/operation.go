@@ -26,12 +26,6 @@ const (
 	largeBody = 24 << 20
 )
 
-// large allows bodies with records.
-func (o operation) large() operation {
-	o.maxBody = largeBody
-	return o
-}
-
 // call is one request on its way.
 type call struct {
 	ctx      context.Context
@@ -45,25 +39,13 @@ type call struct {
 	begun    bool // the answer is on its way
 }
 
-// bodyDecoder is an input with a decoder of its own, for hot paths. It checks
-// its constraints as well. What it keeps may be views of the body, which is its
-// own to change until the operation returns.
-type bodyDecoder interface {
-	decodeBody(p protocol, body []byte) error
-}
-
-// answerEncoder is an output with an encoder of its own, for hot paths.
-type answerEncoder interface {
-	appendAnswer(p protocol, dst []byte) ([]byte, error)
-}
-
 func empty[I any]() any { return new(I) }
 
 // unary makes an operation with one output for one input.
 func unary[I, O any](run func(*Server, context.Context, *I) (*O, error)) operation {
 	return operation{maxBody: smallBody, input: empty[I], output: new(O), serve: func(s *Server, c *call) error {
 		var in I
-		if err := c.decode(&in); err != nil {
+		if err := decode(c.protocol, c.body, &in); err != nil {
 			return err
 		}
 		out, err := run(s, c.ctx, &in)
@@ -78,7 +60,7 @@ func unary[I, O any](run func(*Server, context.Context, *I) (*O, error)) operati
 func action[I any](run func(*Server, context.Context, *I) error) operation {
 	return operation{maxBody: smallBody, input: empty[I], serve: func(s *Server, c *call) error {
 		var in I
-		if err := c.decode(&in); err != nil {
+		if err := decode(c.protocol, c.body, &in); err != nil {
 			return err
 		}
 		if err := run(s, c.ctx, &in); err != nil {
@@ -95,7 +77,7 @@ func action[I any](run func(*Server, context.Context, *I) error) operation {
 func streaming[I any](run func(*Server, *call, *I) error) operation {
 	return operation{maxBody: smallBody, input: empty[I], serve: func(s *Server, c *call) error {
 		var in I
-		if err := c.decode(&in); err != nil {
+		if err := decode(c.protocol, c.body, &in); err != nil {
 			return err
 		}
 		c.releaseBody()
@@ -103,11 +85,11 @@ func streaming[I any](run func(*Server, *call, *I) error) operation {
 	}}
 }
 
-func (c *call) decode(in any) error {
-	if own, ok := in.(bodyDecoder); ok {
-		return own.decodeBody(c.protocol, c.body)
-	}
-	return decode(c.protocol, c.body, in)
+// recording makes an operation that takes records. It is on the hot path, reads
+// call.body itself, where records stay as long as it works on them, and gives its
+// answer to call.send.
+func recording(serve func(*Server, *call) error) operation {
+	return operation{maxBody: largeBody, serve: serve}
 }
 
 // respond answers with an output shape.

@@ -202,6 +202,17 @@ func TestTheSDKSpeaksEveryProtocolOfGo(t *testing.T) {
 		if got := out.StreamDescriptionSummary.StreamCreationTimestamp; !got.Equal(d.Created) {
 			t.Errorf("%s: created at %v, not %v", name, got, d.Created)
 		}
+		// Nothing comes back from these two.
+		if _, err := client.AddTagsToStream(t.Context(), &kinesis.AddTagsToStreamInput{StreamName: aws.String("orders"), Tags: map[string]string{"via": name}}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := client.CreateStream(t.Context(), &kinesis.CreateStreamInput{StreamName: aws.String("by-" + strings.ToLower(name)), ShardCount: aws.Int32(1)}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		tags, err := client.ListTagsForStream(t.Context(), &kinesis.ListTagsForStreamInput{StreamName: aws.String("orders")})
+		if err != nil || len(tags.Tags) != 1 || *tags.Tags[0].Value != name {
+			t.Errorf("%s: %+v, %v", name, tags, err)
+		}
 		_, err = client.DescribeStreamSummary(t.Context(), &kinesis.DescribeStreamSummaryInput{StreamName: aws.String("absent")})
 		var missing *types.ResourceNotFoundException
 		if !errors.As(err, &missing) || missing.ErrorMessage() != "Stream absent under account 000000000000 not found." {

@@ -22,6 +22,9 @@ const (
 	maxHeader = 64 << 10
 	// stopTime is for the requests under way when the server stops.
 	stopTime = 10 * time.Second
+	// maxConnections is how many there may be; others wait outside until some are
+	// closed. Each takes up to 32 KiB while it rests.
+	maxConnections = 16_384
 	// maxStreams is how many requests one connection of HTTP/2 may have: clients
 	// keep the subscriptions of all shards in one.
 	maxStreams = 10_000
@@ -31,7 +34,9 @@ const (
 // it speaks HTTP/1.1 and HTTP/2, plainly and over TLS: see [Server.Certificate].
 // When ctx ends it takes no more connections, ends subscriptions, waits 10 seconds
 // for other requests, and returns nil when nothing that it started is left. It may
-// be called for several listeners, one after the other or at once.
+// be called for several listeners, one after the other or at once; the first that
+// stops ends the subscriptions of all. A connection at rest costs less than 32 KiB
+// of memory.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if _, err := s.Certificate(); err != nil {
 		l.Close()

@@ -353,8 +353,8 @@ func TestTheMemoryOfLargeRequestsIsBounded(t *testing.T) {
 }
 
 func TestBuffersAreAsLargeAsWanted(t *testing.T) {
-	for n := range 40 {
-		for _, size := range []int{1<<min(n, 25) - 1, 1 << min(n, 25), 1<<min(n, 25) + 1} {
+	for n := range 26 {
+		for _, size := range []int{1<<n - 1, 1 << n, 1<<n + 1} {
 			b := borrow(size)
 			if len(b) != 0 || cap(b) < size || cap(b) > max(smallestBuffer, 4*size) {
 				t.Errorf("for %d bytes there are %d", size, cap(b))
@@ -366,4 +366,46 @@ func TestBuffersAreAsLargeAsWanted(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What is said in the documentation of Serve.
+func TestAConnectionAtRestCostsAsMuchMemoryAsIsSaid(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a thousand connections")
+	}
+	s := serve(t, Config{})
+	const n, most = 1000, 32 << 10
+	before := memory()
+	conns := make([]net.Conn, n)
+	for i := range conns {
+		c, err := net.Dial("tcp", s.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		conns[i] = c
+		if _, err := io.WriteString(c, head("ListStreams", 2)+"{}"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	answer := make([]byte, 15)
+	for _, c := range conns {
+		if _, err := io.ReadFull(c, answer); err != nil || string(answer) != "HTTP/1.1 200 OK" {
+			t.Fatalf("%s, %v", answer, err)
+		}
+	}
+	each := int(memory()-before) / n
+	t.Logf("%d bytes for each connection", each)
+	if each > most {
+		t.Errorf("each connection has %d bytes, more than %d", each, most)
+	}
+}
+
+// memory is what is in use, on the heap and by stacks.
+func memory() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // the pools let go at the second
+	runtime.ReadMemStats(&m)
+	return m.HeapInuse + m.StackInuse
 }

@@ -205,10 +205,21 @@ func (sig *signature) inScope(region string) error {
 		return invalid("Credential should be scoped with a valid terminator: 'aws4_request', not '%s'.", clip(sig.scope[4]))
 	case !strings.HasPrefix(sig.date, sig.scope[1]):
 		return invalid("Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '%s' != '%s', from '%s'.", clip(sig.scope[1]), clip(sig.date[:min(8, len(sig.date))]), clip(sig.date))
+	case !increasing(sig.headers): // nor may one long header be signed a thousand times
+		return invalid("SignedHeaders must be in order, and each there once.")
 	case !slices.Contains(sig.headers, "host"):
 		return invalid("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.")
 	}
 	return nil
+}
+
+func increasing(names []string) bool {
+	for i := 1; i < len(names); i++ {
+		if names[i] <= names[i-1] {
+			return false
+		}
+	}
+	return true
 }
 
 // current checks when the request was signed.

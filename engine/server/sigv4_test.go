@@ -140,6 +140,7 @@ func TestSignaturesAreCheckedAsOnAWS(t *testing.T) {
 		"another day":         {signed(t, "{}", now, nil, edit("Authorization", now.UTC().Format("20060102"), "20200101")), "InvalidSignatureException: Date in Credential scope does not match"},
 		"a scope of 4 parts":  {signed(t, "{}", now, nil, edit("Authorization", "/aws4_request", "")), "IncompleteSignatureException: Credential must have exactly 5"},
 		"host not signed":     {signed(t, "{}", now, nil, edit("Authorization", ";host;", ";", "=host;", "=")), "InvalidSignatureException: 'Host' or ':authority' must be"},
+		"a header twice":      {signed(t, "{}", now, nil, edit("Authorization", ";host;", ";host;host;")), "InvalidSignatureException: SignedHeaders must be in order"},
 		"no signature at all": {signed(t, "{}", now, nil, func(r *http.Request) { r.Header.Del("Authorization") }), "MissingAuthenticationTokenException: Missing Authentication Token"},
 		"no date":             {signed(t, "{}", now, nil, func(r *http.Request) { r.Header.Del("X-Amz-Date") }), "IncompleteSignatureException: Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header. Authorization="},
 		"a broken date":       {signed(t, "{}", now, nil, edit("X-Amz-Date", "Z", "X")), "IncompleteSignatureException: Date must be in ISO-8601 'basic format'."},

@@ -93,6 +93,8 @@ func TestClientsThatStandStillAreCutOff(t *testing.T) {
 	}{
 		{"says nothing", "", headerTime},
 		{"begins TLS", "\x16\x03\x01", headerTime},
+		{"begins HTTP/2", "PRI * HTTP/2.0\r\n\r\n", headerTime},
+		{"greets in HTTP/2, and no more", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", headerTime},
 		{"begins a request", "POST / HT", 2 * headerTime},
 		{"ends before its body", head("ListStreams", 100), patience + time.Second},
 		{"ends in its body", head("PutRecords", 10<<20) + `{"Records":`, patience + 10<<20/slowestRate*time.Second + time.Second},

@@ -20,6 +20,7 @@ type sniffer struct {
 	net.Listener
 	tls     *tls.Config
 	open    *gate // the connections that were handed on
+	slots   chan struct{}
 	ready   chan net.Conn
 	ctx     context.Context // ends when the listener is closed
 	end     context.CancelCauseFunc
@@ -27,22 +28,29 @@ type sniffer struct {
 }
 
 func sniff(l net.Listener, cfg *tls.Config, open *gate) *sniffer {
-	s := &sniffer{Listener: l, tls: cfg, open: open, ready: make(chan net.Conn)}
+	s := &sniffer{Listener: l, tls: cfg, open: open, slots: make(chan struct{}, maxConnections), ready: make(chan net.Conn)}
 	s.ctx, s.end = context.WithCancelCause(context.Background())
 	s.running.Go(s.run)
 	return s
 }
 
-// run accepts connections. None waits for another's first byte.
+// run accepts connections, as long as there are not too many. None waits for
+// another's first byte.
 func (s *sniffer) run() {
 	var delay time.Duration
 	for {
+		select {
+		case s.slots <- struct{}{}:
+		case <-s.ctx.Done():
+			return
+		}
 		c, err := s.Listener.Accept()
 		if err == nil {
 			delay = 0
-			s.running.Go(func() { s.meet(c) })
+			s.running.Go(func() { s.meet(&slottedConn{Conn: c, free: sync.OnceFunc(func() { <-s.slots })}) })
 			continue
 		}
+		<-s.slots
 		// There are too many files, say; as net/http does, try again after a while.
 		if t, ok := err.(interface{ Temporary() bool }); !ok || !t.Temporary() {
 			s.end(err)
@@ -130,6 +138,19 @@ func (c *begunConn) Read(b []byte) (int, error) {
 }
 
 func (c *begunConn) CloseWrite() error { return closeWrite(c.Conn) }
+
+// slottedConn makes room for another connection when it is closed.
+type slottedConn struct {
+	net.Conn
+	free func()
+}
+
+func (c *slottedConn) Close() error {
+	defer c.free()
+	return c.Conn.Close()
+}
+
+func (c *slottedConn) CloseWrite() error { return closeWrite(c.Conn) }
 
 // metConn is a connection as net/http gets it: whether it is TLS is hidden.
 type metConn struct {

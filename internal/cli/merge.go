@@ -19,16 +19,16 @@ import (
 //	shard 1  ──► tap ──► ■     ├─► the oldest first, when no shard that is not
 //	shard 2  ──► tap ──►       ┘   known to be quiet may still have an older one
 //
-// A shard that has caught up is quiet, and one that does not answer for patience:
-// so what comes is shown at once. Children begin when their parents
+// A shard that has caught up is quiet, and one that has given nothing for
+// patience: so what comes is shown at once. Children begin when their parents
 // have ended, and all records of those were shown.
 type merger struct {
 	stream  stream.Stream
-	ended   func(ctx context.Context, shardID string, from stream.Position) bool // see fullStream
 	from    stream.Position
 	follow  bool
-	most    int    // 0: no bound
-	key     string // only records of this partition key; "": of all
+	wait    time.Duration // without follow, for shards that give nothing
+	most    int           // 0: no bound
+	key     string        // only records of this partition key; "": of all
 	options kpl.Options
 	show    *renderer
 	warn    *slog.Logger
@@ -55,7 +55,6 @@ type tapped struct {
 	tap     *tap
 	records []stream.Record
 	behind  time.Duration
-	caught  bool // there is nothing
 	err     error
 }
 
@@ -87,15 +86,23 @@ func (m *merger) run(ctx context.Context, only []string) (err error) {
 		if full || err != nil {
 			return err
 		}
-		if !m.follow && m.caught() {
+		if !m.follow && m.all(func(t *tap) bool { return t.caught }) {
 			return nil
+		}
+		silence := patience
+		isQuiet := m.all(func(t *tap) bool { return t.quiet })
+		if !m.follow && isQuiet {
+			silence = max(m.wait-patience, time.Millisecond)
 		}
 		select {
 		case e := <-m.events:
 			if err := m.take(reading, e); err != nil {
 				return err
 			}
-		case <-time.After(patience):
+		case <-time.After(silence):
+			if !m.follow && isQuiet {
+				return nil
+			}
 			for _, t := range m.taps {
 				t.quiet = true
 			}
@@ -157,10 +164,6 @@ func (m *merger) read(ctx context.Context, t *tap, from stream.Position) {
 		return
 	}
 	defer r.Close()
-	if !m.follow && !t.shard.Closed && m.ended(ctx, t.shard.ID, from) {
-		send(tapped{caught: true})
-		return
-	}
 	var b stream.Batch
 	for {
 		select {
@@ -211,8 +214,6 @@ func (m *merger) take(ctx context.Context, e tapped) error {
 		}
 	case e.err != nil && ctx.Err() == nil:
 		return e.err
-	case e.caught:
-		e.tap.caught, e.tap.quiet = true, true
 	case e.err == nil:
 		e.tap.pending, e.tap.behind, e.tap.caught, e.tap.quiet = e.records, e.behind, false, false
 	}
@@ -275,10 +276,10 @@ func (m *merger) emptied(t *tap) {
 	t.more <- struct{}{}
 }
 
-// caught reports whether everything was shown.
-func (m *merger) caught() bool {
+// all reports whether no shard has anything to show and each is so.
+func (m *merger) all(so func(*tap) bool) bool {
 	for _, t := range m.taps {
-		if len(t.pending) > 0 || !t.caught {
+		if len(t.pending) > 0 || !so(t) {
 			return false
 		}
 	}
