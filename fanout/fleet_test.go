@@ -82,6 +82,7 @@ func (l *ledger) wait(t *testing.T, n int) {
 type fleet struct {
 	t      *testing.T
 	below  stream.Stream
+	putter stream.Putter // below, if nil
 	leases lease.Store
 	ledger *ledger
 	put    int
@@ -117,9 +118,12 @@ func (f *fleet) start(name string) (stop func()) {
 // puts adds n numbered records over ten keys.
 func (f *fleet) puts(n int) {
 	f.t.Helper()
+	if f.putter == nil {
+		f.putter = f.below.(stream.Putter)
+	}
 	for range n {
 		f.put++
-		results, err := f.below.(stream.Putter).Put(f.t.Context(), stream.Entry{PartitionKey: "key-" + strconv.Itoa(f.put%10), Data: []byte(strconv.Itoa(f.put))})
+		results, err := f.putter.Put(f.t.Context(), stream.Entry{PartitionKey: "key-" + strconv.Itoa(f.put%10), Data: []byte(strconv.Itoa(f.put))})
 		if err != nil || results[0].Err != nil {
 			f.t.Fatal(err, results)
 		}

@@ -3,9 +3,12 @@ package fanout_test
 import (
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -201,4 +204,100 @@ func TestAFleetReadsKinesisByPush(t *testing.T) {
 	a()
 	f.puts(100)
 	f.ledger.wait(t, f.put)
+}
+
+// cutter stands between clients and a server, and cuts their connections.
+type cutter struct {
+	listener net.Listener
+	to       string
+	running  sync.WaitGroup
+
+	mu    sync.Mutex
+	conns map[net.Conn]bool
+	cuts  int
+}
+
+func newCutter(t testing.TB, to string) *cutter {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cutter{listener: listener, to: to, conns: map[net.Conn]bool{}}
+	c.running.Go(c.accept)
+	t.Cleanup(func() {
+		listener.Close()
+		c.cut()
+		c.running.Wait()
+	})
+	return c
+}
+
+func (c *cutter) accept() {
+	for {
+		theirs, err := c.listener.Accept()
+		if err != nil {
+			return
+		}
+		ours, err := net.Dial("tcp", c.to)
+		if err != nil {
+			theirs.Close()
+			continue
+		}
+		c.mu.Lock()
+		c.conns[theirs], c.conns[ours] = true, true
+		c.mu.Unlock()
+		for _, pair := range [][2]net.Conn{{ours, theirs}, {theirs, ours}} {
+			c.running.Go(func() {
+				io.Copy(pair[0], pair[1])
+				pair[0].Close()
+				pair[1].Close()
+			})
+		}
+	}
+}
+
+// cut cuts all connections, in the middle of whatever is under way.
+func (c *cutter) cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for conn := range c.conns {
+		conn.Close()
+		c.cuts++
+	}
+	clear(c.conns)
+}
+
+func TestAFleetReadsKinesisByPushOverConnectionsThatBreak(t *testing.T) {
+	e, err := engine.Open(t.TempDir(), engine.Config{Logger: silent})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	direct, err := e.EnsureStream(t.Context(), "orders", engine.StreamConfig{Shards: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := service(t, e, true)
+	through := newCutter(t, strings.TrimPrefix(*client.Options().BaseEndpoint, "https://"))
+	client = sdk.New(client.Options(), func(o *sdk.Options) { o.BaseEndpoint = aws.String("https://" + through.listener.Addr().String()) })
+	s, err := kinesis.New(client, "orders", kinesis.Config{Resubscribe: 50 * time.Millisecond, Stall: 5 * time.Second, Logger: silent})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fleet{t: t, below: s, putter: direct, leases: lease.NewMemory(), ledger: newLedger()}
+	a, b := f.start("a"), f.start("b")
+	defer b()
+	f.puts(50)
+	f.ledger.wait(t, f.put)
+	for range 8 {
+		f.puts(100)
+		through.cut()
+		f.puts(100)
+		<-time.After(50 * time.Millisecond)
+	}
+	f.ledger.wait(t, f.put)
+	a()
+	f.puts(50)
+	f.ledger.wait(t, f.put)
+	t.Logf("%d connections were cut", through.cuts)
 }

@@ -45,7 +45,8 @@ type pushService struct {
 	consumers map[string]*fakeConsumer
 	registers int // calls of RegisterStreamConsumer that made one
 	noStream  bool
-	unusual   bool // events are
+	unusual   bool          // events are
+	distance  time.Duration // how long a call of SubscribeToShard takes before it does anything
 
 	// fault is asked at the start of each call, and of what goes wrong with it.
 	fault func(call int) fault
@@ -197,6 +198,7 @@ var (
 func (f *pushService) subscribe(w http.ResponseWriter, r *http.Request, consumerARN, shard string, next int) {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
+	time.Sleep(f.distance)
 	f.mu.Lock()
 	f.calls++
 	var wrong fault

@@ -24,7 +24,7 @@ type journal struct {
 	heard  time.Time
 }
 
-func newJournal() *journal { return &journal{next: 1, heard: time.Now()} }
+func newJournal() *journal { return &journal{next: 1} }
 
 func (j *journal) handle(b *stream.Batch) error {
 	j.mu.Lock()
@@ -35,7 +35,9 @@ func (j *journal) handle(b *stream.Batch) error {
 		}
 		j.next++
 	}
-	j.silent = max(j.silent, time.Since(j.heard))
+	if !j.heard.IsZero() {
+		j.silent = max(j.silent, time.Since(j.heard))
+	}
 	j.heard = time.Now()
 	return nil
 }
@@ -69,9 +71,11 @@ var errEnough = errors.New("enough")
 func TestASubscriptionIsRenewedWithoutLossRepeatOrGap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newPushService()
+		f.distance = 2500 * time.Millisecond
 		_, u := subscribed(t, f, Config{})
 		j := newJournal()
 		stop, _ := start(t, u, j.handle)
+		time.Sleep(f.distance + time.Second)
 		const seconds = 3600
 		for range seconds {
 			f.put(1)
@@ -85,6 +89,8 @@ func TestASubscriptionIsRenewedWithoutLossRepeatOrGap(t *testing.T) {
 			t.Errorf("for %v there was no record, although one came every second", j.silent)
 		}
 		// Twelve times five minutes, and a little more often.
+		f.mu.Lock()
+		defer f.mu.Unlock()
 		if f.calls < 12 || f.calls > 15 || f.refused > 0 {
 			t.Errorf("an hour took %d calls, of which %d were too early", f.calls, f.refused)
 		}
@@ -167,6 +173,7 @@ func TestASilentSubscriptionIsNoticedAndASlowHandleIsNot(t *testing.T) {
 			f.put(1)
 			time.Sleep(10 * time.Second)
 		}
+		time.Sleep(time.Minute)
 		if n := look(f, func() int { return f.calls }); n != 2 {
 			t.Errorf("%d calls while the handle is slow", n)
 		}
