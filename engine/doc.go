@@ -15,6 +15,9 @@
 // [stream.Stream], and can be put to ([stream.Putter]), pushes records
 // ([stream.Subscriber]) and reshards ([stream.Resharder]).
 //
+// [Stream.Read] is for who keeps the place of a reader elsewhere, as a server does:
+// it does not wait, and remembers nothing.
+//
 // What it promises:
 //
 //   - A put that was acknowledged survives kill -9 and a power cut

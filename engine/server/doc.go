@@ -27,6 +27,19 @@
 //   - Limits that Amazon has for the sake of others (throughput, calls per second,
 //     changes per day, shards of an account, steps of UpdateShardCount) are kept
 //     only with [engine.KinesisLimits]. Those of sizes and counts always are.
+//   - Who calls SubscribeToShard within 5 seconds of another call is refused while
+//     that one lasts; after its end only with [engine.KinesisLimits].
+//   - ContinuationSequenceNumber stands still while nothing comes. In Amazon's
+//     service sequence numbers have a clock in them, here they count.
+//
+// # What it costs
+//
+// A record of 1 KiB put in batches of 500 and made durable takes about 1.5 µs of
+// one core, a record read 0.2 µs (data_bench_test.go; the network comes on top). A
+// subscription at rest has 22 KiB of memory over HTTP/2 and 36 KiB over HTTP/1.1,
+// of which 13 KiB are not the connection's; 5,000 of them take 4 % of a core.
+// Answers and events under way share 256 MiB, each with 64 KiB or one record at
+// least.
 //
 // # How an operation is added
 //
