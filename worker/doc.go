@@ -19,6 +19,10 @@
 // shard begins when its parents are finished; memory is bounded. A stream that
 // is away or damaged holds up its own shards only, and they say so.
 //
+// Records that carry many, as the Kinesis Producer Library makes them, are
+// unpacked on their way (stream/kpl): all that is said of records is true of those
+// inside, and checkpoints may stand between them.
+//
 // What it costs: nothing per record but the reading, some microseconds per
 // batch. A shard at rest does nothing at all, and takes about 32 KiB of memory,
 // the stacks of its three goroutines most of it. A shard at work has two

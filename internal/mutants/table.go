@@ -38,7 +38,7 @@ type Mutant struct {
 // table is every mutant, package by package from the top of a worker down to
 // the disk.
 func table() []Mutant {
-	return slices.Concat(workerMutants, leaseMutants, operatorMutants, storeMutants, postgresMutants, dynamodbMutants, checkpointMutants, streamMutants, fanoutMutants, engineMutants, serverMutants, wireMutants, recordMutants, kinesisMutants)
+	return slices.Concat(cliMutants, workerMutants, leaseMutants, operatorMutants, storeMutants, postgresMutants, dynamodbMutants, checkpointMutants, streamMutants, fanoutMutants, engineMutants, serverMutants, wireMutants, recordMutants, kinesisMutants)
 }
 
 // dir returns the path of the tested package.
