@@ -74,3 +74,13 @@ func TestASecondEngineCannotOpenTheDirectory(t *testing.T) {
 		t.Fatalf("second Open: %v, want ErrLocked", err)
 	}
 }
+
+func TestAnEngineTellsItsDirectory(t *testing.T) {
+	dir := t.TempDir()
+	if got := openDir(t, dir, small()).Dir(); got != dir {
+		t.Errorf("%s, want %s", got, dir)
+	}
+	if got := openMemory(t, small()).Dir(); got != "" {
+		t.Errorf("in memory it is %s", got)
+	}
+}

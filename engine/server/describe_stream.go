@@ -74,5 +74,6 @@ func (s *Server) describeStream(ctx context.Context, in *describeStreamInput) (*
 	return &describeStreamOutput{out}, nil
 }
 
-// hours is a retention as the API counts it.
-func hours(d time.Duration) int { return int(d / time.Hour) }
+// hours is a retention as the API counts it, rounded up: programs may have set
+// another one.
+func hours(d time.Duration) int { return int((d + time.Hour - 1) / time.Hour) }

@@ -69,9 +69,7 @@ func (s *Server) reap(ctx context.Context) (next time.Duration, err error) {
 			if known.Status(c.now) != state.Deleting {
 				continue
 			}
-			// The delay may have been longer in an earlier life of the server.
-			left := min(known.Phase.Due(c.now), s.config.StateDelay)
-			if left > 0 {
+			if left := known.Phase.Due(c.now); left > 0 {
 				next = min(next, left)
 				continue
 			}
@@ -86,6 +84,26 @@ func (s *Server) reap(ctx context.Context) (next time.Duration, err error) {
 		next = min(next, retryReap)
 	}
 	return next, err
+}
+
+// shorten lets no phase that an earlier process began last for longer than it
+// would in this one.
+func (s *Server) shorten(ctx context.Context) error {
+	return s.change(ctx, func(_ context.Context, c *change) error {
+		short := func(p *state.Phase) {
+			if p.Due(c.now) > s.config.StateDelay {
+				p.Enter(p.Status, c.now, s.config.StateDelay)
+			}
+		}
+		for name, known := range c.Streams {
+			known = c.Stream(name, known.Created)
+			short(&known.Phase)
+			for _, one := range known.Consumers {
+				short(&one.Phase)
+			}
+		}
+		return c.Save(c.now)
+	})
 }
 
 // delete takes a stream out of the engine, and forgets what is known of it.

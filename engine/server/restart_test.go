@@ -88,14 +88,13 @@ func TestStatesSurviveARestartAndADeletionIsFinished(t *testing.T) {
 			t.Errorf("%+v", out.StreamSummaries)
 		}
 	})
-	// Nobody waits for longer than a whole delay, as it is now.
+	// Nobody waits for longer than the delay that there is now.
 	life(t, dir, Config{}, func(h *harness) {
-		for {
-			names := h.engine.Streams()
-			if slices.Equal(names, []string{"orders"}) {
-				break
-			}
-			// A change waits its turn behind the reaper's.
+		if s := h.summary(); s.StreamStatus != types.StreamStatusActive {
+			t.Errorf("%+v", s)
+		}
+		for !slices.Equal(h.engine.Streams(), []string{"orders"}) {
+			// A change waits its turn, behind the reaper's.
 			if err := h.server.change(t.Context(), func(context.Context, *change) error { return nil }); err != nil {
 				t.Fatal(err)
 			}
@@ -141,11 +140,16 @@ func TestACrashBetweenTheAnnouncementAndTheStreamLeavesNoStreamThatForgotItsMode
 			t.Fatal(err)
 		}
 		d.End()
-		life(t, dir, Config{}, func(h *harness) {
-			if made {
-				h.stream("orders", engine.StreamConfig{Shards: 4})
+		if made {
+			e, err := engine.Open(dir, engine.Config{Logger: quiet, SegmentBytes: 64 << 10})
+			if err != nil {
+				t.Fatal(err)
 			}
-		})
+			_, err = e.CreateStream(t.Context(), "orders", engine.StreamConfig{Shards: 4})
+			if err := errors.Join(err, e.Close()); err != nil {
+				t.Fatal(err)
+			}
+		}
 		life(t, dir, Config{}, func(h *harness) {
 			if !made {
 				h.create(1)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"sync"
@@ -43,6 +44,9 @@ func New(e *engine.Engine, cfg Config) (*Server, error) {
 	}
 	s := &Server{engine: e, config: cfg, operations: operations(), state: st, admission: admission{free: cfg.MaxRequestMemory}}
 	s.certificate = sync.OnceValues(s.findCertificate)
+	if err := s.shorten(context.Background()); err != nil {
+		return nil, err
+	}
 	s.reaper = startReaper(s)
 	return s, nil
 }

@@ -12,9 +12,8 @@ type updateStreamModeInput struct {
 // modesPerDay is how often a stream may change its mode in 24 hours, with limits.
 const modesPerDay = 2
 
-// updateStreamMode changes who looks after the shards. They stay as they are:
-// an on-demand stream has no limits of throughput here that more shards would
-// lift by themselves, and its shards do not change.
+// updateStreamMode changes who looks after the shards: the client, or nobody. They
+// stay as they are.
 func (s *Server) updateStreamMode(ctx context.Context, in *updateStreamModeInput) error {
 	return s.update(ctx, streamRef{StreamARN: in.StreamARN}, func(_ context.Context, c *change, v view) error {
 		onDemand := in.StreamModeDetails.StreamMode == modeOnDemand
