@@ -2,7 +2,9 @@ package fanout_test
 
 import (
 	"encoding/binary"
+	"runtime"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -68,4 +70,86 @@ func remote(b *testing.B, e *engine.Engine, http2 bool) stream.Stream {
 		b.Fatal(err)
 	}
 	return s
+}
+
+// BenchmarkSubscriptionsAtRest measures what a shard at rest takes that is read
+// by push, with the server's side of it in the same process.
+func BenchmarkSubscriptionsAtRest(b *testing.B) {
+	const shards = 2000
+	for _, c := range []struct {
+		name  string
+		below func(e *engine.Engine, s *engine.Stream) stream.Stream
+	}{
+		{"Engine", func(_ *engine.Engine, s *engine.Stream) stream.Stream { return s }},
+		{"HTTP1", func(e *engine.Engine, _ *engine.Stream) stream.Stream { return remote(b, e, false) }},
+		{"HTTP2", func(e *engine.Engine, _ *engine.Stream) stream.Stream { return remote(b, e, true) }},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			e, err := engine.OpenMemory(engine.Config{Logger: silent})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer e.Close()
+			s, err := e.EnsureStream(b.Context(), "orders", engine.StreamConfig{Shards: shards})
+			if err != nil {
+				b.Fatal(err)
+			}
+			list, err := s.Shards(b.Context())
+			if err != nil {
+				b.Fatal(err)
+			}
+			var entries []stream.Entry
+			for _, shard := range list {
+				entries = append(entries, stream.Entry{PartitionKey: "k", HashKey: shard.Hash.Start, HasHashKey: true, Data: []byte("one")})
+			}
+			if _, err := s.Put(b.Context(), entries...); err != nil {
+				b.Fatal(err)
+			}
+			f := use(b, c.below(e, s), fanout.Config{})
+			if err := f.Register(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+			for b.Loop() {
+				before := memory()
+				began := time.Now()
+				readers := make([]stream.Reader, shards)
+				var opening sync.WaitGroup
+				turns := make(chan struct{}, 100)
+				for i, shard := range list {
+					turns <- struct{}{}
+					opening.Go(func() {
+						defer func() { <-turns }()
+						r, err := f.Open(b.Context(), shard.ID, stream.TrimHorizon)
+						if err != nil {
+							b.Error(err)
+							return
+						}
+						readers[i] = r
+						// The subscription stands when it has given something.
+						if err := r.Next(b.Context(), new(stream.Batch)); err != nil {
+							b.Error(err)
+						}
+					})
+				}
+				opening.Wait()
+				b.ReportMetric(time.Since(began).Seconds(), "s-to-begin")
+				b.ReportMetric(float64(memory()-before)/shards, "B/shard")
+				for _, r := range readers {
+					if r != nil {
+						opening.Go(func() { r.Close() })
+					}
+				}
+				opening.Wait()
+			}
+		})
+	}
+}
+
+// memory is what heap and stacks take.
+func memory() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapInuse + m.StackInuse)
 }

@@ -122,3 +122,19 @@ func TestASlowShardHoldsUpNoOtherOnItsConnection(t *testing.T) {
 		t.Errorf("%d bytes were taken from a subscription that nobody reads", n)
 	}
 }
+
+func TestNoTimeoutOfTheClientEndsASubscription(t *testing.T) {
+	own := &http.Client{Timeout: time.Second, Transport: http.DefaultTransport}
+	if got, ok := pushTransport(pushClient("http://kinesis.test", own)).(*http.Client); !ok || got.Timeout != 0 || got.Transport != own.Transport || own.Timeout != time.Second {
+		t.Errorf("%+v", got)
+	}
+	amazons := awshttp.NewBuildableClient().WithTimeout(time.Second).WithReadTimeout(time.Second)
+	if got, ok := pushTransport(pushClient("http://kinesis.test", amazons)).(*awshttp.BuildableClient); !ok || got.GetTimeout() != 0 || got.GetTransport().MaxConnsPerHost != 0 {
+		t.Errorf("%+v", got)
+	} else if d, _ := got.GetReadTimeout(); d != 0 {
+		t.Errorf("the read timeout is %v", d)
+	}
+	if got := pushTransport(pushClient("http://kinesis.test", struct{ *http.Client }{own})); got != nil {
+		t.Errorf("a transport of the user's own is replaced by %T", got)
+	}
+}
