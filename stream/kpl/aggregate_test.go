@@ -5,6 +5,7 @@ import (
 	"crypto/md5"
 	"encoding/base64"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -285,6 +286,27 @@ func TestOneRecordAloneIsNotPacked(t *testing.T) {
 	if packed, ok := kpl.Decode(e.Data); !ok || tell(packed)[0] != (told{key: "k", data: "d", tags: "trace=1;"}) {
 		t.Errorf("a record with a tag is %q", e.Data)
 	}
+}
+
+func TestTheTablesOfAnAggregateTakeNoMoreThanIsSaid(t *testing.T) {
+	keys := bytes.Repeat(field(1), 1<<20) // 2 MiB of empty keys
+	data := pack(append(keys, field(3, 8, 0, 26, 1, 'd')...)...)
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	a, ok := kpl.Decode(data)
+	after := heap()
+	if !ok || a.Len() != 1 || len(data) == 0 {
+		t.Fatal("it is no aggregate")
+	}
+	if took := int(after) - int(before); took > 3*len(data) {
+		t.Errorf("the tables of %d bytes take %d", len(data), took)
+	}
+	runtime.KeepAlive(data)
 }
 
 func FuzzDecode(f *testing.F) {
