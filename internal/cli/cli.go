@@ -62,7 +62,7 @@ and on Kinesis itself.
   export MILLRACE_ENDPOINT=http://127.0.0.1:4567
   millrace stream create orders --shards 2
   seq 1000 | millrace put orders
-  millrace tail orders -f`,
+  millrace tail orders -f --from horizon`,
 		Version:       version(),
 		Args:          cobra.ArbitraryArgs,
 		RunE:          group,

@@ -41,13 +41,14 @@ From another shell:
   export MILLRACE_ENDPOINT=%s
 %s  millrace stream create orders --shards 2
   seq 1000 | millrace put orders
-  millrace tail orders -f
+  millrace tail orders -f --from horizon
 
 The AWS CLI, and programs with any AWS SDK:
-  export AWS_ENDPOINT_URL_KINESIS=%s AWS_REGION=%s
+  export AWS_ENDPOINT_URL_KINESIS=%s
+  export AWS_REGION=%s AWS_DEFAULT_REGION=%s
   export AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=%s
   aws kinesis list-streams
 
 Ctrl-C stops it; the data stays.
-`, url, absolute(o.data), what, signed, o.limits, trust, survives, url, alike, url, o.region, id, secret)
+`, url, absolute(o.data), what, signed, o.limits, trust, survives, url, alike, url, o.region, o.region, id, secret)
 }
