@@ -31,6 +31,8 @@ const clockSkew = 5 * time.Minute
 const (
 	algorithm  = "AWS4-HMAC-SHA256"
 	dateFormat = "20060102T150405Z"
+	// authority is what HTTP/2 has for the header Host: JavaScript signs it there.
+	authority = ":authority"
 )
 
 // signature is what a request says of its signature (SigV4), in its
@@ -207,7 +209,7 @@ func (sig *signature) inScope(region string) error {
 		return invalid("Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '%s' != '%s', from '%s'.", clip(sig.scope[1]), clip(sig.date[:min(8, len(sig.date))]), clip(sig.date))
 	case !increasing(sig.headers): // nor may one long header be signed a thousand times
 		return invalid("SignedHeaders must be in order, and each there once.")
-	case !slices.Contains(sig.headers, "host"):
+	case !slices.Contains(sig.headers, "host") && !slices.Contains(sig.headers, authority):
 		return invalid("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.")
 	}
 	return nil
@@ -253,16 +255,21 @@ func (sig *signature) verify(r *http.Request, body []byte) error {
 	if r.Header["X-Amz-Target"] != nil && !slices.Contains(sig.headers, "x-amz-target") {
 		return failure("InvalidSignatureException", "'X-Amz-Target' must be a 'SignedHeader' in the AWS Authorization.")
 	}
+	if !hmac.Equal([]byte(sig.of(r, body)), []byte(sig.value)) {
+		return failure("InvalidSignatureException", "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.")
+	}
+	return nil
+}
+
+// of returns what the signature of a request has to be.
+func (sig *signature) of(r *http.Request, body []byte) string {
 	hash := sha256.Sum256(sig.canonical(r, body))
 	text := algorithm + "\n" + sig.date + "\n" + strings.Join(sig.scope[1:], "/") + "\n" + hex.EncodeToString(hash[:])
 	key := []byte("AWS4" + sig.key.Secret)
 	for _, part := range sig.scope[1:] {
 		key = sum(key, part)
 	}
-	if !hmac.Equal([]byte(hex.EncodeToString(sum(key, text))), []byte(sig.value)) {
-		return failure("InvalidSignatureException", "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.")
-	}
-	return nil
+	return hex.EncodeToString(sum(key, text))
 }
 
 func sum(key []byte, text string) []byte {
@@ -297,7 +304,7 @@ func (sig *signature) canonical(r *http.Request, body []byte) []byte {
 func headerText(r *http.Request, name string) string {
 	values := r.Header.Values(name)
 	switch {
-	case name == "host":
+	case name == "host", name == authority:
 		values = []string{r.Host}
 	case name == "content-length" && values == nil:
 		values = []string{strconv.FormatInt(r.ContentLength, 10)}

@@ -163,6 +163,24 @@ func odd(r *http.Request) {
 	r.Header.Add("X-Amz-Meta", "three")
 }
 
+func TestTheHostMayBeSignedByItsNameInHTTP2(t *testing.T) {
+	s := start(t, Config{AccessKeys: ourKeys}).server
+	r := signed(t, "{}", time.Now(), nil, edit("Authorization", "=", "=:authority;", "host;", ""))
+	edit("Authorization", "Credential=:authority;", "Credential=", "Signature=:authority;", "Signature=")(r)
+	sig, err := s.authenticate(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sig.value = sig.of(r, []byte("{}"))
+	if err := sig.verify(r, []byte("{}")); err != nil {
+		t.Error(err)
+	}
+	r.Host = "example.org"
+	if err := sig.verify(r, []byte("{}")); err == nil {
+		t.Error("another host will do")
+	}
+}
+
 func TestQueriesMayBeSigned(t *testing.T) {
 	s := start(t, Config{AccessKeys: ourKeys}).server
 	sign := func(at time.Time, credentials aws.Credentials, expires string) *http.Request {

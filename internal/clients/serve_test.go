@@ -23,14 +23,14 @@ import (
 func TestMain(m *testing.M) { testdynamo.Main(m) }
 
 // open opens an engine in a folder, and a server of it.
-func open(t testing.TB, dir string) (s *server.Server, shut func()) {
+func open(t testing.TB, dir string, keys ...server.AccessKey) (s *server.Server, shut func()) {
 	t.Helper()
 	logger := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	e, err := engine.Open(dir, engine.Config{Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s, err = server.New(e, server.Config{Logger: logger}); err != nil {
+	if s, err = server.New(e, server.Config{Logger: logger, AccessKeys: keys}); err != nil {
 		t.Fatal(err)
 	}
 	return s, func() {
@@ -71,10 +71,11 @@ func iteratorOfLongAgo(t *testing.T, dir string) (iterator string) {
 	return iterator
 }
 
-// serve serves an engine in a folder: on one port, without TLS and with it.
-func serve(t testing.TB, dir string) (plain, secure testclients.Endpoint) {
+// serve serves an engine in a folder: on one port, without TLS and with it; with
+// keys, for those alone who have one.
+func serve(t testing.TB, dir string, keys ...server.AccessKey) (plain, secure testclients.Endpoint) {
 	t.Helper()
-	s, shut := open(t, dir)
+	s, shut := open(t, dir, keys...)
 	t.Cleanup(shut)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
