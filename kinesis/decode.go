@@ -31,6 +31,20 @@ func decodeCBOR(answer []byte, unit time.Duration) (*page, error) {
 	return decode(&r, len(answer))
 }
 
+// decodeMillis is decodeCBOR for an endpoint that is not known. Some servers
+// write seconds where Kinesis writes milliseconds; but there were no streams
+// before 1990.
+func decodeMillis(answer []byte) (*page, error) {
+	const earliest = 631_152_000_000
+	p, err := decodeCBOR(answer, time.Millisecond)
+	if err == nil && len(p.entries) > 0 {
+		if at := p.entries[0].arrival; at != unknown && at < earliest {
+			return nil, fmt.Errorf("%w: a record that arrived in %d", errUnusual, time.UnixMilli(at).Year())
+		}
+	}
+	return p, err
+}
+
 // decode reads an answer of that many bytes.
 func decode(r wire.Reader, size int) (*page, error) {
 	d := decoder{r: r, p: newPage(), rest: size}

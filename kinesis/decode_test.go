@@ -2,6 +2,7 @@ package kinesis
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -110,6 +111,9 @@ func TestWhatKinesisDoesNotSendIsUnusual(t *testing.T) {
 			t.Errorf("%s: %v", answer, err)
 		}
 	}
+	if _, err := decodeMillis(inSmithyCBOR(answerOf(1, 1))); !errors.Is(err, errUnusual) {
+		t.Errorf("seconds in place of milliseconds: %v", err)
+	}
 	cbor := inCBOR(answerOf(3, 30))
 	for n := range cbor {
 		if _, err := decodeCBOR(bytes.Clone(cbor[:n]), time.Millisecond); !errors.Is(err, errUnusual) {
@@ -156,7 +160,7 @@ func bySDK(protocol smithyhttp.ClientProtocol, answer []byte) (*sdk.GetRecordsOu
 	op := smithy.NewOperationSchema(schemas.GetRecords, schemas.GetRecordsInput, schemas.GetRecordsOutput)
 	resp := &smithyhttp.Response{Response: &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(answer))}}
 	var out sdk.GetRecordsOutput
-	return &out, protocol.DeserializeResponse(nil, op, sdk.TypeRegistry, resp, &out)
+	return &out, protocol.DeserializeResponse(context.Background(), op, sdk.TypeRegistry, resp, &out)
 }
 
 // compare fails when this package and the SDK both read an answer, and do not

@@ -99,7 +99,7 @@ func (x *exchange) DeserializeResponse(ctx context.Context, op *smithy.Operation
 	case x.s.form.toSDK.Load():
 		err = x.leave(ctx, op, types, resp, answer, out)
 	case x.spoken == mediaCBOR:
-		x.page, err = decodeCBOR(answer, time.Millisecond)
+		x.page, err = decodeMillis(answer)
 	case x.spoken == mediaSmithyRPC:
 		x.page, err = decodeCBOR(answer, time.Second)
 	default:

@@ -29,7 +29,6 @@ type service struct {
 	gone    bool
 	status  []types.StreamStatus // what is told, one after the other, before ACTIVE
 	shards  []*serviceShard
-	calls   []string // operations, in order
 	asked   map[string][]time.Time
 	// fault may answer an operation by itself; n counts those of its kind from 1.
 	fault func(op string, n int) error

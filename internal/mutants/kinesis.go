@@ -107,7 +107,7 @@ var kinesisMutants = []Mutant{
 		Promise:   "P8", Without: "as many are received as come",
 		File: "kinesis/receive.go",
 		Old:  `weight := min(size, int64(s.cfg.ReceiveBytes))`,
-		New:  `weight := min(size, 0)`,
+		New:  `weight := min(size, int64(0))`,
 		Test: "TestAnswersTogetherTakeNoMoreMemoryThanTheyMay",
 	},
 	{

@@ -1,0 +1,128 @@
+package kinesis
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/millrace/millrace/engine"
+	"github.com/millrace/millrace/engine/server"
+	"github.com/millrace/millrace/lease"
+	"github.com/millrace/millrace/processors"
+	"github.com/millrace/millrace/stream"
+	"github.com/millrace/millrace/worker"
+)
+
+// Two workers read a stream by polling it over the API, through a split, a merge
+// and a handoff: every record is processed once.
+func TestAFleetPollsThroughSplitMergeAndHandoffWithoutARepeat(t *testing.T) {
+	e, client := serve(t, server.Config{})
+	if _, err := e.CreateStream(t.Context(), "orders", engine.StreamConfig{Shards: 2}); err != nil {
+		t.Fatal(err)
+	}
+	st := func() *Stream {
+		s, err := New(client, "orders", near)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	var mu sync.Mutex
+	times := map[string]int{}
+	changed := make(chan struct{}, 1)
+	leases := lease.NewMemory()
+	start := func(name string) (stop func()) {
+		w, err := worker.New(worker.Config{
+			Application: "fleet", Name: name, Streams: []stream.Stream{st()}, Leases: leases, Logger: quiet,
+			Processor: func(processors.Shard) processors.RecordProcessor {
+				return processors.Func(func(_ context.Context, b *processors.Batch) error {
+					mu.Lock()
+					defer mu.Unlock()
+					for i := range b.Records {
+						times[string(b.Records[i].Data)]++
+					}
+					select {
+					case changed <- struct{}{}:
+					default:
+					}
+					return nil
+				})
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- w.Run(ctx) }()
+		return sync.OnceFunc(func() {
+			cancel()
+			if err := <-ended; err != nil {
+				t.Errorf("worker %s: %v", name, err)
+			}
+		})
+	}
+	put := 0
+	puts := func(n int) {
+		t.Helper()
+		var entries []stream.Entry
+		for range n {
+			entries = append(entries, stream.Entry{PartitionKey: fmt.Sprintf("key-%d", put%10), Data: fmt.Append(nil, put)})
+			put++
+		}
+		results, err := st().Put(t.Context(), entries...)
+		for _, r := range results {
+			if r.Err != nil {
+				err = r.Err
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	processed := func() {
+		t.Helper()
+		late := time.After(time.Minute)
+		for {
+			mu.Lock()
+			got := len(times)
+			mu.Unlock()
+			if got == put {
+				break
+			}
+			select {
+			case <-changed:
+			case <-late:
+				t.Fatalf("%d records are processed, want %d", got, put)
+			}
+		}
+		for data, n := range times {
+			if n != 1 {
+				t.Errorf("record %s was processed %d times", data, n)
+			}
+		}
+	}
+
+	stopA := start("a")
+	defer stopA()
+	stopB := start("b")
+	defer stopB()
+	puts(500)
+	r := st()
+	for _, reshard := range []error{
+		r.Split(t.Context(), first, stream.SplitHashSpace(2)[0].Middle()),
+		r.Merge(t.Context(), "shardId-000000000003", "shardId-000000000001"),
+		r.UpdateShardCount(t.Context(), 4),
+	} {
+		if reshard != nil {
+			t.Fatal(reshard)
+		}
+	}
+	puts(500)
+	processed()
+	stopA()
+	puts(500)
+	processed()
+}
