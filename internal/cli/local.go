@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/millrace/millrace/engine"
+	"github.com/millrace/millrace/stream"
 )
 
 // local is a data directory, which this process has to itself.
@@ -69,5 +70,14 @@ func (l *local) remove(ctx context.Context, name string) error {
 }
 
 func (l *local) open(_ context.Context, name string) (fullStream, error) {
-	return l.engine.Stream(name)
+	s, err := l.engine.Stream(name)
+	return localStream{s}, err
+}
+
+type localStream struct{ *engine.Stream }
+
+func (s localStream) ended(ctx context.Context, shardID string, from stream.Position) bool {
+	b := stream.Batch{MaxRecords: 1}
+	page, err := s.ReadDedicated(ctx, shardID, from, &b)
+	return err == nil && len(b.Records) == 0 && page.End == nil
 }

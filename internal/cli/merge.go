@@ -19,16 +19,16 @@ import (
 //	shard 1  ──► tap ──► ■     ├─► the oldest first, when no shard that is not
 //	shard 2  ──► tap ──►       ┘   known to be quiet may still have an older one
 //
-// A shard that has caught up is quiet, and one that has given nothing for
-// patience: so what comes is shown at once. Children begin when their parents
+// A shard that has caught up is quiet, and one that does not answer for patience:
+// so what comes is shown at once. Children begin when their parents
 // have ended, and all records of those were shown.
 type merger struct {
 	stream  stream.Stream
+	ended   func(ctx context.Context, shardID string, from stream.Position) bool // see fullStream
 	from    stream.Position
 	follow  bool
-	wait    time.Duration // without follow, for shards that give nothing
-	most    int           // 0: no bound
-	key     string        // only records of this partition key; "": of all
+	most    int    // 0: no bound
+	key     string // only records of this partition key; "": of all
 	options kpl.Options
 	show    *renderer
 	warn    *slog.Logger
@@ -55,6 +55,7 @@ type tapped struct {
 	tap     *tap
 	records []stream.Record
 	behind  time.Duration
+	caught  bool // there is nothing
 	err     error
 }
 
@@ -86,23 +87,15 @@ func (m *merger) run(ctx context.Context, only []string) (err error) {
 		if full || err != nil {
 			return err
 		}
-		if !m.follow && m.all(func(t *tap) bool { return t.caught }) {
+		if !m.follow && m.caught() {
 			return nil
-		}
-		silence := patience
-		isQuiet := m.all(func(t *tap) bool { return t.quiet })
-		if !m.follow && isQuiet {
-			silence = max(m.wait-patience, time.Millisecond)
 		}
 		select {
 		case e := <-m.events:
 			if err := m.take(reading, e); err != nil {
 				return err
 			}
-		case <-time.After(silence):
-			if !m.follow && isQuiet {
-				return nil
-			}
+		case <-time.After(patience):
 			for _, t := range m.taps {
 				t.quiet = true
 			}
@@ -164,6 +157,10 @@ func (m *merger) read(ctx context.Context, t *tap, from stream.Position) {
 		return
 	}
 	defer r.Close()
+	if !m.follow && !t.shard.Closed && m.ended(ctx, t.shard.ID, from) {
+		send(tapped{caught: true})
+		return
+	}
 	var b stream.Batch
 	for {
 		select {
@@ -179,27 +176,34 @@ func (m *merger) read(ctx context.Context, t *tap, from stream.Position) {
 	}
 }
 
-// tailRetries is how often a read is tried again.
-const tailRetries = 10
+// A read that failed is tried again so often, or without end where the stream is
+// followed, with pauses between these.
+const (
+	tailRetries  = 5
+	tailRetryMin = 250 * time.Millisecond
+	tailRetryMax = 5 * time.Second
+)
 
 func (m *merger) next(ctx context.Context, t *tap, r stream.Reader, b *stream.Batch) error {
+	wait := tailRetryMin
 	for failed := 0; ; failed++ {
 		err := r.Next(ctx, b)
 		var gap *stream.TrimmedError
 		var end *stream.ShardEndError
 		var damage *stream.CorruptError
 		switch {
-		case err == nil, errors.As(err, &end), errors.As(err, &damage), ctx.Err() != nil, failed == tailRetries,
+		case err == nil, errors.As(err, &end), errors.As(err, &damage), ctx.Err() != nil, failed == tailRetries && !m.follow,
 			errors.Is(err, stream.ErrStreamNotFound), errors.Is(err, stream.ErrShardNotFound), errors.Is(err, stream.ErrClosed):
 			return err
 		case errors.As(err, &gap):
 			m.warn.Warn("records have left retention", "shard", t.shard.ID, "from", gap.From, "horizon", gap.Horizon)
 			continue
 		}
-		m.warn.Warn("reading failed, trying again", "shard", t.shard.ID, "err", err)
-		if pause(ctx, time.Second) != nil {
+		m.warn.Warn("reading failed, trying again", "shard", t.shard.ID, "wait", wait, "err", err)
+		if pause(ctx, wait) != nil {
 			return err
 		}
+		wait = min(2*wait, tailRetryMax)
 	}
 }
 
@@ -214,6 +218,8 @@ func (m *merger) take(ctx context.Context, e tapped) error {
 		}
 	case e.err != nil && ctx.Err() == nil:
 		return e.err
+	case e.caught:
+		e.tap.caught, e.tap.quiet = true, true
 	case e.err == nil:
 		e.tap.pending, e.tap.behind, e.tap.caught, e.tap.quiet = e.records, e.behind, false, false
 	}
@@ -276,10 +282,10 @@ func (m *merger) emptied(t *tap) {
 	t.more <- struct{}{}
 }
 
-// all reports whether no shard has anything to show and each is so.
-func (m *merger) all(so func(*tap) bool) bool {
+// caught reports whether everything was shown.
+func (m *merger) caught() bool {
 	for _, t := range m.taps {
-		if len(t.pending) > 0 || !so(t) {
+		if len(t.pending) > 0 || !t.caught {
 			return false
 		}
 	}

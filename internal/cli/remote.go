@@ -243,5 +243,54 @@ func (r *remote) open(_ context.Context, name string) (fullStream, error) {
 	if err != nil {
 		return nil, &usageError{err}
 	}
-	return s, nil
+	return &remoteStream{s, r.client, name}, nil
+}
+
+type remoteStream struct {
+	*kinesis.Stream
+	client *sdk.Client
+	name   string
+}
+
+// mostEmpty is how many pages without a record are looked at: Kinesis gives some
+// on its way to the records.
+const mostEmpty = 10
+
+func (s *remoteStream) ended(ctx context.Context, shardID string, from stream.Position) bool {
+	in := &sdk.GetShardIteratorInput{ShardId: &shardID}
+	if in.StreamName = &s.name; strings.HasPrefix(s.name, "arn:") {
+		in.StreamName, in.StreamARN = nil, &s.name
+	}
+	seq, after, numbered := from.Sequence()
+	since, timed := from.Time()
+	switch {
+	case numbered:
+		in.ShardIteratorType = types.ShardIteratorTypeAtSequenceNumber
+		if after {
+			in.ShardIteratorType = types.ShardIteratorTypeAfterSequenceNumber
+		}
+		in.StartingSequenceNumber = aws.String(seq.WithSub(0).String())
+	case timed:
+		in.ShardIteratorType, in.Timestamp = types.ShardIteratorTypeAtTimestamp, &since
+	case from == stream.Latest:
+		in.ShardIteratorType = types.ShardIteratorTypeLatest
+	default:
+		in.ShardIteratorType = types.ShardIteratorTypeTrimHorizon
+	}
+	begin, err := s.client.GetShardIterator(ctx, in)
+	if err != nil {
+		return false
+	}
+	iterator := begin.ShardIterator
+	for range mostEmpty {
+		page, err := s.client.GetRecords(ctx, &sdk.GetRecordsInput{ShardIterator: iterator, StreamARN: in.StreamARN, Limit: aws.Int32(1)})
+		if err != nil || len(page.Records) > 0 || page.NextShardIterator == nil {
+			return false
+		}
+		if aws.ToInt64(page.MillisBehindLatest) == 0 {
+			return true
+		}
+		iterator = page.NextShardIterator
+	}
+	return false
 }

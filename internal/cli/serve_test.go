@@ -132,7 +132,7 @@ func TestAServerWithACertificateSpeaksHTTPS(t *testing.T) {
 	t.Setenv("AWS_CA_BUNDLE", cert)
 	sh.env["AWS_CA_BUNDLE"] = cert
 	sh.ok("a\nb\n", "put", "s", "--endpoint", url)
-	if out := sh.ok("", "tail", "s", "--endpoint", url, "-o", "raw", "--wait", "5s"); len(strings.Fields(out)) != 2 {
+	if out := sh.ok("", "tail", "s", "--endpoint", url, "-o", "raw"); len(strings.Fields(out)) != 2 {
 		t.Errorf("tail shows %q", out)
 	}
 }
@@ -210,6 +210,53 @@ func TestTailFollowsAStreamThroughReshardsUntilItIsInterrupted(t *testing.T) {
 		if exit := j.end(); exit != 0 || j.err.String() != "" {
 			t.Errorf("interrupted: exit %d, %q", exit, j.err)
 		}
+	}
+}
+
+func TestTailFollowsAStreamThroughARestartOfItsServer(t *testing.T) {
+	sh := newShell(t)
+	dir := t.TempDir()
+	server, url := sh.serve("-data", dir, "--create", "s:2")
+	sh.env["MILLRACE_ENDPOINT"] = url
+	sh.ok("before\n", "put", "s")
+	tail := sh.start(strings.NewReader(""), "tail", "s", "-f", "--from", "horizon", "-o", "raw")
+	tail.awaitLines(1)
+	if exit := server.end(); exit != 0 {
+		t.Fatalf("exit %d, %s", exit, server.err)
+	}
+	sh.ok("meanwhile\n", "put", "s", "--data", dir)
+	again := sh.start(strings.NewReader(""), "serve", "-data", dir, "-listen", strings.TrimPrefix(url, "http://"))
+	again.awaitText("Ctrl-C stops it")
+	sh.ok("after\n", "put", "s")
+	if lines := tail.awaitLines(3); len(lines) != 3 {
+		t.Errorf("tail shows %q", lines)
+	}
+	if exit := tail.end(); exit != 0 {
+		t.Errorf("exit %d, %s", exit, tail.err)
+	}
+}
+
+func TestTailEndsWhereTheStreamDoes(t *testing.T) {
+	sh := newShell(t)
+	dir := t.TempDir()
+	server, url := sh.serve("-data", dir, "--create", "s:5")
+	for _, at := range [][]string{{"--endpoint", url}, {"--data", dir}} {
+		if at[0] == "--data" {
+			server.end()
+		}
+		for _, from := range []string{"horizon", "latest", "5m"} {
+			if out := sh.ok("", append(at, "tail", "s", "--from", from)...); out != "" {
+				t.Errorf("from %s of an empty stream: %q", from, out)
+			}
+		}
+		sh.ok("a\n", append(at, "put", "s", "--key", "k")...)
+		for from, want := range map[string]string{"horizon": "a\n", "latest": "", "5m": "a\n"} {
+			if out := sh.ok("", append(at, "tail", "s", "--from", from, "-o", "raw")...); out != want {
+				t.Errorf("from %s: %q, want %q", from, out, want)
+			}
+		}
+		sh.ok("", append(at, "stream", "delete", "s", "--yes")...)
+		sh.ok("", append(at, "stream", "create", "s", "--shards", "5")...)
 	}
 }
 

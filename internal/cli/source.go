@@ -34,6 +34,9 @@ type fullStream interface {
 	stream.Stream
 	stream.Putter
 	stream.Resharder
+	// ended reports whether an open shard has nothing from a position on. It
+	// does not wait, and says false when it cannot know.
+	ended(ctx context.Context, shardID string, from stream.Position) bool
 }
 
 // listed is a line of "stream ls".

@@ -52,7 +52,7 @@ Records that a Kinesis Producer Library packed together are shown one by one.`,
 				return err
 			}
 			m := merger{
-				stream: st, from: from, follow: o.follow, wait: o.wait, most: o.most, key: o.key,
+				stream: st, ended: st.ended, from: from, follow: o.follow, most: o.most, key: o.key,
 				options: kpl.Options{Policy: o.policy()},
 				show:    newRenderer(out.form, cmd.OutOrStdout()),
 				warn:    complaints(world),
@@ -68,7 +68,6 @@ Records that a Kinesis Producer Library packed together are shown one by one.`,
 	f.IntVarP(&o.most, "number", "n", 0, "end after so many records")
 	f.StringSliceVar(&o.shards, "shard", nil, "only these shards, and their children")
 	f.StringVar(&o.key, "key", "", "only records with this partition key")
-	f.DurationVar(&o.wait, "wait", 2*time.Second, "without -f: for how long to wait for a shard that gives nothing")
 	f.BoolVar(&o.packed, "packed", false, "show aggregates of the Kinesis Producer Library as they are")
 	return cmd
 }
@@ -78,7 +77,6 @@ type tailOptions struct {
 	from, key      string
 	most           int
 	shards         []string
-	wait           time.Duration
 }
 
 func (o *tailOptions) policy() kpl.Policy {
