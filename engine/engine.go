@@ -289,7 +289,7 @@ func (e *Engine) Streams() []string {
 
 // DeleteStream removes a stream with all its records. Its readers get
 // [stream.ErrStreamNotFound]. A stream that is created under the same name
-// later is another one.
+// later is another one: [Stream.Delete] never removes that.
 func (e *Engine) DeleteStream(ctx context.Context, name string) error {
 	end, err := e.begin(ctx)
 	if err != nil {
@@ -300,11 +300,17 @@ func (e *Engine) DeleteStream(ctx context.Context, name string) error {
 	if err != nil {
 		return fmt.Errorf("delete: %w", err)
 	}
+	return s.remove(ctx)
+}
+
+// remove takes the stream away. The caller has the control.
+func (s *Stream) remove(ctx context.Context) error {
+	e := s.e
 	if err := e.save(ctx, &change{stream: s, remove: true}); err != nil {
-		return fmt.Errorf("delete stream %s: %w", name, err)
+		return fmt.Errorf("delete stream %s: %w", s.name, err)
 	}
 	e.mu.Lock()
-	delete(e.streams, name)
+	delete(e.streams, s.name)
 	e.mu.Unlock()
 	s.deleted.Store(true)
 	for _, m := range s.topology.Load().all {

@@ -84,3 +84,18 @@ func TestAnEngineTellsItsDirectory(t *testing.T) {
 		t.Errorf("in memory it is %s", got)
 	}
 }
+
+func TestDeletingAStreamLeavesTheNextOfItsName(t *testing.T) {
+	e := openMemory(t, small())
+	old := ensure(t, e, "s", StreamConfig{})
+	if err := old.Delete(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	next := ensure(t, e, "s", StreamConfig{})
+	if err := old.Delete(t.Context()); !errors.Is(err, stream.ErrStreamNotFound) {
+		t.Errorf("%v", err)
+	}
+	if s, err := e.Stream("s"); err != nil || s != next {
+		t.Errorf("%v, %v", s, err)
+	}
+}

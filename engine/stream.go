@@ -227,6 +227,20 @@ func (s *Stream) change(ctx context.Context, what string, f func(*settings) erro
 	return nil
 }
 
+// Delete removes this stream, as [Engine.DeleteStream] does, and no other one
+// that may have its name by now: then it returns [stream.ErrStreamNotFound].
+func (s *Stream) Delete(ctx context.Context) error {
+	end, err := s.e.begin(ctx)
+	if err != nil {
+		return fmt.Errorf("delete stream %s: %w", s.name, err)
+	}
+	defer end()
+	if err := s.usable(ctx); err != nil {
+		return fmt.Errorf("delete: %w", err)
+	}
+	return s.remove(ctx)
+}
+
 // SetMaxRecordBytes changes how large records may be from now on.
 func (s *Stream) SetMaxRecordBytes(ctx context.Context, n int) error {
 	return s.change(ctx, "set the record size", func(set *settings) error {

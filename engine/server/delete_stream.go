@@ -27,7 +27,7 @@ func (s *Server) deleteStream(ctx context.Context, in *deleteStreamInput) error 
 				v.name, s.config.Account, n)
 		}
 		if s.config.StateDelay == 0 {
-			return c.delete(ctx, v.name)
+			return c.delete(ctx, v)
 		}
 		v.known.Phase.Enter(state.Deleting, c.now, s.config.StateDelay)
 		if err := c.Save(c.now); err != nil {

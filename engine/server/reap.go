@@ -73,7 +73,11 @@ func (s *Server) reap(ctx context.Context) (next time.Duration, err error) {
 				next = min(next, left)
 				continue
 			}
-			if err := c.delete(ctx, name); err != nil {
+			v, err := s.find(name)
+			if err != nil || v.created.UnixMilli() != known.Created {
+				continue // it went by itself; the next change forgets it
+			}
+			if err := c.delete(ctx, v); err != nil && !errors.Is(err, stream.ErrStreamNotFound) {
 				failed = err
 				next = min(next, retryReap)
 			}
@@ -107,10 +111,10 @@ func (s *Server) shorten(ctx context.Context) error {
 }
 
 // delete takes a stream out of the engine, and forgets what is known of it.
-func (c *change) delete(ctx context.Context, name string) error {
-	if err := c.server.engine.DeleteStream(ctx, name); err != nil && !errors.Is(err, stream.ErrStreamNotFound) {
+func (c *change) delete(ctx context.Context, v view) error {
+	if err := v.Delete(ctx); err != nil {
 		return err
 	}
-	c.Forget(name)
+	c.Forget(v.name)
 	return c.Save(c.now)
 }
