@@ -178,6 +178,36 @@ func TestAClientThatDoesNotReadItsAnswerIsCutOff(t *testing.T) {
 	})
 }
 
+func TestAConnectionIsAsGoodAfterAMinuteAsBefore(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, _ *Server, w *wires) {
+		conn := w.dial()
+		defer conn.Close()
+		answers := bufio.NewReader(conn)
+		for range 3 {
+			request := strings.Replace(head("ListStreams", 2), "\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n", 1)
+			if _, err := io.WriteString(conn, request); err != nil {
+				t.Fatal(err)
+			}
+			if line, err := answers.ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 100 ") {
+				t.Fatalf("%q, %v", line, err)
+			}
+			answers.ReadString('\n')
+			if _, err := io.WriteString(conn, "{}"); err != nil {
+				t.Fatal(err)
+			}
+			a, err := http.ReadResponse(answers, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if text, err := io.ReadAll(a.Body); err != nil || a.StatusCode != 200 {
+				t.Errorf("%d %s, %v", a.StatusCode, text, err)
+			}
+			a.Body.Close()
+			time.Sleep(time.Minute)
+		}
+	})
+}
+
 func TestAnIdleConnectionIsClosed(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, _ *Server, w *wires) {
 		conn := w.dial()
