@@ -79,7 +79,7 @@ var fanoutMutants = []Mutant{
 		File: "kinesis/subscription.go",
 		Old: `	c.watchdog.Stop()
 	if err == nil {`,
-		New: `	if err == nil {`,
+		New:  `	if err == nil {`,
 		Test: "TestASilentSubscriptionIsNoticedAndASlowHandleIsNot", Panics: true,
 	},
 	{
