@@ -30,12 +30,18 @@ import (
 // service serves an engine as the Kinesis API on loopback, and returns a client:
 // over HTTP/1.1, or over HTTP/2 with TLS.
 func service(t testing.TB, e *engine.Engine, http2 bool) *sdk.Client {
+	client, stop := stoppable(t, e, http2)
+	t.Cleanup(stop)
+	return client
+}
+
+// stoppable is a service that can be stopped before the test ends.
+func stoppable(t testing.TB, e *engine.Engine, http2 bool) (client *sdk.Client, stop func()) {
 	t.Helper()
 	s, err := server.New(e, server.Config{Logger: silent})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close() })
 	web := httptest.NewUnstartedServer(s)
 	web.Config.ErrorLog = nil
 	if web.EnableHTTP2 = http2; http2 {
@@ -43,9 +49,10 @@ func service(t testing.TB, e *engine.Engine, http2 bool) *sdk.Client {
 	} else {
 		web.Start()
 	}
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		s.Drain()
 		web.Close()
+		s.Close()
 	})
 	return sdk.New(sdk.Options{
 		BaseEndpoint: aws.String(web.URL), Region: "us-east-1",
@@ -55,7 +62,7 @@ func service(t testing.TB, e *engine.Engine, http2 bool) *sdk.Client {
 				tr.TLSClientConfig.RootCAs = web.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
 			}
 		}),
-	})
+	}), stop
 }
 
 // many reads a shard as as many consumers as it has readers, since a consumer of
@@ -182,6 +189,7 @@ func kinesisSubject(t testing.TB, encoding kinesis.Encoding, http2 bool) streamt
 }
 
 func TestAFleetReadsKinesisByPush(t *testing.T) {
+	t.Parallel()
 	e, err := engine.Open(t.TempDir(), engine.Config{SegmentBytes: 64 << 10, Logger: silent})
 	if err != nil {
 		t.Fatal(err)
@@ -209,20 +217,19 @@ func TestAFleetReadsKinesisByPush(t *testing.T) {
 // cutter stands between clients and a server, and cuts their connections.
 type cutter struct {
 	listener net.Listener
-	to       string
 	running  sync.WaitGroup
 
 	mu    sync.Mutex
+	to    string
 	conns map[net.Conn]bool
-	cuts  int
 }
 
-func newCutter(t testing.TB, to string) *cutter {
+func newCutter(t testing.TB) *cutter {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cutter{listener: listener, to: to, conns: map[net.Conn]bool{}}
+	c := &cutter{listener: listener, conns: map[net.Conn]bool{}}
 	c.running.Go(c.accept)
 	t.Cleanup(func() {
 		listener.Close()
@@ -238,7 +245,10 @@ func (c *cutter) accept() {
 		if err != nil {
 			return
 		}
-		ours, err := net.Dial("tcp", c.to)
+		c.mu.Lock()
+		to := c.to
+		c.mu.Unlock()
+		ours, err := net.Dial("tcp", to)
 		if err != nil {
 			theirs.Close()
 			continue
@@ -262,42 +272,63 @@ func (c *cutter) cut() {
 	defer c.mu.Unlock()
 	for conn := range c.conns {
 		conn.Close()
-		c.cuts++
 	}
 	clear(c.conns)
 }
 
-func TestAFleetReadsKinesisByPushOverConnectionsThatBreak(t *testing.T) {
-	e, err := engine.Open(t.TempDir(), engine.Config{Logger: silent})
-	if err != nil {
-		t.Fatal(err)
+// lead makes further connections lead to another server, and cuts the others.
+func (c *cutter) lead(client *sdk.Client) {
+	c.mu.Lock()
+	c.to = strings.TrimPrefix(*client.Options().BaseEndpoint, "https://")
+	c.mu.Unlock()
+	c.cut()
+}
+
+func TestAFleetReadsKinesisByPushOverConnectionsThatBreakAndThroughARestart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	f := &fleet{t: t, leases: lease.NewMemory(), ledger: newLedger()}
+	up := func() (client *sdk.Client, down func()) {
+		e, err := engine.Open(dir, engine.Config{Logger: silent})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.putter, err = e.EnsureStream(t.Context(), "orders", engine.StreamConfig{Shards: 4}); err != nil {
+			t.Fatal(err)
+		}
+		client, stop := stoppable(t, e, true)
+		return client, func() {
+			stop()
+			e.Close()
+		}
 	}
-	defer e.Close()
-	direct, err := e.EnsureStream(t.Context(), "orders", engine.StreamConfig{Shards: 4})
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := service(t, e, true)
-	through := newCutter(t, strings.TrimPrefix(*client.Options().BaseEndpoint, "https://"))
+	client, down := up()
+	defer func() { down() }()
+	through := newCutter(t)
+	through.lead(client)
 	client = sdk.New(client.Options(), func(o *sdk.Options) { o.BaseEndpoint = aws.String("https://" + through.listener.Addr().String()) })
-	s, err := kinesis.New(client, "orders", kinesis.Config{Resubscribe: 50 * time.Millisecond, Stall: 5 * time.Second, Logger: silent})
+	s, err := kinesis.New(client, "orders", kinesis.Config{Resubscribe: 50 * time.Millisecond, Stall: 10 * time.Second, Logger: silent})
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fleet{t: t, below: s, putter: direct, leases: lease.NewMemory(), ledger: newLedger()}
+	f.below = s
 	a, b := f.start("a"), f.start("b")
 	defer b()
 	f.puts(50)
 	f.ledger.wait(t, f.put)
-	for range 8 {
+	for i := range 8 {
 		f.puts(100)
 		through.cut()
 		f.puts(100)
+		if i == 4 {
+			down()
+			client, down = up()
+			through.lead(client)
+		}
 		<-time.After(50 * time.Millisecond)
 	}
 	f.ledger.wait(t, f.put)
 	a()
 	f.puts(50)
 	f.ledger.wait(t, f.put)
-	t.Logf("%d connections were cut", through.cuts)
 }

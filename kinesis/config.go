@@ -70,7 +70,8 @@ type Config struct {
 	// Less is for servers without that rule. Default: 5 s.
 	Resubscribe time.Duration
 	// Stall is how long a subscription may give no sign of life before another
-	// one is begun. Kinesis sends an event every five seconds. Default: 30 s.
+	// one is begun. Kinesis sends an event every five seconds, so that less than
+	// twice as long is too nervous. Default: 30 s.
 	Stall time.Duration
 
 	// Logger is told of what is tried again. Default: slog.Default().

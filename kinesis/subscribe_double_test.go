@@ -207,7 +207,7 @@ func (f *pushService) subscribe(w http.ResponseWriter, r *http.Request, consumer
 	}
 	_, name, _ := strings.Cut(consumerARN, "/consumer/")
 	switch {
-	case f.noStream, f.consumers[name] == nil, shard != fakeShard:
+	case f.noStream, f.consumers[name] == nil, !f.consumers[name].gone.IsZero(), shard != fakeShard:
 		wrong.refuse = "ResourceNotFoundException"
 	case wrong.refuse == "" && time.Since(f.last) < 5*time.Second:
 		f.refused++

@@ -294,6 +294,7 @@ func TestWhatIsNotFoundHasAName(t *testing.T) {
 	}{
 		{"the stream", func(f *pushService) { f.noStream = true }, fakeShard, stream.ErrStreamNotFound},
 		{"the consumer", func(f *pushService) { clear(f.consumers) }, fakeShard, stream.ErrConsumerNotFound},
+		{"the consumer, soon,", func(f *pushService) { f.consumers["tester"].gone = time.Now().Add(time.Minute) }, fakeShard, stream.ErrConsumerNotFound},
 		{"the shard", func(*pushService) {}, "shardId-000000000009", stream.ErrShardNotFound},
 	} {
 		synctest.Test(t, func(t *testing.T) {

@@ -155,7 +155,7 @@ func (p *push) follow(ctx context.Context, c *subscription) (*subscription, erro
 	case is[*types.ResourceNotFoundException](err), kindOf(err) != nil, p.barren == mostBarren:
 		return nil, p.explain(ctx, err)
 	case !errors.Is(err, errServed):
-		log.WarnContext(ctx, "a subscription broke off, beginning another one", "at", p.where.at, "err", err)
+		log.InfoContext(ctx, "a subscription broke off, beginning another one", "at", p.where.at, "err", err)
 		p.s.tel.reconnects.Add(ctx, 1, p.s.tel.ofStream)
 	}
 	return p.begin(ctx)
@@ -335,7 +335,11 @@ func (p *push) explain(ctx context.Context, err error) error {
 	if _, gone := p.s.incarnation.confirm(ctx); gone != nil {
 		return fmt.Errorf("subscribe to %s: %w", p.where.shard, gone)
 	}
-	if _, _, gone := p.s.describeConsumer(ctx, p.client, &sdk.DescribeStreamConsumerInput{ConsumerARN: aws.String(p.arn)}); gone != nil {
+	_, status, gone := p.s.describeConsumer(ctx, p.client, &sdk.DescribeStreamConsumerInput{ConsumerARN: aws.String(p.arn)})
+	if gone == nil && status != types.ConsumerStatusActive {
+		gone = fmt.Errorf("%w: it is %s", stream.ErrConsumerNotFound, status)
+	}
+	if gone != nil {
 		return fmt.Errorf("subscribe to %s as consumer %s: %w", p.where.shard, p.consumer, gone)
 	}
 	return fmt.Errorf("kinesis: SubscribeToShard of %s, %s: %w: %w", p.s.target.text, p.where.shard, stream.ErrShardNotFound, err)
