@@ -188,19 +188,16 @@ func (r *remote) summary(ctx context.Context, name string) (*types.StreamDescrip
 	return out.StreamDescriptionSummary, nil
 }
 
-// settle waits until the stream is no longer on its way to a state, and returns
-// which it is in then.
-func (r *remote) settle(ctx context.Context, name string) (types.StreamStatus, error) {
+// settle waits until the stream is ACTIVE, which it is not while it is created,
+// changed or deleted.
+func (r *remote) settle(ctx context.Context, name string) error {
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		s, err := r.summary(ctx, name)
-		if err != nil {
-			return "", err
-		}
-		if s.StreamStatus == types.StreamStatusActive {
-			return s.StreamStatus, nil
+		if err != nil || s.StreamStatus == types.StreamStatusActive {
+			return err
 		}
 		if err := pause(ctx, wait); err != nil {
-			return "", err
+			return err
 		}
 	}
 }
@@ -214,14 +211,14 @@ func (r *remote) create(ctx context.Context, name string, o createOptions) error
 	case err != nil:
 		return err
 	}
-	if _, err := r.settle(ctx, name); err != nil || o.retention == 24*time.Hour {
+	if err := r.settle(ctx, name); err != nil || o.retention == 24*time.Hour {
 		return err
 	}
 	_, err = r.client.IncreaseStreamRetentionPeriod(ctx, &sdk.IncreaseStreamRetentionPeriodInput{
 		StreamName: &name, RetentionPeriodHours: aws.Int32(int32(o.retention / time.Hour)),
 	})
 	if err == nil {
-		_, err = r.settle(ctx, name)
+		err = r.settle(ctx, name)
 	}
 	return err
 }
@@ -231,7 +228,7 @@ func (r *remote) remove(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	_, err = r.settle(ctx, name)
+	err = r.settle(ctx, name)
 	if absent := (*types.ResourceNotFoundException)(nil); errors.As(err, &absent) {
 		return nil
 	}

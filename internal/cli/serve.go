@@ -43,7 +43,8 @@ Ctrl-C or SIGTERM stops it: requests that are under way are finished. What was
 acknowledged survives kill -9, and a power cut, too.
 
 Without --access-key any signature is believed, and clients on this machine alone
-are served. Give at least one key to serve others.
+are served. Give at least one key to serve others; where other users of the
+machine could read the command line, by MILLRACE_ACCESS_KEYS, with commas between.
 
 One port speaks HTTP/1.1 and HTTP/2, plainly and over TLS. Without --tls-cert it
 has a certificate of its own, made by the first start: clients that speak HTTPS
@@ -86,6 +87,9 @@ func (o *serving) run(cmd *cobra.Command, world IO) (err error) {
 	}
 	if o.data == "" {
 		return usagef("--data is missing: name a directory for the streams")
+	}
+	if keys := world.Getenv("MILLRACE_ACCESS_KEYS"); keys != "" && len(o.accessKeys) == 0 {
+		o.accessKeys = strings.Split(keys, ",")
 	}
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {

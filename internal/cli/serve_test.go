@@ -118,6 +118,11 @@ func TestAServerWithKeysServesThoseWhoHaveOne(t *testing.T) {
 		sh.fails(exitFailed, "Exception", "stream", "ls", "--endpoint", url, "--access-key", key)
 	}
 	sh.fails(exitFailed, "Exception", "stream", "ls", "--endpoint", url)
+
+	sh.env["MILLRACE_ACCESS_KEYS"] = "APP3:secret-three,APP4:secret-four"
+	_, url = sh.serve("-data", t.TempDir())
+	sh.ok("", "stream", "ls", "--endpoint", url, "--access-key", "APP4:secret-four")
+	sh.fails(exitFailed, "Exception", "stream", "ls", "--endpoint", url, "--access-key", "APP1:secret-one")
 }
 
 func TestAServerWithACertificateSpeaksHTTPS(t *testing.T) {
