@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
@@ -51,6 +52,9 @@ func newRemote(ctx context.Context, w where, world IO) (source, error) {
 		target = func(o *sdk.Options) { o.BaseEndpoint = aws.String(strings.TrimSuffix(w.endpoint, "/")) }
 		if isLoopback(u.Hostname()) {
 			r.stream.MinPoll = 20 * time.Millisecond
+			options = append(options, config.WithRetryer(func() aws.Retryer {
+				return retry.AddWithMaxBackoffDelay(retry.NewStandard(), 100*time.Millisecond)
+			}))
 		}
 		options = append(options, config.WithEC2IMDSClientEnableState(imds.ClientDisabled)) // nobody waits for it
 	}
