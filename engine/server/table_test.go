@@ -4,7 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	gotoken "go/token"
-	"io/fs"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -29,16 +29,18 @@ func sdkOperations() (names []string) {
 // testsHere are the names of this package's tests.
 func testsHere(t *testing.T) (names []string) {
 	t.Helper()
-	packages, err := parser.ParseDir(gotoken.NewFileSet(), ".", func(i fs.FileInfo) bool { return strings.HasSuffix(i.Name(), "_test.go") }, 0)
+	files, err := filepath.Glob("*_test.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range packages {
-		for _, file := range p.Files {
-			for _, d := range file.Decls {
-				if f, ok := d.(*ast.FuncDecl); ok && strings.HasPrefix(f.Name.Name, "Test") {
-					names = append(names, f.Name.Name)
-				}
+	for _, name := range files {
+		file, err := parser.ParseFile(gotoken.NewFileSet(), name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && strings.HasPrefix(f.Name.Name, "Test") {
+				names = append(names, f.Name.Name)
 			}
 		}
 	}
