@@ -17,6 +17,8 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	sdk "github.com/aws/aws-sdk-go-v2/service/kinesis"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis/schemas"
+	"github.com/aws/smithy-go/transport/http/protocol/rpcv2"
 
 	"github.com/millrace/millrace/engine"
 	"github.com/millrace/millrace/engine/server"
@@ -130,17 +132,20 @@ func (g *giving) Close() error {
 }
 
 func TestKinesisReadByPushKeepsTheContract(t *testing.T) {
-	features := streamtest.Features{Reshard: true, Subscribe: true, HashKeys: true, Recreate: true}
+	all := streamtest.Features{Reshard: true, Subscribe: true, HashKeys: true, Recreate: true}
 	for _, c := range []struct {
 		name     string
 		encoding kinesis.Encoding
 		http2    bool
+		client   func(*sdk.Options)
+		features streamtest.Features
 	}{
-		{"JSON", kinesis.JSON, false},
-		{"CBOR", kinesis.CBOR, true},
+		{"JSON", kinesis.JSON, false, func(*sdk.Options) {}, all},
+		{"CBOR", kinesis.CBOR, true, func(*sdk.Options) {}, all},
+		{"RPC v2 CBOR", kinesis.Auto, true, func(o *sdk.Options) { o.Protocol = rpcv2.NewCBOR(schemas.Kinesis_20131202) }, streamtest.Features{Subscribe: true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if testing.Short() && !c.http2 {
+			if testing.Short() && c.encoding != kinesis.CBOR {
 				t.Skip("one form will do")
 			}
 			t.Parallel()
@@ -148,26 +153,28 @@ func TestKinesisReadByPushKeepsTheContract(t *testing.T) {
 			var running sync.WaitGroup
 			defer running.Wait()
 			turns := make(chan struct{}, 12)
-			for _, scenario := range streamtest.Scenarios(features) {
+			for _, scenario := range streamtest.Scenarios(c.features) {
 				turns <- struct{}{}
 				running.Go(func() {
 					defer func() { <-turns }()
-					t.Run(scenario.Name, func(t *testing.T) { scenario.Run(t, kinesisSubject(t, c.encoding, c.http2)) })
+					t.Run(scenario.Name, func(t *testing.T) { scenario.Run(t, kinesisSubject(t, c.encoding, c.http2, c.client)) })
 				})
 			}
 		})
 	}
 }
 
-func kinesisSubject(t testing.TB, encoding kinesis.Encoding, http2 bool) streamtest.Subject {
+func kinesisSubject(t testing.TB, encoding kinesis.Encoding, http2 bool, option func(*sdk.Options)) streamtest.Subject {
 	e, err := engine.OpenMemory(engine.Config{Logger: silent})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { e.Close() })
-	client := service(t, e, http2)
+	client := sdk.New(service(t, e, http2).Options(), option)
+	var direct stream.Putter // which takes no time from what is tested
 	create := func() stream.Stream {
-		if _, err := e.CreateStream(t.Context(), "orders", engine.StreamConfig{Shards: streamtest.Shards}); err != nil {
+		var err error
+		if direct, err = e.CreateStream(t.Context(), "orders", engine.StreamConfig{Shards: streamtest.Shards}); err != nil {
 			t.Fatal(err)
 		}
 		s, err := kinesis.New(client, "orders", kinesis.Config{Encoding: encoding, MinPoll: time.Millisecond, Resubscribe: 20 * time.Millisecond, Logger: silent})
@@ -176,9 +183,12 @@ func kinesisSubject(t testing.TB, encoding kinesis.Encoding, http2 bool) streamt
 		}
 		return &many{Stream: s, t: t, busy: map[string][]bool{}}
 	}
+	below := create()
 	return streamtest.Subject{
-		Stream: create(),
-		Uneven: true,
+		Stream:  below,
+		Putter:  direct,
+		Uneven:  true,
+		Refused: []stream.Entry{{Data: []byte("without a key")}},
 		Recreate: func(t testing.TB) stream.Stream {
 			if err := e.DeleteStream(t.Context(), "orders"); err != nil {
 				t.Fatal(err)

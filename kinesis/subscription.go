@@ -77,7 +77,11 @@ func begin(ctx context.Context, client ConsumerClient, in *sdk.SubscribeToShardI
 // decodes through several goroutines and channels, and at this version shares a
 // codec between the subscriptions of a client that is not made for it.
 func (c *subscription) takeBody(stack *middleware.Stack) error {
-	_, err := stack.Deserialize.Swap("OperationEventStreamDeserializer", middleware.DeserializeMiddlewareFunc("TakeEventStream",
+	const theirs = "OperationEventStreamDeserializer"
+	if _, ok := stack.Deserialize.Get(theirs); !ok {
+		return nil // another version, which decodes by itself
+	}
+	_, err := stack.Deserialize.Swap(theirs, middleware.DeserializeMiddlewareFunc("TakeEventStream",
 		func(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (out middleware.DeserializeOutput, metadata middleware.Metadata, err error) {
 			out, metadata, err = next.HandleDeserialize(ctx, in)
 			response, ok := out.RawResponse.(*smithyhttp.Response)
@@ -195,11 +199,11 @@ func decodeFrame(frame []byte, toSDK bool) (*page, error) {
 	if err != nil {
 		return nil, err
 	}
-	isJSON := string(f.Header(":content-type")) != mediaCBOR
+	form := string(f.Header(":content-type"))
 	switch kind := f.Header(":message-type"); string(kind) {
 	case "event":
 	case "exception":
-		return nil, exception(string(f.Header(":exception-type")), f.Payload, isJSON)
+		return nil, exception(string(f.Header(":exception-type")), f.Payload, form)
 	case "error":
 		return nil, &smithy.GenericAPIError{Code: string(f.Header(":error-code")), Message: string(f.Header(":error-message"))}
 	default:
@@ -209,17 +213,19 @@ func decodeFrame(frame []byte, toSDK bool) (*page, error) {
 		return nil, nil // the initial response, and what may come to be
 	}
 	switch {
-	case isJSON && toSDK:
+	case form == mediaCBOR:
+		return decodeCBOR(f.Payload, time.Millisecond)
+	case form == mediaSmithyRPC:
+		return decodeCBOR(f.Payload, time.Second)
+	case toSDK:
 		return decodeBySDK(frame)
-	case isJSON:
-		return decodeJSON(f.Payload)
 	}
-	return decodeCBOR(f.Payload, time.Millisecond)
+	return decodeJSON(f.Payload)
 }
 
 // exception returns the error that an event stream ended with, as the SDK would.
-func exception(kind string, payload []byte, isJSON bool) error {
-	text := exceptionMessage(payload, isJSON)
+func exception(kind string, payload []byte, form string) error {
+	text := exceptionMessage(payload, form)
 	message := &text
 	switch kind {
 	case "ResourceNotFoundException":
@@ -245,14 +251,14 @@ func exception(kind string, payload []byte, isJSON bool) error {
 }
 
 // exceptionMessage reads the message of an exception as far as it can be read.
-func exceptionMessage(payload []byte, isJSON bool) (message string) {
+func exceptionMessage(payload []byte, form string) (message string) {
 	var r wire.Reader
-	if isJSON {
-		json := wire.NewJSON(payload)
-		r = &json
-	} else {
+	if form == mediaCBOR || form == mediaSmithyRPC {
 		cbor := wire.NewCBOR(payload, time.Millisecond)
 		r = &cbor
+	} else {
+		json := wire.NewJSON(payload)
+		r = &json
 	}
 	for r.Object(); r.Member(); {
 		switch string(r.Key()) {
