@@ -2,6 +2,7 @@ package lease
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -62,10 +63,10 @@ func TestTheNoticeLeavesTheCallbacksHalfOfAHandoffsTime(t *testing.T) {
 
 func TestASuccessorLooksOftenAtWhatItWaitsForAndNotForEver(t *testing.T) {
 	in(func(t *testing.T) {
-		reads := 0
+		var reads atomic.Int64
 		p := &puppet{Store: NewMemory()}
 		b := newActor(t, "b", p)
-		p.afterRead = func() { reads++ }
+		p.afterRead = func() { reads.Add(1) }
 		keys := owned(t, p.Store, "a#1", "1", "2")
 		for _, key := range keys {
 			l := row(t, p.Store, key)
@@ -78,8 +79,8 @@ func TestASuccessorLooksOftenAtWhatItWaitsForAndNotForEver(t *testing.T) {
 		go func() { b.succeed(looking); close(ended) }()
 		defer func() { enough(); <-ended }()
 		time.Sleep(5 * time.Second)
-		if reads > 0 {
-			t.Errorf("%d looks though nothing is coming", reads)
+		if n := reads.Load(); n > 0 {
+			t.Errorf("%d looks though nothing is coming", n)
 		}
 		look := func() {
 			t.Helper()
@@ -106,34 +107,34 @@ func TestASuccessorLooksOftenAtWhatItWaitsForAndNotForEver(t *testing.T) {
 		if synctest.Wait(); b.holding(keys[0]) {
 			t.Error("it was taken while another one had it")
 		}
-		reads = 0
+		reads.Store(0)
 		for range 5 {
 			time.Sleep(time.Second)
 			look()
 		}
-		if reads < 15 || reads > 25 {
-			t.Errorf("%d looks in 5 s", reads)
+		if n := reads.Load(); n < 15 || n > 25 {
+			t.Errorf("%d looks in 5 s", n)
 		}
 		if b.holding(keys[0]) || b.holding(keys[1]) {
 			t.Error("a lease was taken while another one had it")
 		}
 		released(keys[0], glance*11/10)
-		reads = 0
+		reads.Store(0)
 		for range 30 {
 			time.Sleep(time.Second)
 			look()
 		}
-		if reads > 45 {
-			t.Errorf("%d looks in half a minute", reads)
+		if n := reads.Load(); n > 45 {
+			t.Errorf("%d looks in half a minute", n)
 		}
 		released(keys[1], testF/5)
-		reads = 0
+		reads.Store(0)
 		for range 30 {
 			time.Sleep(time.Second)
 			look()
 		}
-		if reads > 0 {
-			t.Errorf("%d looks when everything was taken", reads)
+		if n := reads.Load(); n > 0 {
+			t.Errorf("%d looks when everything was taken", n)
 		}
 	})(t)
 }
