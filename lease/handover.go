@@ -107,6 +107,13 @@ func (s *session) setHears(hears bool) {
 	s.hears = hears
 }
 
+// mustPlan reports whether the worker stops, and has yet to plan for that.
+func (s *session) mustPlan() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.leaving && !s.planned
+}
+
 func (s *session) isLeaving() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -161,10 +161,11 @@ func (s *session) reign(ctx context.Context, row Member, members *watch, dice *d
 	heart.Go(func() { l.keepMoving(reigning, depose) })
 	for failed := 0; failed < giveUpAfter; {
 		began := time.Now()
-		if s.isLeaving() {
-			l.listers = nil // there is no time to wait for streams
+		pass := l.pass
+		if s.mustPlan() {
+			pass = l.hurriedPass
 		}
-		err := l.pass(reigning)
+		err := pass(reigning)
 		l.steps.Add(1)
 		switch {
 		case reigning.Err() != nil:
@@ -202,8 +203,7 @@ func (s *session) reign(ctx context.Context, row Member, members *watch, dice *d
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.FailoverTime)
 	defer cancel()
 	if ctx.Err() != nil {
-		l.listers = nil // there is no time to wait for streams
-		if err := l.pass(last); err != nil {
+		if err := l.hurriedPass(last); err != nil {
 			s.log.DebugContext(ctx, "leader's last pass failed", "err", err)
 		}
 	}

@@ -104,6 +104,14 @@ func (l *leader) pass(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
+// hurriedPass is a pass that does not wait for streams.
+func (l *leader) hurriedPass(ctx context.Context) error {
+	listers := l.listers
+	l.listers = nil
+	defer func() { l.listers = listers }()
+	return l.pass(ctx)
+}
+
 // resignFrom makes the leader plan for itself as for any other member that stops,
 // though its row may not say so yet.
 func (l *leader) resignFrom(members []Member) {

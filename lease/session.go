@@ -34,7 +34,7 @@ type session struct {
 
 	out                                         chan struct{} // closed when the member row is fenced or gone, or the presence lost
 	beatNow, pollNow, planNow, fuseNow, vacated chan struct{} // kicks; each has room for one
-	fenceNow, watchNow                          chan struct{} // two more: a member is dead and not yet fenced; the members were looked at
+	fenceNow, watchNow                          chan struct{} // two more: a member is dead, or stops, or this one does; the members were looked at
 	partNow, succeedNow                         chan struct{} // and two: a worker that stops hears of its handoffs; a lease is coming
 	writes                                      chan struct{} // tokens that bound the takes and releases at one time
 	holds                                       sync.WaitGroup
