@@ -37,7 +37,7 @@ test: vet layout ## everything that is promised: all tests, the concurrent packa
 	$(GO) test -timeout $(TIMEOUT) -race -short $(CONCURRENT)
 	$(GO) run ./internal/mutants
 
-test-kcl: ## the Java KCL consumes from the served API, polling and fan-out (Java and Maven, 40 MB of jars at first)
+test-kcl: ## the Java KCL consumes from the served API, polling and fan-out; Millrace goes on with its leases, and it with ours
 	MILLRACE_KCL=1 $(GO) test -count=1 -timeout $(TIMEOUT) -run KCL ./internal/clients
 
 mutants: ## take each safety mechanism out of the source, one by one: a test that names it has to fail

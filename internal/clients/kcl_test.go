@@ -1,21 +1,33 @@
 package clients
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
+	"net/http"
 	"os"
 	"slices"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	dynamotypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 
+	"github.com/millrace/millrace/fanout"
 	"github.com/millrace/millrace/internal/testclients"
 	"github.com/millrace/millrace/internal/testdynamo"
+	remote "github.com/millrace/millrace/kinesis"
+	kcltable "github.com/millrace/millrace/lease/dynamodb"
+	"github.com/millrace/millrace/processors"
+	"github.com/millrace/millrace/stream"
+	"github.com/millrace/millrace/worker"
 )
 
-func TestTheJavaKCLConsumesAcrossASplitAndAMerge(t *testing.T) {
+func TestTheJavaKCLConsumesAcrossASplitAndAMergeAndMillraceGoesOn(t *testing.T) {
 	if os.Getenv("MILLRACE_KCL") == "" {
 		t.Skip("a minute of the Java KCL: make test-kcl, or MILLRACE_KCL=1")
 	}
@@ -39,10 +51,93 @@ func TestTheJavaKCLConsumesAcrossASplitAndAMerge(t *testing.T) {
 				if worker.Gone() {
 					t.Fatal("the worker has ended")
 				}
-				return seen(worker) >= len(s.put) && s.stored(dynamo, application)
+				return seen(worker) >= len(s.put) && s.stored(dynamo, application, false)
 			})
 			s.consumed(worker.Events())
+			worker.Stop()
+
+			// What the KCL has done Millrace does not do again, nor the other way round.
+			before := len(s.put)
+			s.putMany(100)
+			s.goneOn("Millrace", s.millrace(plain.URL, dynamo, application, by, 100), before)
+			before = len(s.put)
+			s.putMany(100)
+			worker = testclients.Consume(t, plain.URL, dynamo.URL, s.name, application, by)
+			s.until("the KCL has gone on", func() bool { return seen(worker) >= 100 && s.stored(dynamo, application, true) })
+			s.goneOn("the KCL", worker.Events(), before)
 		})
+	}
+}
+
+// millrace lets a worker of ours go on with the KCL's leases, until it has seen so
+// many records.
+func (s *story) millrace(url string, dynamo testdynamo.API, application string, by testclients.Retrieval, records int) (events []testclients.Event) {
+	s.Helper()
+	logger := slog.New(slog.NewTextHandler(s.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	transport := testdynamo.Transport(s)
+	var from stream.Stream
+	polled, err := remote.New(kinesis.New(kinesis.Options{
+		Region: "us-east-1", BaseEndpoint: &url, Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
+		HTTPClient: &http.Client{Transport: transport},
+	}), s.arn, remote.Config{Logger: logger})
+	if err != nil {
+		s.Fatal(err)
+	}
+	if from = polled; by == testclients.FanOut {
+		if from, err = fanout.Use(polled, application, fanout.Config{}); err != nil {
+			s.Fatal(err)
+		}
+	}
+	leases, err := kcltable.New(dynamo.Client(s, nil), kcltable.Config{Application: application, SingleStream: s.arn, Logger: logger})
+	if err != nil {
+		s.Fatal(err)
+	}
+	if err := leases.CreateTables(s.Context()); err != nil {
+		s.Fatal(err)
+	}
+	ctx, stop := context.WithTimeout(s.Context(), 2*time.Minute)
+	defer stop()
+	var mu sync.Mutex
+	w, err := worker.New(worker.Config{
+		Application: application, Streams: []stream.Stream{from}, Leases: leases, FailoverTime: 2 * time.Second, Logger: logger,
+		Processor: func(shard processors.Shard) processors.RecordProcessor {
+			return processors.Func(func(_ context.Context, b *processors.Batch) error {
+				mu.Lock()
+				defer mu.Unlock()
+				for _, r := range b.Records {
+					events = append(events, testclients.Event{Shard: shard.ID, Key: r.PartitionKey, Sequence: r.Sequence.String(), Data: slices.Clone(r.Data)})
+				}
+				if len(events) >= records {
+					stop()
+				}
+				return nil
+			})
+		},
+	})
+	if err != nil {
+		s.Fatal(err)
+	}
+	if err := w.Run(ctx); err != nil {
+		s.Fatal(err)
+	}
+	return events
+}
+
+// goneOn compares what somebody did with what was put since: that, and no more.
+func (s *story) goneOn(who string, events []testclients.Event, before int) {
+	s.Helper()
+	since := &story{T: s.T, put: s.put[before:]}
+	read := map[string][]put{}
+	for _, e := range events {
+		if e.Shard != "" {
+			read[e.Shard] = append(read[e.Shard], put{e.Key, string(e.Data), e.Shard, e.Sequence})
+		}
+	}
+	if len(read) != 2 {
+		s.Errorf("%s has gone on with %d shards, want the 2 that are open", who, len(read))
+	}
+	for shard, got := range read {
+		since.same(who+" goes on with "+shard, got, since.in(shard))
 	}
 }
 
@@ -56,8 +151,9 @@ func seen(worker *testclients.Consumer) (records int) {
 }
 
 // stored reports whether the leases in the table say that each closed shard has
-// ended, and each open one was consumed to its last record.
-func (s *story) stored(dynamo testdynamo.API, table string) bool {
+// ended, and each open one was consumed to its last record. Where Millrace was, those of
+// shards whose children have begun are gone.
+func (s *story) stored(dynamo testdynamo.API, table string, retired bool) bool {
 	out, err := dynamo.Client(s, nil).Scan(s.Context(), &dynamodb.ScanInput{TableName: &table, ConsistentRead: aws.Bool(true)})
 	if err != nil {
 		return false // the table is being made
@@ -76,7 +172,8 @@ func (s *story) stored(dynamo testdynamo.API, table string) bool {
 			there := s.in(*shard.ShardId)
 			want = there[len(there)-1].sequence
 		}
-		if checkpoints[*shard.ShardId] != want {
+		got, there := checkpoints[*shard.ShardId]
+		if got != want && (there || !retired) {
 			return false
 		}
 	}

@@ -26,8 +26,10 @@ type Event struct {
 	Began, Ended         string // shards
 }
 
-// Consumer is a worker of the KCL, which ends with its test.
+// Consumer is a worker of the KCL, which ends with its test at the latest.
 type Consumer struct {
+	stop func()
+
 	mu     sync.Mutex
 	events []Event
 	gone   bool
@@ -46,6 +48,9 @@ func (c *Consumer) Gone() bool {
 	defer c.mu.Unlock()
 	return c.gone
 }
+
+// Stop ends the worker in good order.
+func (c *Consumer) Stop() { c.stop() }
 
 // Consume starts a worker of the KCL, the only one of its application. Its leases are
 // in the table of that name, behind a DynamoDB API; it begins with the oldest record.
@@ -85,17 +90,18 @@ func Consume(t testing.TB, kinesis, dynamoDB, stream, application string, by Ret
 		defer c.mu.Unlock()
 		c.gone = true
 	})
-	t.Cleanup(func() {
+	c.stop = sync.OnceFunc(func() {
 		_ = stdin.Close()
 		late := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() })
 		defer late.Stop()
 		listening.Wait()
-		err := cmd.Wait()
-		if err != nil {
+		if err := cmd.Wait(); err != nil {
 			t.Errorf("the KCL's worker: %v", err)
 		}
-		if t.Failed() {
-			t.Logf("the KCL's worker said:\n%.20000s", &stderr)
+	})
+	t.Cleanup(func() {
+		if c.stop(); t.Failed() {
+			t.Logf("the KCL's worker said:\n%.20000s", stderr.String())
 		}
 	})
 	return c

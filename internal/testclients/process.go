@@ -142,12 +142,13 @@ func (p *process) listen(stdout io.Reader, first chan<- string) {
 
 func (p *process) Version() string { return p.version }
 
-// window is how many answers may wait for whoever asked: the events of a
-// subscription in a test that looks elsewhere.
-const window = 1 << 16
+// window is how many events of a subscription may wait for a test that looks
+// elsewhere. All other answers wait behind the next one.
+const window = 4096
 
-// ask sends an order. Nobody listens to the answers after forget.
-func (p *process) ask(operation string, input any) (answers <-chan answer, forget func(), err error) {
+// ask sends an order, to which there may be so many answers before anybody takes one.
+// Nobody listens to them after forget.
+func (p *process) ask(operation string, input any, window int) (answers <-chan answer, forget func(), err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.pending == nil {
@@ -182,7 +183,7 @@ func (p *process) next(ctx context.Context, answers <-chan answer) (answer, erro
 }
 
 func (p *process) Call(ctx context.Context, operation string, input, output any) error {
-	answers, forget, err := p.ask(operation, input)
+	answers, forget, err := p.ask(operation, input, 1)
 	if err != nil {
 		return err
 	}
@@ -196,7 +197,7 @@ func (p *process) Call(ctx context.Context, operation string, input, output any)
 
 func (p *process) Subscribe(ctx context.Context, input *kinesis.SubscribeToShardInput) iter.Seq2[types.SubscribeToShardEvent, error] {
 	return func(yield func(types.SubscribeToShardEvent, error) bool) {
-		answers, forget, err := p.ask("SubscribeToShard", input)
+		answers, forget, err := p.ask("SubscribeToShard", input, window)
 		if err != nil {
 			yield(types.SubscribeToShardEvent{}, err)
 			return

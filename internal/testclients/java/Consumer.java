@@ -61,6 +61,8 @@ public final class Consumer {
         var leases = configs.leaseManagementConfig()
                 .failoverTimeMillis(2000)
                 .leaseAssignmentIntervalMillis(1000L)
+                .dynamoDbLockBasedLeaderLeaseDurationInMillis(6000)
+                .dynamoDbLockBasedLeaderHeartbeatPeriodInMillis(1000)
                 .shardSyncIntervalMillis(2000);
         // Else it looks for the metadata of a machine at Amazon's.
         leases.workerUtilizationAwareAssignmentConfig().disableWorkerMetrics(true);
@@ -70,11 +72,13 @@ public final class Consumer {
 
         var scheduler = new Scheduler(configs.checkpointConfig(), coordinator, leases, configs.lifecycleConfig(),
                 configs.metricsConfig().metricsFactory(new NullMetricsFactory()), configs.processorConfig(), retrieval);
-        new Thread(scheduler, "scheduler").start();
+        var running = new Thread(scheduler, "scheduler");
+        running.start();
         while (System.in.read() >= 0) {
             // Nobody writes.
         }
         scheduler.startGracefulShutdown().get(20, TimeUnit.SECONDS);
+        running.join(5000); // it gives the leadership up
         System.exit(0);
     }
 
