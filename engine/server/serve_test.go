@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -398,6 +399,58 @@ func TestAConnectionAtRestCostsAsMuchMemoryAsIsSaid(t *testing.T) {
 	t.Logf("%d bytes for each connection", each)
 	if each > most {
 		t.Errorf("each connection has %d bytes, more than %d", each, most)
+	}
+}
+
+// Clients of Java and JavaScript have all their subscriptions in one connection.
+func TestOneConnectionHasThousandsOfSubscriptions(t *testing.T) {
+	if testing.Short() {
+		t.Skip("two thousand subscriptions")
+	}
+	s := serve(t, Config{})
+	const shards = 1000
+	s.stream("orders", engine.StreamConfig{Shards: shards})
+	s.url = "http://" + s.addr
+	var dialled atomic.Int32
+	transport := &http.Transport{Protocols: new(http.Protocols), DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		dialled.Add(1)
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	defer transport.CloseIdleConnections()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	subscribe := func(arn string, shard int) error {
+		r := s.in(json11, "SubscribeToShard", fmt.Appendf(nil, `{"ConsumerARN":%q,"ShardId":"%d","StartingPosition":{"Type":"LATEST"}}`, arn, shard))
+		a, err := transport.RoundTrip(r.WithContext(ctx))
+		if err != nil {
+			return err
+		}
+		t.Cleanup(func() { a.Body.Close() })
+		if a.StatusCode != 200 {
+			return fmt.Errorf("shard %d: %s", shard, a.Status)
+		}
+		_, err = io.ReadFull(a.Body, make([]byte, 12))
+		return err
+	}
+	if err := subscribe(consumer(t, s.server, "orders", "warm"), 0); err != nil {
+		t.Fatal(err) // there is one connection, and others will use it
+	}
+	var all sync.WaitGroup
+	var failed atomic.Pointer[error]
+	for _, name := range []string{"one", "other"} {
+		arn := consumer(t, s.server, "orders", name)
+		for i := range shards {
+			all.Go(func() {
+				if err := subscribe(arn, i); err != nil {
+					failed.Store(&err)
+				}
+			})
+		}
+	}
+	all.Wait()
+	if err := failed.Load(); err != nil || dialled.Load() != 1 {
+		t.Errorf("%d connections; %v", dialled.Load(), err)
 	}
 }
 
