@@ -8,7 +8,7 @@ FUZZTIME    ?= 20s
 TIMEOUT     ?= 10m
 # Packages with goroutines: `make test` runs them a second time with the race
 # detector, shortened; `make race` runs everything with it.
-CONCURRENT  ?= ./stream/... ./checkpoint/... ./processors/... ./lease/... ./engine/... ./worker/...
+CONCURRENT  ?= ./stream/... ./checkpoint/... ./processors/... ./lease/... ./engine/... ./kinesis/... ./fanout/... ./worker/... ./internal/cli/...
 
 .DEFAULT_GOAL := help
 .PHONY: help fmt lint vet layout test test-kcl mutants race bench fuzz prove
