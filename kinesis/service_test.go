@@ -178,8 +178,8 @@ func (s *service) ListShards(ctx context.Context, in *sdk.ListShardsInput, _ ...
 	}
 	from := 0
 	if in.NextToken != nil {
-		if in.StreamName != nil || in.ShardFilter != nil {
-			return nil, &types.InvalidArgumentException{Message: aws.String("NextToken and StreamName cannot be provided together.")}
+		if in.StreamName != nil || in.StreamARN != nil || in.ShardFilter != nil {
+			return nil, &types.InvalidArgumentException{Message: aws.String("NextToken and StreamName, StreamARN or ShardFilter cannot be provided together.")}
 		}
 		from, _ = strconv.Atoi(*in.NextToken)
 	} else if f := in.ShardFilter; f != nil && f.Type == types.ShardFilterTypeAfterShardId {

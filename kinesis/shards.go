@@ -111,8 +111,8 @@ func (s *Stream) listOnce(ctx context.Context, filter *types.ShardFilter) (list 
 		if next == aws.ToString(in.NextToken) {
 			return nil, fmt.Errorf("kinesis: ListShards of %s: %w: it goes round in a circle", s.target.text, errAnswer)
 		}
-		// A token stands for the stream's name and the filter; an ARN goes with it.
-		in = &sdk.ListShardsInput{StreamARN: s.target.arn, NextToken: out.NextToken}
+		// A token stands for the stream and the filter. Kinesis refuses either beside it.
+		in = &sdk.ListShardsInput{NextToken: out.NextToken}
 	}
 }
 

@@ -155,7 +155,9 @@ func (n *named) DescribeStreamSummary(ctx context.Context, in *sdk.DescribeStrea
 }
 
 func (n *named) ListShards(ctx context.Context, in *sdk.ListShardsInput, o ...func(*sdk.Options)) (*sdk.ListShardsOutput, error) {
-	n.check(in.StreamName, in.StreamARN)
+	if in.NextToken == nil { // which names the stream, and Kinesis wants no other name beside it
+		n.check(in.StreamName, in.StreamARN)
+	}
 	return n.service.ListShards(ctx, in, o...)
 }
 

@@ -88,27 +88,27 @@ func (s *Server) shardPage(in *listShardsInput) (view, page, error) {
 		}
 		return v, p, err
 	}
-	for name, given := range map[string]bool{
-		"StreamName": in.StreamName != "", "StreamCreationTimestamp": in.StreamCreationTimestamp != nil,
-		"ExclusiveStartShardId": in.ExclusiveStartShardId != "",
+	for _, beside := range []struct {
+		name  string
+		given bool
+	}{
+		{"StreamName", in.StreamName != ""}, {"StreamARN", in.StreamARN != ""}, {"StreamCreationTimestamp", in.StreamCreationTimestamp != nil},
+		{"ExclusiveStartShardId", in.ExclusiveStartShardId != ""}, {"ShardFilter", in.ShardFilter != nil},
 	} {
-		if given {
-			return view{}, page{}, invalidArgument("NextToken and %s cannot be provided together.", name)
+		if beside.given {
+			return view{}, page{}, invalidArgument("NextToken and %s cannot be provided together.", beside.name)
 		}
 	}
 	p, err := s.openPage("ListShards", in.NextToken)
 	if err != nil {
 		return view{}, p, err
 	}
-	v, err := s.samePage(p, in.StreamARN)
+	v, err := s.samePage(p)
 	return v, p, err
 }
 
-// samePage finds the stream of a token, which an ARN beside it has to name as well.
-func (s *Server) samePage(p page, arn string) (view, error) {
-	if arn != "" && arn != s.streamARN(p.Stream) {
-		return view{}, invalidArgument("NextToken is not of the stream %s.", arn)
-	}
+// samePage finds the stream of a token.
+func (s *Server) samePage(p page) (view, error) {
 	v, err := s.lookAt(p.Stream)
 	if err == nil && v.created.UnixMilli() != p.Created {
 		err = s.noStream(p.Stream)

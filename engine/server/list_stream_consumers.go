@@ -62,6 +62,9 @@ func (s *Server) consumerPage(in *listStreamConsumersInput) (view, page, error) 
 	if err != nil {
 		return view{}, p, err
 	}
-	v, err := s.samePage(p, in.StreamARN)
+	if in.StreamARN != s.streamARN(p.Stream) {
+		return view{}, p, invalidArgument("NextToken is not of the stream %s.", in.StreamARN)
+	}
+	v, err := s.samePage(p)
 	return v, p, err
 }

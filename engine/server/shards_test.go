@@ -162,7 +162,7 @@ func TestListShardsAnswersPageByPage(t *testing.T) {
 	if len(out.Shards) != 1000 || out.NextToken == nil {
 		t.Fatalf("%d shards, token %v", len(out.Shards), out.NextToken)
 	}
-	rest := must(c.ListShards(ctx, &kinesis.ListShardsInput{NextToken: out.NextToken, StreamARN: aws.String(ordersARN), MaxResults: aws.Int32(60)}))(t)
+	rest := must(c.ListShards(ctx, &kinesis.ListShardsInput{NextToken: out.NextToken, MaxResults: aws.Int32(60)}))(t)
 	if len(rest.Shards) != 60 || *rest.Shards[0].ShardId != "shardId-000000001000" || rest.NextToken == nil {
 		t.Fatalf("%d shards from %s", len(rest.Shards), *rest.Shards[0].ShardId)
 	}
@@ -174,11 +174,11 @@ func TestListShardsAnswersPageByPage(t *testing.T) {
 	if len(some.Shards) != 2 {
 		t.Errorf("%d shards", len(some.Shards))
 	}
-	for _, body := range []string{
-		`{"NextToken":%q,"StreamName":"orders"}`, `{"NextToken":%q,"StreamCreationTimestamp":1}`, `{"NextToken":%q,"ExclusiveStartShardId":"1"}`,
-		`{"NextToken":%q,"StreamARN":"` + ordersARN + `2"}`,
+	for member, value := range map[string]string{
+		"StreamName": `"orders"`, "StreamARN": `"` + ordersARN + `"`, "StreamCreationTimestamp": "1", "ExclusiveStartShardId": `"1"`, "ShardFilter": `{"Type":"AT_LATEST"}`,
 	} {
-		h.post("ListShards", fmt.Sprintf(body, *out.NextToken)).wantFault(t, "InvalidArgumentException", "")
+		h.post("ListShards", fmt.Sprintf(`{"NextToken":%q,%q:%s}`, *out.NextToken, member, value)).
+			wantFault(t, "InvalidArgumentException", "NextToken and "+member+" cannot be provided together.")
 	}
 }
 
