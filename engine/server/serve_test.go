@@ -152,6 +152,22 @@ func TestStoppingWaitsForRequestsAndLeavesNothing(t *testing.T) {
 	// The check for goroutines is at the end of all tests.
 }
 
+func TestServingThatIsOverBeforeItBeginsEndsAtOnce(t *testing.T) {
+	h := start(t, Config{})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := h.server.Serve(ctx, l); err != nil {
+		t.Errorf("Serve returned %v", err)
+	}
+	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the listener is left open: %v", err)
+	}
+}
+
 func TestAListenerThatFailsEndsServing(t *testing.T) {
 	h := start(t, Config{})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
