@@ -22,9 +22,10 @@ func (s *Server) deleteStream(ctx context.Context, in *deleteStreamInput) error 
 		if err != nil || v.status == state.Deleting {
 			return err
 		}
-		if n := v.known.ConsumerCount(c.now); n > 0 && !in.EnforceConsumerDeletion {
-			return inUse("Stream %s under account %s has %d registered consumers: deregister them, or set EnforceConsumerDeletion.",
-				v.name, s.config.Account, n)
+		if v.known.ConsumerCount(c.now) > 0 && !in.EnforceConsumerDeletion {
+			return inUse("DeleteStream can't delete %[1]s:%[2]s because there are consumers associated with this data stream. To delete %[2]s anyway, "+
+				"set the EnforceConsumerDeletion parameter to true to force the deletion of all the consumers that are associated with it.",
+				s.config.Account, v.name)
 		}
 		if s.config.StateDelay == 0 {
 			return c.delete(ctx, v)

@@ -20,7 +20,8 @@ func TestDeleteStreamTakesTheStreamAndAllThatIsKnownOfIt(t *testing.T) {
 	must(c.RegisterStreamConsumer(ctx, &kinesis.RegisterStreamConsumerInput{StreamARN: aws.String(ordersARN), ConsumerName: aws.String("app")}))(t)
 
 	_, err := c.DeleteStream(ctx, &kinesis.DeleteStreamInput{StreamName: aws.String("orders")})
-	wantError[*types.ResourceInUseException](t, err, "")
+	wantError[*types.ResourceInUseException](t, err, "DeleteStream can't delete 000000000000:orders because there are consumers associated with this data stream. "+
+		"To delete orders anyway, set the EnforceConsumerDeletion parameter to true to force the deletion of all the consumers that are associated with it.")
 	must(c.DeleteStream(ctx, &kinesis.DeleteStreamInput{StreamARN: aws.String(ordersARN), EnforceConsumerDeletion: aws.Bool(true)}))(t)
 	_, err = c.DeleteStream(ctx, &kinesis.DeleteStreamInput{StreamName: aws.String("orders")})
 	wantError[*types.ResourceNotFoundException](t, err, "Stream orders under account 000000000000 not found.")
