@@ -3,6 +3,7 @@ package kinesis
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -189,10 +190,7 @@ func refuse(w http.ResponseWriter, kind string) {
 	fmt.Fprintf(w, `{"__type":%q,"message":"so it is"}`, kind)
 }
 
-var (
-	errTaken  = fmt.Errorf("taken over")
-	errBroken = fmt.Errorf("broken")
-)
+var errTaken = errors.New("taken over")
 
 // subscribe serves one subscription.
 func (f *pushService) subscribe(w http.ResponseWriter, r *http.Request, consumerARN, shard string, next int) {
