@@ -65,7 +65,7 @@ func BenchmarkPutToNext(b *testing.B) {
 
 // remote returns the stream of an engine that is served on loopback.
 func remote(b *testing.B, e *engine.Engine, http2 bool) stream.Stream {
-	s, err := kinesis.New(service(b, e, http2), "orders", kinesis.Config{Logger: silent})
+	s, err := kinesis.New(service(b, e, http2), "orders", kinesis.Config{Resubscribe: time.Millisecond, Logger: silent})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -152,4 +152,48 @@ func memory() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapInuse + m.StackInuse)
+}
+
+// BenchmarkBacklog measures how fast a shard of records of 1 KiB is read by push,
+// with the server's side of it in the same process.
+func BenchmarkBacklog(b *testing.B) {
+	const records, size = 100_000, 1 << 10
+	e, err := engine.OpenMemory(engine.Config{Logger: silent, CacheBytes: 256 << 20})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer e.Close()
+	s, err := e.EnsureStream(b.Context(), "orders", engine.StreamConfig{Shards: 1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	entries := make([]stream.Entry, 500)
+	for i := range entries {
+		entries[i] = stream.Entry{PartitionKey: "customer-4711", Data: make([]byte, size)}
+	}
+	for range records / len(entries) {
+		if _, err := s.Put(b.Context(), entries...); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		name  string
+		below stream.Stream
+	}{{"Engine", s}, {"HTTP1", remote(b, e, false)}, {"HTTP2", remote(b, e, true)}} {
+		b.Run(c.name, func(b *testing.B) {
+			f := use(b, c.below, fanout.Config{})
+			b.SetBytes(records * size)
+			var batch stream.Batch
+			for b.Loop() {
+				r := open(b, f, stream.TrimHorizon)
+				for got := 0; got < records; got += len(batch.Records) {
+					if err := r.Next(b.Context(), &batch); err != nil {
+						b.Fatal(err)
+					}
+				}
+				r.Close()
+			}
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/records, "µs/record")
+		})
+	}
 }
