@@ -37,8 +37,8 @@ test: vet layout ## everything that is promised: all tests, the concurrent packa
 	$(GO) test -timeout $(TIMEOUT) -race -short $(CONCURRENT)
 	$(GO) run ./internal/mutants
 
-test-kcl: ## the Java KCL consumes from the served API, polling and fan-out; Millrace goes on with its leases, and it with ours
-	MILLRACE_KCL=1 $(GO) test -count=1 -timeout $(TIMEOUT) -run KCL ./internal/clients
+test-kcl: ## the Java KCL and the KPL against the served API; Millrace and the KCL go on with each other's leases (needs Java and Maven)
+	MILLRACE_KCL=1 $(GO) test -count=1 -timeout $(TIMEOUT) -run 'KCL|KPL' ./internal/clients
 
 mutants: ## take each safety mechanism out of the source, one by one: a test that names it has to fail
 	$(GO) run ./internal/mutants

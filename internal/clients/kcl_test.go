@@ -74,19 +74,14 @@ func TestTheJavaKCLConsumesAcrossASplitAndAMergeAndMillraceGoesOn(t *testing.T) 
 func (s *story) millrace(url string, dynamo testdynamo.API, application string, by testclients.Retrieval, records int) (events []testclients.Event) {
 	s.Helper()
 	logger := slog.New(slog.NewTextHandler(s.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	transport := testdynamo.Transport(s)
-	var from stream.Stream
-	polled, err := remote.New(kinesis.New(kinesis.Options{
-		Region: "us-east-1", BaseEndpoint: &url, Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
-		HTTPClient: &http.Client{Transport: transport},
-	}), s.arn, remote.Config{Logger: logger})
-	if err != nil {
-		s.Fatal(err)
-	}
-	if from = polled; by == testclients.FanOut {
-		if from, err = fanout.Use(polled, application, fanout.Config{}); err != nil {
+	polled := s.remote(url)
+	var from stream.Stream = polled
+	if by == testclients.FanOut {
+		pushed, err := fanout.Use(polled, application, fanout.Config{})
+		if err != nil {
 			s.Fatal(err)
 		}
+		from = pushed
 	}
 	leases, err := kcltable.New(dynamo.Client(s, nil), kcltable.Config{Application: application, SingleStream: s.arn, Logger: logger})
 	if err != nil {
@@ -121,6 +116,19 @@ func (s *story) millrace(url string, dynamo testdynamo.API, application string, 
 		s.Fatal(err)
 	}
 	return events
+}
+
+// remote is the stream as our own client of the API has it.
+func (s *story) remote(url string) *remote.Stream {
+	s.Helper()
+	from, err := remote.New(kinesis.New(kinesis.Options{
+		Region: "us-east-1", BaseEndpoint: &url, Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
+		HTTPClient: &http.Client{Transport: testdynamo.Transport(s)},
+	}), s.arn, remote.Config{})
+	if err != nil {
+		s.Fatal(err)
+	}
+	return from
 }
 
 // goneOn compares what somebody did with what was put since: that, and no more.

@@ -74,7 +74,7 @@ func Python(t testing.TB, at Endpoint) Client {
 // is told so, over HTTP/2 alone, without TLS as well.
 func Java(t testing.TB, at Endpoint, cbor bool) Client {
 	t.Helper()
-	classPath := have(t, "the AWS SDK for Java", installJava)
+	classPath := have(t, "the AWS SDK for Java", consumer.install)
 	return start(t, os.TempDir(), at, "", "java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto",
 		fmt.Sprintf("-Daws.cborEnabled=%t", cbor), "-Dorg.slf4j.simpleLogger.defaultLogLevel=off", "-cp", classPath, "Client")
 }

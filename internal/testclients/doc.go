@@ -9,6 +9,7 @@
 //
 //	test ── Run(script) ──► a shell with the AWS CLI on its PATH
 //	test ── Consume ──► a worker of the Java KCL
+//	test ── Produce ──► the KPL, with its program in C++
 //
 // Inputs and outputs are the types of the SDK for Go, whichever client is asked: a
 // story is told once, and each client lives through it.

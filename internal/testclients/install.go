@@ -3,6 +3,7 @@ package testclients
 import (
 	"context"
 	_ "embed"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -32,6 +33,11 @@ var (
 	javaConsumer []byte
 	//go:embed java/Pojos.java
 	javaPojos []byte
+
+	//go:embed java/kpl/pom.xml
+	kplPOM []byte
+	//go:embed java/kpl/Producer.java
+	kplProducer []byte
 )
 
 var (
@@ -62,30 +68,39 @@ var (
 		Name: "Java 17 or newer, with its compiler and Maven", Try: []string{"sh", "-c", "javac --version && java --version && mvn --version"},
 		Packages: []string{"default-jdk-headless", "maven"},
 	}
-	// Jars apart from what is compiled: a change of our few lines downloads nothing.
-	jarsInstall = provide.Install{
-		Name: "client-jars", Tool: java,
-		Files: map[string][]byte{"pom.xml": javaPOM},
+	consumer = program{
+		name: "client", pom: javaPOM,
+		files: map[string][]byte{"Client.java": javaClient, "Consumer.java": javaConsumer, "Pojos.java": javaPojos},
+	}
+	producer = program{name: "producer", pom: kplPOM, files: map[string][]byte{"Producer.java": kplProducer}}
+)
+
+// program is one in Java: what it needs, and what is ours.
+type program struct {
+	name  string
+	pom   []byte
+	files map[string][]byte
+}
+
+// install returns the class path of the compiled program. The jars are apart from
+// what is compiled: a change of our few lines downloads nothing.
+func (p program) install(ctx context.Context) (classPath string, err error) {
+	jars, _, err := provide.Install{
+		Name: p.name + "-jars", Tool: java,
+		Files: map[string][]byte{"pom.xml": p.pom},
 		Commands: [][]string{{
 			"mvn", "-q", "-B", "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies",
 			"-DincludeScope=runtime", "-DoutputDirectory=lib",
 		}},
-	}
-)
-
-// installJava returns the class path of the compiled clients.
-func installJava(ctx context.Context) (classPath string, err error) {
-	jars, _, err := jarsInstall.Do(ctx)
+	}.Do(ctx)
 	if err != nil {
 		return "", err
 	}
 	lib := filepath.Join(jars, "lib", "*")
+	files := maps.Clone(p.files)
+	files["libraries"] = []byte(lib) // other libraries, other classes
 	classes, _, err := provide.Install{
-		Name: "client-java", Tool: java,
-		Files: map[string][]byte{
-			"Client.java": javaClient, "Consumer.java": javaConsumer, "Pojos.java": javaPojos,
-			"libraries": []byte(lib), // other libraries, other classes
-		},
+		Name: p.name + "-java", Tool: java, Files: files,
 		Commands: [][]string{{"sh", "-c", `javac -cp "$(cat libraries)" *.java`}},
 	}.Do(ctx)
 	return classes + string(filepath.ListSeparator) + lib, err

@@ -56,7 +56,7 @@ func (c *Consumer) Stop() { c.stop() }
 // in the table of that name, behind a DynamoDB API; it begins with the oldest record.
 func Consume(t testing.TB, kinesis, dynamoDB, stream, application string, by Retrieval) *Consumer {
 	t.Helper()
-	classPath := have(t, "the KCL", installJava)
+	classPath := have(t, "the KCL", consumer.install)
 	cmd := exec.Command("java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
 		"-cp", classPath, "Consumer", kinesis, dynamoDB, stream, application, string(by))
 	var stderr strings.Builder // read when the process has ended
