@@ -25,6 +25,11 @@
 // [Stream.Deregister] gives both back. Two applications need two names: a
 // stream gives each shard to one subscription of a consumer at a time.
 //
+// How long a subscription may be silent, and when another one is begun, is a
+// matter of the stream: see kinesis.Config. A shard that changes hands within five
+// seconds after its subscription began is pushed to its next holder when these
+// are over, for Kinesis refuses it before.
+//
 // Memory is bounded: a reader holds one pushed batch ([Config.BufferBytes]) and
 // what the subscription itself has under way. When Next is not called, nothing
 // more is taken from the subscription.

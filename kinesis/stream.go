@@ -14,8 +14,9 @@ import (
 )
 
 // Stream is a stream of Kinesis Data Streams. It is a [stream.Stream], a
-// [stream.Putter] and a [stream.Resharder]; all methods may be called at the
-// same time. It holds nothing that must be closed.
+// [stream.Putter], a [stream.Resharder], and a [stream.Registrar], by which
+// package fanout reads it by push; all methods may be called at the same time.
+// It holds nothing that must be closed.
 type Stream struct {
 	client      Client
 	target      target
