@@ -49,6 +49,7 @@ func (s *session) handOver(ctx context.Context) (longest time.Duration) {
 	defer cancel()
 	dice := s.diceOf("hand over " + s.me)
 	for {
+		began := time.Now()
 		kick(s.beatNow) // it tells, and is told
 		alone, late := !s.heirs(ctx), ctx.Err() != nil
 		if kept, notice := s.part(alone, late); kept == 0 {
@@ -56,7 +57,8 @@ func (s *session) handOver(ctx context.Context) (longest time.Duration) {
 		} else if late {
 			return notice
 		}
-		dice.gather(ctx, dice.about(s.cfg.FailoverTime/20), s.cfg.FailoverTime/1000, s.partNow)
+		pause := dice.about(s.cfg.FailoverTime/20) + 2*time.Since(began) // a store that is slow is asked less
+		dice.gather(ctx, pause, s.cfg.FailoverTime/1000, s.partNow)
 	}
 }
 
@@ -124,6 +126,7 @@ func (s *session) isLeaving() bool {
 // as there are any, until ctx is done.
 func (s *session) succeed(ctx context.Context) {
 	dice := s.diceOf("succeed " + s.me)
+	var took time.Duration // by the last look: a store that is slow is asked less
 	for {
 		keys, since := s.comingRows()
 		if len(keys) == 0 {
@@ -134,12 +137,13 @@ func (s *session) succeed(ctx context.Context) {
 				return
 			}
 		}
-		due := time.Now().Add(dice.about(s.glanceAfter(len(keys), time.Since(since))))
+		due := time.Now().Add(dice.about(s.glanceAfter(len(keys), time.Since(since))) + 2*took)
 		if !wait(ctx, time.Until(due), s.succeedNow) {
 			return
 		}
-		if !time.Now().Before(due) {
+		if began := time.Now(); !began.Before(due) {
 			s.succeedTo(ctx, keys)
+			took = time.Since(began)
 		}
 	}
 }
