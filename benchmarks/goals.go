@@ -95,6 +95,29 @@ var goals = []goal{
 	{"… after a tenth of them crashed", quantity{"planner", plannerCase(), planCrash, secondsAPass}.only(), atMost(1), 0},
 	{"… with loads that differ", quantity{"planner", plannerCase(), planUneven, secondsAPass}.only(), atMost(1), 0},
 	{"… write units of DynamoDB against the KCL 3.x, on paper", quantity{"planner", paperCase(), paperMillrace, writeUnits}.over(quantity{"planner", paperCase(), paperKCL3, writeUnits}), atMost(0.1), 0},
+	{"PutRecords (500 × 1 KiB) through the server, durable, against kinesalite in memory, 1 client", served(puts, 1, recordRate).over(rival(puts, 1, kinesaliteMemory)), atLeast(20), 0},
+	{"… 8 clients", served(puts, 8, recordRate).over(rival(puts, 8, kinesaliteMemory)), atLeast(20), 0},
+	{"… against kinesalite --path, 8 clients", served(puts, 8, recordRate).over(rival(puts, 8, kinesalitePath)), atLeast(20), 0},
+	{"… server CPU µs a record, 1 client", served(puts, 1, serverCPU).only(), atMost(2.5), 0},
+	{"… 8 clients", served(puts, 8, serverCPU).only(), atMost(2.5), 0},
+	{"GetRecords (1000 × 1 KiB) through the server against kinesalite in memory, 1 client", served(gets, 1, recordRate).over(rival(gets, 1, kinesaliteMemory)), atLeast(20), 0},
+	{"… 8 clients", served(gets, 8, recordRate).over(rival(gets, 8, kinesaliteMemory)), atLeast(20), 0},
+	{"… against kinesalite --path, 8 clients", served(gets, 8, recordRate).over(rival(gets, 8, kinesalitePath)), atLeast(20), 0},
+	{"… server CPU µs a record, 1 client", served(gets, 1, serverCPU).only(), atMost(1.5), 0},
+	{"… 8 clients", served(gets, 8, serverCPU).only(), atMost(1.5), 0},
+	{"consumer CPU a record of Kinesis (1 KiB) against a bare loop of the SDK, JSON", consumed(1024, kinesisJSON).over(consumed(1024, bareSDK)), atMost(0.25), 0},
+	{"… CBOR: a sixth", consumed(1024, kinesisCBOR).over(consumed(1024, bareSDK)), atMost(0.166), 0},
+	{"… against reading and throwing away, JSON", consumed(1024, kinesisJSON).over(consumed(1024, discardJSON)), atMost(2.5), 0},
+	{"… CBOR", consumed(1024, kinesisCBOR).over(consumed(1024, discardCBOR)), atMost(2.5), 0},
+	{"… 100 B, against a bare loop of the SDK, JSON", consumed(100, kinesisJSON).over(consumed(100, bareSDK)), atMost(0.25), 0},
+	{"… CBOR: a sixth", consumed(100, kinesisCBOR).over(consumed(100, bareSDK)), atMost(0.166), 0},
+	{"… against reading and throwing away, JSON", consumed(100, kinesisJSON).over(consumed(100, discardJSON)), atMost(2.5), 0},
+	{"… CBOR", consumed(100, kinesisCBOR).over(consumed(100, discardCBOR)), atMost(2.5), 0},
+	{"put → processor by SubscribeToShard, durable, closed loop, HTTP/1.1: p99 µs", subscribed(closedLoop, pushedHTTP1), atMost(10_000), 0},
+	{"… HTTP/2", subscribed(closedLoop, pushedHTTP2), atMost(10_000), 0},
+	{"… at 1,000/s, HTTP/1.1", subscribed(1000, pushedHTTP1), atMost(10_000), 0},
+	{"… HTTP/2", subscribed(1000, pushedHTTP2), atMost(10_000), 0},
+	{"a worker that polls 1000 idle shards of a server: share of a core", quantity{"polling", idleCase(idleShards), polled, coreShare}.only(), atMost(0.05), 0},
 }
 
 // The loads that goals speak of.
@@ -163,6 +186,22 @@ func deployed(s leaseStore, figure string) expression {
 
 func joined(s leaseStore, figure string) expression {
 	return quantity{"join", joinCase(s), newcomer, figure}.only()
+}
+
+func served(what string, clients int, figure string) quantity {
+	return quantity{"server", serverCase(what, clients), millraceServe, figure}
+}
+
+func rival(what string, clients int, who string) quantity {
+	return quantity{"server", serverCase(what, clients), who, recordRate}
+}
+
+func consumed(size int, who string) quantity {
+	return quantity{"consumer", consumerCase(size), who, cpuPerRecord}
+}
+
+func subscribed(rate int, who string) expression {
+	return quantity{"push", pushCase(rate), who, latency(processed, 99)}.only()
 }
 
 // quantity is one figure of a run.

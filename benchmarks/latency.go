@@ -152,7 +152,7 @@ func (b *bench) latency(ctx context.Context, dir string, d engine.Durability, ra
 // producer puts records that carry their number and when they were put, and
 // hears of them again from the processors.
 type producer struct {
-	stream   *engine.Stream
+	stream   stream.Putter
 	epoch    time.Time
 	ready    atomic.Int64
 	allReady chan struct{} // closed when a processor has begun on each shard

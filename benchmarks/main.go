@@ -39,6 +39,7 @@ import (
 var benchmarks = []benchmark{
 	putBenchmark, readBenchmark, latencyBenchmark, pathBenchmark, idleBenchmark, leasesBenchmark, retentionBenchmark, rewriteBenchmark, recoveryBenchmark,
 	failoverBenchmark, handoffBenchmark, joinBenchmark, plannerBenchmark,
+	serverBenchmark, consumerBenchmark, pushBenchmark, subscriptionsBenchmark, pollingBenchmark,
 }
 
 // goalsName is what -run calls the goals: they are no benchmark of their own but
@@ -47,6 +48,7 @@ const goalsName = "goals"
 
 func main() {
 	fleet.Main() // this may be a worker process of a fleet that is measured
+	playRole()   // or a server
 	list := flag.Bool("list", false, "list the benchmarks")
 	name := flag.String("run", "", "the benchmark to run; several by commas; all of them by \"all\"")
 	asJSON := flag.Bool("json", false, "print results as JSON, one object a benchmark, in place of tables")
@@ -86,9 +88,9 @@ func main() {
 
 func writeList(out io.Writer) {
 	for _, b := range benchmarks {
-		fmt.Fprintf(out, "%-10s %s\n", b.name, b.about)
+		fmt.Fprintf(out, "%-13s %s\n", b.name, b.about)
 	}
-	fmt.Fprintf(out, "%-10s %s\n", goalsName, "what Millrace wants to reach, as ratios of the figures of one run, and whether it does; alone, it runs all benchmarks")
+	fmt.Fprintf(out, "%-13s %s\n", goalsName, "what Millrace wants to reach, as ratios of the figures of one run, and whether it does; alone, it runs all benchmarks")
 }
 
 // run runs the benchmarks with these names, and prints and saves what they

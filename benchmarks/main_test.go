@@ -17,6 +17,7 @@ import (
 
 func TestMain(m *testing.M) {
 	fleet.Main()
+	playRole()
 	os.Exit(m.Run())
 }
 
