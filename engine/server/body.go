@@ -32,6 +32,7 @@ func (c *call) receive(limit int) error {
 	case size > limit:
 		return tooLarge(limit)
 	case size == 0:
+		c.bounded = true
 		return nil
 	case size < 0:
 		size = limit // it does not say
@@ -41,8 +42,7 @@ func (c *call) receive(limit int) error {
 			return err
 		}
 	}
-	control := http.NewResponseController(c.w)
-	control.SetReadDeadline(deadline(size))
+	control := c.boundBody(size)
 	if r.ContentLength < 0 {
 		size = smallestBuffer
 	}
@@ -53,6 +53,14 @@ func (c *call) receive(limit int) error {
 	}
 	control.SetReadDeadline(time.Time{})
 	return nil
+}
+
+// boundBody gives the client some time for so much of the body.
+func (c *call) boundBody(size int) *http.ResponseController {
+	c.bounded = true
+	control := http.NewResponseController(c.w)
+	control.SetReadDeadline(deadline(size))
+	return control
 }
 
 func tooLarge(limit int) error {

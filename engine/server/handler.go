@@ -113,9 +113,13 @@ func (c *call) answer(status int, body []byte) {
 	}
 }
 
-// begin writes the head of the answer.
+// begin writes the head of the answer. For a body that nobody has read net/http
+// waits before it sends anything, and would wait for ever.
 func (c *call) begin(status int) {
 	c.begun = true
+	if !c.bounded {
+		c.boundBody(0)
+	}
 	c.w.WriteHeader(status)
 }
 

@@ -36,6 +36,7 @@ type call struct {
 	// body is valid until the call is answered.
 	body     []byte
 	reserved int  // how much memory the server counts for it
+	bounded  bool // the body has to have come by a time, or there is none
 	begun    bool // the answer is on its way
 }
 

@@ -78,7 +78,8 @@ func (p *push) serve(ctx context.Context) {
 }
 
 // boundWrites lets no client hold the subscription much beyond its end by not
-// reading. The server's own timeouts are not meant for it.
+// reading: what net/http writes behind the last event is bounded, too, once unbound
+// is called. The server's own timeouts are not meant for it.
 func (p *push) boundWrites(ctx context.Context) (unbound func()) {
 	p.control.SetReadDeadline(time.Time{})
 	p.control.SetWriteDeadline(time.Time{})
@@ -88,10 +89,11 @@ func (p *push) boundWrites(ctx context.Context) (unbound func()) {
 		close(set)
 	})
 	return func() {
-		if !stop() {
-			<-set
-			p.control.SetWriteDeadline(time.Time{}) // the connection may live on
+		if stop() {
+			p.control.SetWriteDeadline(time.Now().Add(lastWrite))
+			return
 		}
+		<-set
 	}
 }
 

@@ -97,6 +97,8 @@ func TestClientsThatStandStillAreCutOff(t *testing.T) {
 		{"greets in HTTP/2, and no more", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", headerTime},
 		{"begins a request", "POST / HT", 2 * headerTime},
 		{"ends before its body", head("ListStreams", 100), patience + time.Second},
+		{"is not let in, and ends before its body", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n", patience + time.Second},
+		{"wants nothing that there is, and ends in its body", "GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", patience + time.Second},
 		{"ends in its body", head("PutRecords", 10<<20) + `{"Records":`, patience + 10<<20/slowestRate*time.Second + time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -264,5 +266,51 @@ func TestARequestThatDoesNotEndHoldsUpAStopForTenSeconds(t *testing.T) {
 		if took := time.Since(began); took < stopTime || took > stopTime+time.Second {
 			t.Errorf("it stopped after %v", took)
 		}
+	})
+}
+
+func TestASubscriberThatReadsAllButTheEndIsCutOff(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, s *Server) {
+		arn := consumer(t, s, "orders", "app")
+		st, err := s.engine.Stream("orders")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := st.UpdateShardCount(t.Context(), 3); err != nil { // shard 0 ends
+			t.Fatal(err)
+		}
+		left := make(chan struct{})
+		w := newWires()
+		web := &http.Server{Handler: http.HandlerFunc(s.ServeHTTP), ConnState: func(_ net.Conn, state http.ConnState) {
+			if state == http.StateClosed {
+				close(left)
+			}
+		}}
+		served := make(chan error, 1)
+		go func() { served <- web.Serve(w) }()
+		conn := w.dial()
+		defer conn.Close()
+		subscribe := fmt.Sprintf(`{"ConsumerARN":%q,"ShardId":"0","StartingPosition":{"Type":"TRIM_HORIZON"}}`, arn)
+		if _, err := io.WriteString(conn, head("SubscribeToShard", len(subscribe))+subscribe); err != nil {
+			t.Fatal(err)
+		}
+		a, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // initial-response, and the event of the end
+			readFrame(t, a.Body)
+		}
+		began := time.Now()
+		select {
+		case <-left:
+		case <-time.After(time.Hour):
+			t.Error("an hour later the subscription is still there")
+		}
+		if took := time.Since(began); took > lastWrite+time.Second {
+			t.Errorf("after %v", took)
+		}
+		web.Close()
+		<-served
 	})
 }
