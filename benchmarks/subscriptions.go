@@ -94,7 +94,7 @@ func (b *bench) subscribe(ctx context.Context, dir string, n int, http2 bool) (f
 	if err := all.lost(); err != nil {
 		return nil, err
 	}
-	f[bytesPerSubscription] = float64(after-before) / 1024 / float64(n)
+	f[bytesPerSubscription] = float64(max(after-before, 0)) / 1024 / float64(n)
 	f[subscribeRate] = float64(n) / took.Seconds()
 	return f, nil
 }
@@ -120,12 +120,12 @@ func (a *api) register(ctx context.Context, name string) (arn string, err error)
 type listeners struct {
 	wg   sync.WaitGroup
 	mu   sync.Mutex
-	gone error // of those whose subscription has ended
+	gone error // of the first one whose subscription has ended
 }
 
 func (l *listeners) wait() { l.wg.Wait() }
 
-// lost is why subscriptions ended.
+// lost is why the first of the subscriptions that have ended did so.
 func (l *listeners) lost() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -135,7 +135,9 @@ func (l *listeners) lost() error {
 func (l *listeners) failed(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.gone = errors.Join(l.gone, err)
+	if l.gone == nil {
+		l.gone = err
+	}
 }
 
 // begin subscribes to so many shards, and returns when each has answered.
