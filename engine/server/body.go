@@ -38,7 +38,7 @@ func (c *call) receive(limit int) error {
 		size = limit // it does not say
 	}
 	if size > freeBody {
-		if err := c.reserve(size); err != nil {
+		if err := c.reserve(bufferSize(size + 1)); err != nil {
 			return err
 		}
 	}
@@ -71,7 +71,7 @@ func tooLarge(limit int) error {
 func readAll(dst []byte, from io.Reader, limit int) ([]byte, error) {
 	for {
 		if len(dst) == cap(dst) {
-			more := borrow(2 * cap(dst))
+			more := borrow(min(2*cap(dst), limit+1))
 			more = append(more, dst...)
 			giveBack(dst)
 			dst = more

@@ -15,9 +15,23 @@ const (
 
 var buffers [bufferSizes]sync.Pool
 
+// bufferClass is of the buffers with room for n bytes; beyond bufferSizes they are
+// made to measure.
+func bufferClass(n int) int {
+	return max(0, (bits.Len(uint(max(n, 1)-1))-bits.Len(smallestBuffer-1)+1)/2)
+}
+
+// bufferSize is how much memory borrow gives for n bytes.
+func bufferSize(n int) int {
+	if class := bufferClass(n); class < bufferSizes {
+		return smallestBuffer << (2 * class)
+	}
+	return n
+}
+
 // borrow returns an empty buffer with room for n bytes.
 func borrow(n int) []byte {
-	class := max(0, (bits.Len(uint(max(n, 1)-1))-bits.Len(smallestBuffer-1)+1)/2)
+	class := bufferClass(n)
 	if class >= bufferSizes {
 		return make([]byte, 0, n)
 	}

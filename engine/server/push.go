@@ -26,8 +26,9 @@ type push struct {
 	shard    string
 	from     stream.Position
 	// due is when there has to be an event, be it without records; free is when
-	// the consumer's throughput allows one with records.
-	due, free time.Time
+	// the consumer's throughput allows one with records; check is when the consumer
+	// is looked at again.
+	due, free, check time.Time
 }
 
 const (
@@ -142,14 +143,15 @@ func (p *push) forward(ctx context.Context) (more <-chan struct{}, err error) {
 		return nil, err
 	}
 	p.from = page.Next
-	if len(b.Records) == 0 && page.End == nil {
-		if time.Now().Before(p.due) {
-			return page.More, nil
-		}
-		// Somebody may have deregistered the consumer meanwhile.
+	now := time.Now()
+	if len(b.Records) == 0 && page.End == nil && now.Before(p.due) {
+		return page.More, nil
+	}
+	if !now.Before(p.check) { // somebody may have deregistered the consumer meanwhile
 		if p.consumer, err = p.server.activeConsumer(p.consumer.arn); err != nil {
 			return nil, err
 		}
+		p.check = now.Add(heartbeat)
 	}
 	e := event{batch: b, done: page.Done, end: page.End, encrypted: p.consumer.of.known.KeyID != ""}
 	if err := p.send(e.append(p.call.protocol, borrow(answerSize(b)))); err != nil {
@@ -158,7 +160,7 @@ func (p *push) forward(ctx context.Context) (more <-chan struct{}, err error) {
 	if page.End != nil {
 		return nil, errShardEnded
 	}
-	now := time.Now()
+	now = time.Now()
 	p.due = now.Add(heartbeat)
 	if p.server.limited() {
 		if p.free.Before(now) {

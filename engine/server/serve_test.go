@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -367,6 +368,19 @@ func TestTheMemoryOfLargeRequestsIsBounded(t *testing.T) {
 	if a.free != 100 {
 		t.Errorf("%d are free, of 100", a.free)
 	}
+}
+
+func TestALargeBodyIsCountedAsTheBufferThatItTakes(t *testing.T) {
+	s := start(t, Config{}).server
+	r := httptest.NewRequest("POST", "/", strings.NewReader(strings.Repeat("x", 1<<20)))
+	c := &call{ctx: t.Context(), server: s, request: r, w: httptest.NewRecorder()}
+	if err := c.receive(smallBody); err != nil {
+		t.Fatal(err)
+	}
+	if c.reserved < cap(c.body) {
+		t.Errorf("%d bytes are counted for a buffer of %d", c.reserved, cap(c.body))
+	}
+	c.releaseBody()
 }
 
 func TestBuffersAreAsLargeAsWanted(t *testing.T) {

@@ -393,6 +393,36 @@ func TestAnIdleSubscriptionHasAnEventEachFiveSecondsForFiveMinutes(t *testing.T)
 	})
 }
 
+func TestABusySubscriptionEndsWhenItsConsumerIsDeregistered(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, s *Server) {
+		arn := consumer(t, s, "orders", "app")
+		out := newTape()
+		var done sync.WaitGroup
+		began := time.Now()
+		done.Go(func() { play(t.Context(), s, arn, "0", "TRIM_HORIZON", out) })
+		synctest.Wait()
+		if err := s.deregisterStreamConsumer(t.Context(), &deregisterStreamConsumerInput{consumerRef{ConsumerARN: arn}}); err != nil {
+			t.Fatal(err)
+		}
+		over := make(chan struct{})
+		go func() { done.Wait(); close(over) }()
+		st, _ := s.engine.Stream("orders")
+		for busy := true; busy; {
+			if _, err := st.Put(t.Context(), stream.Entry{PartitionKey: "k", Data: []byte("d")}); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-over:
+				busy = false
+			case <-time.After(time.Second):
+			}
+		}
+		if took := time.Since(began); took > 2*heartbeat {
+			t.Errorf("it ends after %v", took)
+		}
+	})
+}
+
 func TestASubscriptionEndsWhenItsConsumerIsDeregistered(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, s *Server) {
 		arn := consumer(t, s, "orders", "app")
