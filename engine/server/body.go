@@ -16,9 +16,10 @@ const (
 	slowestRate = 64 << 10 // bytes a second
 )
 
-func deadline(n int) time.Time {
-	return time.Now().Add(patience + time.Duration(n)*time.Second/slowestRate)
-}
+// atSlowest is how long so many bytes take at the slowest rate.
+func atSlowest(n int) time.Duration { return time.Duration(n) * time.Second / slowestRate }
+
+func deadline(n int) time.Time { return time.Now().Add(patience + atSlowest(n)) }
 
 // freeBody is how large a body, or an answer, may be without being counted.
 const freeBody = 64 << 10

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"time"
 )
 
 // ServeHTTP answers one request of the API.
@@ -123,10 +124,15 @@ func (c *call) begin(status int) {
 	c.w.WriteHeader(status)
 }
 
-// write writes a piece of the answer, for which the client has some time. When it
-// fails the piece must not be used again: HTTP/2 may still be reading from it.
+// write writes a piece of the answer, for which the client has some time, but no
+// patience for each piece anew. When it fails the piece must not be used again:
+// HTTP/2 may still be reading from it.
 func (c *call) write(piece []byte) error {
-	http.NewResponseController(c.w).SetWriteDeadline(deadline(len(piece)))
+	if c.until.IsZero() {
+		c.until = time.Now().Add(patience)
+	}
+	c.until = c.until.Add(atSlowest(len(piece)))
+	http.NewResponseController(c.w).SetWriteDeadline(c.until)
 	_, err := c.w.Write(piece)
 	return err
 }

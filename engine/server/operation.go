@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"net/http"
+	"time"
 )
 
 // operation serves one kind of request.
@@ -38,6 +39,8 @@ type call struct {
 	reserved int  // how much memory the server counts for it
 	bounded  bool // the body has to have come by a time, or there is none
 	begun    bool // the answer is on its way
+	// until is when the client has to have taken what is written so far.
+	until time.Time
 }
 
 func empty[I any]() any { return new(I) }

@@ -180,6 +180,38 @@ func TestAClientThatDoesNotReadItsAnswerIsCutOff(t *testing.T) {
 	})
 }
 
+func TestAClientThatReadsALargeAnswerTooSlowlyIsCutOff(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, s *Server, w *wires) {
+		st, err := s.engine.Stream("orders")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 16 {
+			if _, err := st.Put(t.Context(), stream.Entry{PartitionKey: "k", Data: make([]byte, 512<<10)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		v, err := s.lookAt("orders")
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := fmt.Sprintf(`{"ShardIterator":%q}`, s.issue(v, shardID(0), stream.TrimHorizon))
+		conn := w.dial()
+		defer conn.Close()
+		if _, err := io.WriteString(conn, head("GetRecords", len(body))+body); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		for err == nil {
+			_, err = io.CopyN(io.Discard, conn, slowestRate/2)
+			time.Sleep(time.Second)
+		}
+		if took := time.Since(began); took > 2*patience+time.Minute {
+			t.Errorf("it is cut off after %v", took)
+		}
+	})
+}
+
 func TestAConnectionIsAsGoodAfterAMinuteAsBefore(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, _ *Server, w *wires) {
 		conn := w.dial()

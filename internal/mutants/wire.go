@@ -23,9 +23,17 @@ var wireMutants = []Mutant{
 		Mechanism: "An answer has to be taken in time",
 		Promise:   "P8", Without: "its memory waits for ever",
 		File: "engine/server/handler.go",
-		Old:  `	http.NewResponseController(c.w).SetWriteDeadline(deadline(len(piece)))`,
+		Old:  `	http.NewResponseController(c.w).SetWriteDeadline(c.until)`,
 		New:  ``,
 		Test: "TestAClientThatDoesNotReadItsAnswerIsCutOff", Panics: true,
+	},
+	{
+		Mechanism: "A body that nobody reads has to arrive in time",
+		Promise:   "P8", Without: "who is refused and sends no body keeps its connection for ever",
+		File: "engine/server/handler.go",
+		Old:  `	if !c.bounded {`,
+		New:  `	if false {`,
+		Test: "TestClientsThatStandStillAreCutOff/is_not_let_in", Panics: true,
 	},
 	{
 		Mechanism: "The memory of large requests is bounded",
