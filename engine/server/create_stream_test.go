@@ -133,3 +133,21 @@ func TestCreateStreamKeepsTheLimitsOfTheAccountWhenAsked(t *testing.T) {
 		"Current shard count for the account: 20000. Limit: 20000. Number of additional shards that would have resulted from this request: 1. "+
 		"Refer to the AWS Service Limits page (http://docs.aws.amazon.com/general/latest/gr/aws_service_limits.html) for current limits and how to request higher limits.")
 }
+
+func TestAStreamIsWhatItWasAnnouncedToBeFromItsFirstMoment(t *testing.T) {
+	h := start(t, Config{})
+	d, err := h.server.state.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.End()
+	d.Stream("new", 0).OnDemand = true
+	if err := d.Save(time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	h.stream("new", engine.StreamConfig{}) // what is known has yet to get its time of creation
+	v, err := h.server.lookAt("new")
+	if err != nil || !v.known.OnDemand {
+		t.Errorf("%+v, %v", v.known, err)
+	}
+}

@@ -40,7 +40,8 @@ func (s *Server) lookAt(name string) (view, error) {
 		return view{}, err
 	}
 	v.known = nothing
-	if known := s.state.Load().Streams[name]; known != nil && known.Created == v.created.UnixMilli() {
+	// What has no time of creation yet is said of a stream that is just being made.
+	if known := s.state.Load().Streams[name]; known != nil && (known.Created == v.created.UnixMilli() || known.Created == 0) {
 		v.known = known
 	}
 	v.status = v.known.Status(time.Now())

@@ -56,7 +56,7 @@ var serverMutants = []Mutant{
 		Mechanism: "What is known of a stream is known of one incarnation",
 		Promise:   "P9", Without: "it is said of the next of that name",
 		File: "engine/server/view.go",
-		Old:  `known != nil && known.Created == v.created.UnixMilli()`,
+		Old:  `known != nil && (known.Created == v.created.UnixMilli() || known.Created == 0)`,
 		New:  `known != nil`,
 		Test: "TestWhatIsKnownOfAStreamThatWasDeletedByTheProgramIsNotSaidOfTheNext",
 	},
