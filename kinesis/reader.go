@@ -172,17 +172,20 @@ func (r *reader) want(b *stream.Batch) int {
 }
 
 // ended returns the end of the shard. An end without children is none: a shard
-// is closed by a split or a merge, and what else ends an iterator is trouble.
+// is closed by a split or a merge, and what else ends an iterator is trouble, so
+// that the next call asks again behind the last record.
 func (r *reader) ended(ctx context.Context) error {
 	if r.end == nil {
 		children := slices.DeleteFunc(r.page.children, func(c stream.Shard) bool { return !slices.Contains(c.Parents, r.feed.shard) })
 		if len(children) == 0 {
 			var err error
 			if children, err = r.s.children(ctx, r.feed.shard); err != nil {
+				r.page = nil
 				return err
 			}
 		}
 		if len(children) == 0 && r.feed.at != stream.ShardEnd {
+			r.page = nil
 			return fmt.Errorf("kinesis: read %s of %s: %w: the shard has ended and has no children", r.feed.shard, r.s.target.text, errAnswer)
 		}
 		r.end = &stream.ShardEndError{Shard: r.feed.shard, Children: children}

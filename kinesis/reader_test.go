@@ -318,6 +318,26 @@ func TestAnIteratorThatEndsWithoutChildrenIsNoShardsEnd(t *testing.T) {
 	})
 }
 
+func TestWhatComesBehindAnEndThatWasNoneIsReadBeforeTheShardEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t, 1)
+		s.put(0, 3, 10)
+		s.shards[0].closed = true
+		r := openAt(t, s.stream(Config{}), first, stream.TrimHorizon)
+		read(t, r, 0, 3)
+		if err := r.Next(t.Context(), &stream.Batch{}); err == nil {
+			t.Fatal("the shard has no children, and its end is no error")
+		}
+		s.shards[0].closed = false
+		s.put(0, 3, 10)
+		s.split(0)
+		read(t, r, 3, 3)
+		if err := r.Next(t.Context(), &stream.Batch{}); !is[*stream.ShardEndError](err) {
+			t.Errorf("next: %v, want the shard's end", err)
+		}
+	})
+}
+
 func TestWhatIsNotFoundIsTheStreamOrTheShardAndNeverAnEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t, 1)
