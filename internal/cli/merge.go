@@ -133,6 +133,11 @@ func begin(shards []stream.Shard, only []string, from stream.Position) (first []
 	return first, nil
 }
 
+// tapBytes is how much of a shard is held at a time. It is small, since the shards
+// of a stream are read together, however many there are; a larger record comes
+// alone.
+const tapBytes = 64 << 10
+
 // start begins to read a shard.
 func (m *merger) start(ctx context.Context, s stream.Shard, from stream.Position) {
 	t := &tap{shard: s, more: make(chan struct{}, 1)}
@@ -161,7 +166,7 @@ func (m *merger) read(ctx context.Context, t *tap, from stream.Position) {
 		send(tapped{caught: true})
 		return
 	}
-	var b stream.Batch
+	b := stream.Batch{MaxBytes: tapBytes}
 	for {
 		select {
 		case <-t.more:
