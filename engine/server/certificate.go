@@ -85,15 +85,20 @@ func pairOf(certificate, key []byte) (*tls.Certificate, error) {
 }
 
 // ownCertificate reads the certificate of a directory, or makes one: when there
-// is none, or one that is half written or nearly over.
+// is none, or one that is half written or nearly over. One that cannot be read is
+// left alone, for clients trust it.
 func ownCertificate(dir string, now time.Time) (*tls.Certificate, error) {
 	crt, key := filepath.Join(dir, certificateFile), filepath.Join(dir, keyFile)
-	pair, err := tls.LoadX509KeyPair(crt, key)
-	switch {
-	case err == nil && now.Before(pair.Leaf.NotAfter.Add(-certificateRenew)):
+	kept, err := os.ReadFile(crt)
+	secret, keyErr := os.ReadFile(key)
+	for _, err := range []error{err, keyErr} {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("read the certificate for TLS: %w", err)
+		}
+	}
+	pair, err := tls.X509KeyPair(kept, secret)
+	if err == nil && now.Before(pair.Leaf.NotAfter.Add(-certificateRenew)) {
 		return &pair, nil
-	case errors.Is(err, fs.ErrPermission):
-		return nil, err
 	}
 	certificatePEM, keyPEM, err := makeCertificate(now)
 	if err != nil {

@@ -28,7 +28,9 @@ type Config struct {
 	StateDelay time.Duration
 	// AccessKeys are the keys with which requests have to be signed. Without any,
 	// every signature is believed, and only clients on the same machine are
-	// served, since whoever can reach the server could do everything.
+	// served, since whoever can reach the server could do everything. Behind a
+	// proxy or a tunnel that ends on this machine, others look like its own:
+	// set keys there. Those that say so (Forwarded, X-Forwarded-For, Via) are refused.
 	AccessKeys []AccessKey
 	// CertFile and KeyFile have a certificate for TLS and its key, in PEM. Default:
 	// the server makes its own, see [Server.Certificate].

@@ -299,6 +299,25 @@ func TestTheCertificateIsMadeOnceAndRenewedBeforeItEnds(t *testing.T) {
 	}
 }
 
+func TestACertificateThatCannotBeReadIsLeftAlone(t *testing.T) {
+	for _, file := range []string{certificateFile, keyFile} {
+		dir := t.TempDir()
+		if _, err := ownCertificate(dir, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		// A directory is a file that is there and cannot be read, for root as well.
+		if err := os.Remove(filepath.Join(dir, file)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Mkdir(filepath.Join(dir, file), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if c, err := ownCertificate(dir, time.Now()); err == nil || !strings.Contains(err.Error(), file) {
+			t.Errorf("%s: %v, %v", file, c, err)
+		}
+	}
+}
+
 func TestACertificateMayBeGiven(t *testing.T) {
 	dir := t.TempDir()
 	if _, err := ownCertificate(dir, time.Now()); err != nil {

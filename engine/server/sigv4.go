@@ -58,6 +58,9 @@ func (s *Server) authenticate(r *http.Request) (*signature, error) {
 		if !fromLoopback(r.RemoteAddr) {
 			return nil, accessDenied("This server has no access keys, so that it believes only clients on its own machine, and %s is none: set -access-key ID:SECRET, or Config.AccessKeys", r.RemoteAddr)
 		}
+		if by := forwarded(r); by != "" {
+			return nil, accessDenied("This server has no access keys, so that it believes only clients on its own machine, and a proxy has forwarded this request for somebody (header %s): set -access-key ID:SECRET, or Config.AccessKeys", by)
+		}
 		return sig, nil
 	}
 	if err := sig.inScope(s.config.Region); err != nil {
@@ -66,18 +69,29 @@ func (s *Server) authenticate(r *http.Request) (*signature, error) {
 	if err := sig.current(r, time.Now()); err != nil {
 		return nil, err
 	}
-	i := slices.IndexFunc(s.config.AccessKeys, func(k AccessKey) bool { return k.ID == sig.scope[0] })
+	// An ID may have several tokens, the former and the next one.
+	i := slices.IndexFunc(s.config.AccessKeys, func(k AccessKey) bool {
+		return k.ID == sig.scope[0] && hmac.Equal([]byte(k.SessionToken), []byte(sig.token))
+	})
 	if i < 0 {
 		return nil, failure("UnrecognizedClientException", "The security token included in the request is invalid.")
 	}
 	sig.key = &s.config.AccessKeys[i]
-	switch {
-	case !hmac.Equal([]byte(sig.key.SessionToken), []byte(sig.token)):
-		return nil, failure("UnrecognizedClientException", "The security token included in the request is invalid.")
-	case !sig.key.Expires.IsZero() && time.Now().After(sig.key.Expires):
+	if !sig.key.Expires.IsZero() && time.Now().After(sig.key.Expires) {
 		return nil, failure("ExpiredTokenException", "The security token included in the request is expired")
 	}
 	return sig, nil
+}
+
+// forwarded returns the header by which a proxy says that it has forwarded a
+// request, or "".
+func forwarded(r *http.Request) string {
+	for _, name := range []string{"Forwarded", "X-Forwarded-For", "Via"} {
+		if r.Header.Get(name) != "" {
+			return name
+		}
+	}
+	return ""
 }
 
 // fromLoopback reports whether a peer is on this machine.

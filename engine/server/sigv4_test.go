@@ -74,7 +74,13 @@ func TestTheSDKIsLetInByItsKey(t *testing.T) {
 
 // signed signs a request for a server that has our keys, by the SDK's signer,
 // and then changes it.
+// signed is a request signed by the first of our keys.
 func signed(t *testing.T, body string, at time.Time, before func(*http.Request), after func(*http.Request)) *http.Request {
+	t.Helper()
+	return signedBy(t, ourKeys[0], body, at, before, after)
+}
+
+func signedBy(t *testing.T, k AccessKey, body string, at time.Time, before func(*http.Request), after func(*http.Request)) *http.Request {
 	t.Helper()
 	r := httptest.NewRequest("POST", "http://localhost:4567/", strings.NewReader(body))
 	r.Header.Set("Content-Type", "application/x-amz-json-1.1")
@@ -83,7 +89,7 @@ func signed(t *testing.T, body string, at time.Time, before func(*http.Request),
 		before(r)
 	}
 	hash := sha256.Sum256([]byte(body))
-	err := v4.NewSigner().SignHTTP(t.Context(), aws.Credentials{AccessKeyID: "FIRST", SecretAccessKey: "first secret"}, r, hex.EncodeToString(hash[:]), "kinesis", "us-east-1", at)
+	err := v4.NewSigner().SignHTTP(t.Context(), aws.Credentials{AccessKeyID: k.ID, SecretAccessKey: k.Secret, SessionToken: k.SessionToken}, r, hex.EncodeToString(hash[:]), "kinesis", "us-east-1", at)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,22 +244,46 @@ func TestQueriesMayBeSigned(t *testing.T) {
 
 func TestWithoutKeysOnlyThisMachineIsServed(t *testing.T) {
 	s := start(t, Config{}).server
-	for peer, ours := range map[string]bool{
-		"127.0.0.1:5": true, "127.8.9.1:5": true, "[::1]:5": true, "[::ffff:127.0.0.1]:5": true,
-		"192.0.2.1:5": false, "[2001:db8::1]:5": false, "[fe80::1%eth0]:5": false, "@": false, "": false,
-	} {
+	answer := func(peer, forwarding string) (refused bool, body string) {
 		r := httptest.NewRequest("POST", "/", bytes.NewReader([]byte("{}")))
 		r.RemoteAddr = peer
 		r.Header.Set("X-Amz-Target", "Kinesis_20131202.DescribeStreamSummary")
 		r.Header.Set("Content-Type", "application/x-amz-json-1.1")
 		r.Header.Set("Authorization", anySignature)
 		r.Header.Set("X-Amz-Date", "20260101T000000Z")
+		if forwarding != "" {
+			r.Header.Set(forwarding, "192.0.2.1")
+		}
 		w := httptest.NewRecorder()
 		s.ServeHTTP(w, r)
-		refused := strings.Contains(w.Body.String(), "AccessDeniedException") && strings.Contains(w.Body.String(), "set -access-key ID:SECRET, or Config.AccessKeys")
-		if refused == ours {
-			t.Errorf("%s: %s", peer, w.Body)
+		body = w.Body.String()
+		return strings.Contains(body, "AccessDeniedException") && strings.Contains(body, "set -access-key ID:SECRET, or Config.AccessKeys"), body
+	}
+	for peer, ours := range map[string]bool{
+		"127.0.0.1:5": true, "127.8.9.1:5": true, "[::1]:5": true, "[::ffff:127.0.0.1]:5": true,
+		"192.0.2.1:5": false, "[2001:db8::1]:5": false, "[fe80::1%eth0]:5": false, "@": false, "": false,
+	} {
+		if refused, body := answer(peer, ""); refused == ours {
+			t.Errorf("%s: %s", peer, body)
 		}
+	}
+	for _, header := range []string{"Forwarded", "X-Forwarded-For", "Via"} {
+		if refused, body := answer("127.0.0.1:5", header); !refused || !strings.Contains(body, header) {
+			t.Errorf("forwarded by %s: %s", header, body)
+		}
+	}
+}
+
+func TestAKeyMayHaveATokenAndTheNextOne(t *testing.T) {
+	keys := []AccessKey{{ID: "FIRST", Secret: "former", SessionToken: "one"}, {ID: "FIRST", Secret: "next", SessionToken: "two"}}
+	s := start(t, Config{AccessKeys: keys}).server
+	for _, k := range keys {
+		if err := s.check(signedBy(t, k, "{}", time.Now(), nil, nil)); err != nil {
+			t.Errorf("with the token %q: %v", k.SessionToken, err)
+		}
+	}
+	if err := s.check(signedBy(t, AccessKey{ID: "FIRST", Secret: "next", SessionToken: "one"}, "{}", time.Now(), nil, nil)); err == nil {
+		t.Error("a secret goes with the token of another one")
 	}
 }
 
