@@ -4,11 +4,14 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -89,6 +92,50 @@ func BenchmarkRead(b *testing.B) {
 			})
 		}
 	}
+}
+
+// BenchmarkIdle tells what a thousand shards at rest cost: CPU while each is asked
+// every MaxPoll, and memory.
+func BenchmarkIdle(b *testing.B) {
+	const shards, watched = 1000, 8 * time.Second
+	url := endpointProcess(b, 0, 0)
+	client := sdk.New(sdk.Options{
+		Region: "us-east-1", BaseEndpoint: aws.String(url), Credentials: credentials.NewStaticCredentialsProvider("key", "secret", ""),
+	})
+	atRest := Config{}.withDefaults().MaxPoll
+	for b.Loop() {
+		s, err := New(client, "bench", Config{MinPoll: atRest, MaxPoll: atRest})
+		if err != nil {
+			b.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(b.Context())
+		before := inUse()
+		var readers sync.WaitGroup
+		for range shards {
+			r := s.newReader("shardId-000000000000", stream.TrimHorizon)
+			r.feed.iterator = "iterator"
+			r.feed.pace.next = time.Now().Add(rand.N(atRest))
+			readers.Go(func() {
+				defer r.Close()
+				r.Next(ctx, new(stream.Batch))
+			})
+		}
+		pause(ctx, atRest) // each was asked once
+		spent := cpu()
+		pause(ctx, watched)
+		b.ReportMetric(100*(cpu()-spent).Seconds()/watched.Seconds(), "%core")
+		b.ReportMetric(float64(inUse()-before)/shards, "bytes/shard")
+		cancel()
+		readers.Wait()
+	}
+}
+
+// inUse returns how much memory goroutines and what they hold take.
+func inUse() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapInuse + m.StackInuse
 }
 
 func cpu() time.Duration {
@@ -175,6 +222,9 @@ func serveEndpoint() {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
 		answer := asJSON
+		if r.Header.Get("X-Amz-Target") == "Kinesis_20131202.DescribeStreamSummary" {
+			answer = []byte(`{"StreamDescriptionSummary":{"StreamARN":"arn:aws:kinesis:us-east-1:123456789012:stream/bench","StreamCreationTimestamp":1,"StreamStatus":"ACTIVE"}}`)
+		}
 		if r.Header.Get("Content-Type") == mediaCBOR {
 			answer = asCBOR
 		}

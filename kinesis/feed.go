@@ -95,8 +95,12 @@ func (f *feed) got(p *page, asked time.Time) {
 	f.pace.got(asked, len(p.entries), p.bytes, p.behind)
 	if n := len(p.entries); n > 0 {
 		f.average = 0.5*f.average + 0.5*float64(max(1, p.bytes/n))
-		p.skip(f.at, f.since)
-		f.at = stream.After(p.entries[n-1].seq)
+		if p.skip(f.at, f.since); p.left() > 0 {
+			f.since = 0 // arrivals need not grow: what comes now is wanted, whenever it arrived
+		}
+		if last := stream.After(p.entries[n-1].seq); last.Compare(f.at) > 0 {
+			f.at = last
+		}
 	}
 	f.iterator = p.next
 }
@@ -191,9 +195,11 @@ func (f *feed) elsewhere(ctx context.Context, tries int, why error) (stream.Posi
 		return stream.Position{}, err
 	case seq.Less(first):
 		return stream.TrimHorizon, nil
-	case last != stream.Sequence{} && !seq.Less(last):
+	case last != stream.Sequence{} && seq.WithSub(0) == last:
 		return stream.Position{}, errAtEnd
 	}
+	// Also what lies behind the last number of a closed shard: it says nothing of
+	// what was read of this one.
 	return stream.Position{}, fmt.Errorf("kinesis: read %s of %s at %v: %w: %w", f.shard, f.s.target.text, f.at, ErrForeignPosition, why)
 }
 

@@ -520,6 +520,32 @@ func TestANumberOfAnotherShardIsRefused(t *testing.T) {
 	})
 }
 
+func TestATimeToComeLeavesOutWhatComesBeforeItAndNothingAfterTheFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t, 1)
+		r := openAt(t, s.stream(Config{}), first, stream.AtTime(time.Now().Add(5*time.Second)))
+		s.put(0, 1, 10)
+		nothingIn(t, r, 6*time.Second)
+		s.put(0, 1, 10)
+		read(t, r, 1, 1)
+		s.clock = -time.Minute // arrivals need not grow
+		s.put(0, 1, 10)
+		read(t, r, 2, 1)
+	})
+}
+
+func TestANumberBehindTheEndOfAClosedShardIsNotItsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t, 1)
+		s.put(0, 5, 10)
+		s.split(0)
+		s.put(1, 1, 10)
+		if _, err := s.stream(Config{}).Open(t.Context(), first, stream.After(mustParse(t, s.number(1, 1)))); !errors.Is(err, ErrForeignPosition) {
+			t.Errorf("open: %v", err)
+		}
+	})
+}
+
 func TestTheEndOfAClosedShardIsAPosition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t, 1)
