@@ -43,7 +43,8 @@ Ctrl-C or SIGTERM stops it: requests that are under way are finished. What was
 acknowledged survives kill -9, and a power cut, too.
 
 Without --access-key any signature is believed, and clients on this machine alone
-are served. Give at least one key to serve others; where other users of the
+are served. Give at least one key to serve others, and behind a proxy or a tunnel
+that ends on this machine, which makes others look like its own; where users of the
 machine could read the command line, by MILLRACE_ACCESS_KEYS, with commas between.
 
 One port speaks HTTP/1.1 and HTTP/2, plainly and over TLS. Without --tls-cert it
