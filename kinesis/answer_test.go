@@ -19,7 +19,7 @@ func number(i int) string { return fmt.Sprintf("49590338271490256608559692538361
 // answerOf returns an answer with n records of that many bytes.
 func answerOf(n, size int) *sdk.GetRecordsOutput {
 	random := rand.New(rand.NewPCG(1, uint64(size)))
-	out := &sdk.GetRecordsOutput{NextShardIterator: aws.String("AAAAAAAAAAEv0/t3XxQJh9Gk" + strconv.Itoa(n)), MillisBehindLatest: aws.Int64(1234)}
+	out := &sdk.GetRecordsOutput{NextShardIterator: aws.String("AAAAAAAAAAEv0/t3XxQJh9Gk" + strconv.Itoa(n)), MillisBehindLatest: aws.Int64(int64(min(n, 1) * 1234))}
 	for i := range n {
 		data := make([]byte, size)
 		for at := range data {

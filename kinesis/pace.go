@@ -57,12 +57,14 @@ func (p *pace) got(asked time.Time, records, bytes int, behind time.Duration) {
 		gap = max(readEvery, time.Duration(float64(bytes)/bytesPerSecond*float64(time.Second)))
 		gap = time.Duration(float64(gap) * p.share)
 	}
+	quiet := asked.Sub(p.heard) / quietFraction
 	switch {
-	case behind > 0: // there is more
+	case behind > 0 && records > 0: // there is more
+	case behind > 0: // so they say; a stretch of the shard without records is soon passed
+		gap = max(gap, min(quiet, p.min))
 	case records > 0:
 		gap = max(gap, p.min)
 	default:
-		quiet := asked.Sub(p.heard) / quietFraction
 		gap = max(gap, jitter(min(max(quiet, p.min), p.max)))
 	}
 	p.next = asked.Add(gap)

@@ -39,6 +39,7 @@ type service struct {
 	tellsTime     bool          // answers have a Date
 	noChildren    bool          // GetRecords does not name them, as that of kinesalite
 	repeats       bool          // pages begin with the record before, as once those of kinesis-mock
+	boasts        bool          // there is always more to come
 	fickle        bool          // iterators outlive their stream
 	pageOfShards  int
 	refuseRecords func(entry types.PutRecordsRequestEntry, n int) string
@@ -296,6 +297,9 @@ func (s *service) GetRecords(ctx context.Context, in *sdk.GetRecordsInput, _ ...
 	if at < len(sh.records) {
 		last := sh.records[len(sh.records)-1].ApproximateArrivalTimestamp
 		out.MillisBehindLatest = aws.Int64(max(1, last.Sub(*sh.records[max(0, at-1)].ApproximateArrivalTimestamp).Milliseconds()))
+	}
+	if s.boasts {
+		out.MillisBehindLatest = aws.Int64(1000)
 	}
 	if at < len(sh.records) || !sh.closed {
 		out.NextShardIterator = aws.String(s.iterator(shard, at))
