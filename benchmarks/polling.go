@@ -30,9 +30,9 @@ const (
 	pushed = "pushed by SubscribeToShard"
 )
 
-// pollingSettle is until a reader asks as rarely as it ever does: after 32 s
+// pollingSettle is until a reader asks as rarely as it ever does: after 80 s
 // without a record, by default.
-const pollingSettle = 40 * time.Second
+const pollingSettle = 85 * time.Second
 
 func runPolling(ctx context.Context, b *bench) error {
 	shards := idleShards
