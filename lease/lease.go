@@ -123,14 +123,17 @@ type Note struct {
 type Store interface {
 	// Leases yields every lease of the application, in no certain order. It
 	// need not be a snapshot; a row that exists during the whole call is
-	// yielded, and no key twice. It stops after the first error.
+	// yielded, and no key twice. It stops after the first error. A row that
+	// cannot be understood is passed over: it stands for no other.
 	Leases(ctx context.Context) iter.Seq2[Lease, error]
 	// Owned returns the leases whose Owner or CheckpointOwner is that
 	// incarnation, by an index and not by a scan. It may lag behind the rows,
-	// but not for ever. Nobody owns nothing: for "" it returns no rows.
+	// but not for ever. Nobody owns nothing: for "" it returns no rows. A row that
+	// cannot be understood is passed over.
 	Owned(ctx context.Context, incarnation string) ([]Lease, error)
 	// Read returns the rows with these keys as they are now (strongly
 	// consistent), in no certain order; those that do not exist are left out.
+	// One that cannot be understood is [ErrUnreadable].
 	Read(ctx context.Context, keys ...string) ([]Lease, error)
 	// Create adds the rows that do not exist yet, with the Counter that they
 	// carry, and leaves existing ones alone.

@@ -404,6 +404,31 @@ var leaseMutants = []Mutant{
 		New:  `if true {`,
 		Test: "TestARowThatCannotBeUnderstoodIsLostAndNoOther",
 	},
+	{
+		Mechanism: "A row that cannot be understood is no end of a listing",
+		Promise:   "P1", Without: "one such row, and no leader can plan and no worker sees what is its own",
+		File:    "lease/internal/sqlstore/listed.go",
+		Old:     `if errors.Is(err, lease.ErrUnreadable) {`,
+		New:     `if errors.Is(nil, lease.ErrUnreadable) {`,
+		Package: "lease/sqlite",
+		Test:    "TestTheSQLiteStoreKeepsTheContract/ARowThatCannotBeUnderstoodIsPassedOverInListings",
+	},
+	{
+		Mechanism: "The SQLite store says that a row cannot be understood",
+		Promise:   "P5", Without: "to a worker it is a store that fails, and all its other rows stay unread",
+		File: "lease/sqlite/row.go",
+		Old:  `fmt.Errorf("lease %s: %w: %w", l.Key, lease.ErrUnreadable, err)`,
+		New:  `fmt.Errorf("lease %s: %w", l.Key, err)`,
+		Test: "TestTheSQLiteStoreKeepsTheContract/WhoReadsARowThatCannotBeUnderstoodIsTold",
+	},
+	{
+		Mechanism: "The PostgreSQL store says that a row cannot be understood",
+		Promise:   "P5", Without: "to a worker it is a store that fails, and all its other rows stay unread",
+		File: "lease/postgres/row.go",
+		Old:  `fmt.Errorf("lease %s: %w: %w", l.Key, lease.ErrUnreadable, err)`,
+		New:  `fmt.Errorf("lease %s: %w", l.Key, err)`,
+		Test: "TestThePostgresStoreKeepsTheContract/Prepared/WhoReadsARowThatCannotBeUnderstoodIsTold",
+	},
 
 	// Rule 6: a write without an answer is unknown.
 	{

@@ -84,6 +84,17 @@ func TestTheDynamoDBStoreKeepsTheContract(t *testing.T) {
 						Rollback: func(context.Context) error { return nil },
 					}
 				},
+				Spoil: func(t testing.TB, store lease.Store, key string) {
+					s := store.(*Store)
+					if _, err := client.UpdateItem(t.Context(), &sdk.UpdateItemInput{
+						TableName: &s.config.Table, Key: item{leaseKey: text(s.layout.tableKey(key))},
+						UpdateExpression:          aws.String("SET #checkpoint = :someday"),
+						ExpressionAttributeNames:  map[string]string{"#checkpoint": checkpointNumber},
+						ExpressionAttributeValues: item{":someday": text("someday")},
+					}); err != nil {
+						t.Fatal(err)
+					}
+				},
 				Reopen: func(t testing.TB, store lease.Store) lease.Store {
 					return handle(t, api.Client(t, nil), store.(*Store).config)
 				},

@@ -28,6 +28,9 @@ type broken struct {
 	// The transactions that it takes part in.
 	ledger ledger
 
+	// spoil makes a row one that cannot be understood: see spoilt.
+	spoil func(key string)
+
 	// Further handles on its rows: see brokenOptions.
 	second, other, reopened func() lease.Store
 }

@@ -196,7 +196,7 @@ func diffLease(got, want lease.Lease) string {
 func diffLeases(got, want []lease.Lease) string {
 	got, want = sorted(slices.Clone(got)), sorted(slices.Clone(want))
 	if g, w := keysOf(got), keysOf(want); !slices.Equal(g, w) {
-		return fmt.Sprintf("got %d rows %.300q, want %d rows %.300q", len(g), g, len(w), w)
+		return fmt.Sprintf("got %d rows %.300s, want %d rows %.300s", len(g), fmt.Sprintf("%q", g), len(w), fmt.Sprintf("%q", w))
 	}
 	for i := range got {
 		if diff := diffLease(got[i], want[i]); diff != "" {

@@ -20,6 +20,7 @@ var brokenOptions = Options{
 	},
 	Reopen:   func(_ testing.TB, store lease.Store) lease.Store { return store.(*broken).reopened() },
 	Begin:    beginPending,
+	Spoil:    func(_ testing.TB, store lease.Store, key string) { store.(*broken).spoil(key) },
 	OwnedLag: 20 * time.Millisecond,
 }
 
@@ -38,6 +39,7 @@ func newBroken() *broken {
 	b.second = func() lease.Store { return b }
 	b.other = func() lease.Store { return newBroken() }
 	b.reopened = func() lease.Store { return b }
+	b.spoil = (&spoilt{broken: b}).add
 	return b
 }
 

@@ -17,7 +17,7 @@ type sabotage struct {
 }
 
 func sabotages() []sabotage {
-	return slices.Concat(brokenGuards, brokenWrites, brokenFields, brokenLists, brokenMembers, brokenNotes, brokenCalls, brokenHandles, brokenTransactions, brokenHistories)
+	return slices.Concat(brokenGuards, brokenWrites, brokenFields, brokenLists, brokenSpoils, brokenMembers, brokenNotes, brokenCalls, brokenHandles, brokenTransactions, brokenHistories)
 }
 
 func TestEveryBrokenStoreIsCaught(t *testing.T) {

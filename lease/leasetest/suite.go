@@ -25,6 +25,10 @@ type Options struct {
 	// Begin begins a transaction of the kind that the store takes part in. A store
 	// that is a [lease.Transactional] needs it.
 	Begin func(t testing.TB, store lease.Store) Transaction
+	// Spoil changes a row, past the store, into one that nobody can understand, and
+	// leaves its key, its owners and its counter. Default: what a store makes of
+	// such rows is not tested.
+	Spoil func(t testing.TB, store lease.Store, key string)
 	// OwnedLag is how long Owned may lag behind the rows. Default: 10 s.
 	OwnedLag time.Duration
 	// Rows is how many rows a large table has in these tests. Default: 2,500.
@@ -53,7 +57,7 @@ type clause struct {
 func contract() []clause {
 	return slices.Concat(
 		creation, swapping, deletion, reading, listing, owning,
-		membership, noting, contention, histories, contexts, handles, transactions, notification, walks,
+		spoiling, membership, noting, contention, histories, contexts, handles, transactions, notification, walks,
 	)
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/millrace/millrace/lease"
+	"github.com/millrace/millrace/lease/internal/sqlstore"
 )
 
 // page is how many rows Leases reads, and Create writes, at a time.
@@ -62,20 +63,20 @@ func (s *Store) Leases(ctx context.Context) iter.Seq2[lease.Lease, error] {
 	return func(yield func(lease.Lease, error) bool) {
 		last := ""
 		for {
-			rows, err := many(ctx, s, scanLease, s.sql.pageOfLeases, s.application, last, page)
+			rows, err := many(ctx, s, scanListed, s.sql.pageOfLeases, s.application, last, page)
 			if err != nil {
 				yield(lease.Lease{}, failed(ctx, err, "list leases"))
 				return
 			}
-			for _, l := range rows {
+			for _, row := range rows {
 				if ctx.Err() != nil {
 					yield(lease.Lease{}, failed(ctx, ctx.Err(), "list leases"))
 					return
 				}
-				if !yield(l, nil) {
+				if !row.Unreadable && !yield(row.Lease, nil) {
 					return
 				}
-				last = l.Key
+				last = row.Lease.Key
 			}
 			if len(rows) < page {
 				return
@@ -88,9 +89,9 @@ func (s *Store) Leases(ctx context.Context) iter.Seq2[lease.Lease, error] {
 func (s *Store) Owned(ctx context.Context, incarnation string) ([]lease.Lease, error) {
 	err := storable("worker", incarnation)
 	if err == nil {
-		var rows []lease.Lease
-		if rows, err = many(ctx, s, scanLease, s.sql.ownedLeases, s.application, incarnation); err == nil {
-			return rows, nil
+		var rows []sqlstore.Listed
+		if rows, err = many(ctx, s, scanListed, s.sql.ownedLeases, s.application, incarnation); err == nil {
+			return sqlstore.Understood(rows), nil
 		}
 	}
 	return nil, failed(ctx, err, "list leases of %s", incarnation)

@@ -76,7 +76,8 @@ func list(ids []string) string {
 	return string(text)
 }
 
-// scanLease reads the columns of leaseColumns.
+// scanLease reads the columns of leaseColumns. With [lease.ErrUnreadable] it returns
+// the row's key.
 func scanLease(row pgx.CollectableRow) (l lease.Lease, err error) {
 	var position, pending, start, end string
 	if err := row.Scan(
@@ -93,9 +94,14 @@ func scanLease(row pgx.CollectableRow) (l lease.Lease, err error) {
 		sqlstore.Parse("hash_start", start, &l.Hash.Start, stream.ParseHash),
 		sqlstore.Parse("hash_end", end, &l.Hash.End, stream.ParseHash),
 	); err != nil {
-		return lease.Lease{}, fmt.Errorf("lease %s: %w", l.Key, err)
+		return lease.Lease{Key: l.Key}, fmt.Errorf("lease %s: %w: %w", l.Key, lease.ErrUnreadable, err)
 	}
 	return l, nil
+}
+
+// scanListed reads a row of a listing.
+func scanListed(row pgx.CollectableRow) (sqlstore.Listed, error) {
+	return sqlstore.List(scanLease(row))
 }
 
 // memberValues returns the arguments that joinMember and swapMember share.

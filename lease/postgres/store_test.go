@@ -75,6 +75,12 @@ func TestThePostgresStoreKeepsTheContract(t *testing.T) {
 						}
 						return leasetest.Transaction{Tx: tx, Commit: tx.Commit, Rollback: tx.Rollback, Locks: true}
 					},
+					Spoil: func(t testing.TB, store lease.Store, key string) {
+						s := store.(*Store)
+						if _, err := s.pool.Exec(t.Context(), qualified("UPDATE millrace_lease SET checkpoint = 'someday' WHERE key = $1", s.schema), key); err != nil {
+							t.Fatal(err)
+						}
+					},
 					Reopen: func(t testing.TB, s lease.Store) lease.Store {
 						s.(*Store).pool.Close()
 						return another(t, s, "app")

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/millrace/millrace/lease"
+	"github.com/millrace/millrace/lease/internal/sqlstore"
 )
 
 // page is how many rows Leases reads at a time. Between pages nothing is open,
@@ -66,20 +67,20 @@ func (s *Store) Leases(ctx context.Context) iter.Seq2[lease.Lease, error] {
 	return func(yield func(lease.Lease, error) bool) {
 		last := ""
 		for {
-			rows, err := read(ctx, s, scanLease, pageOfLeases, s.application, last, int64(page))
+			rows, err := read(ctx, s, scanListed, pageOfLeases, s.application, last, int64(page))
 			if err != nil {
 				yield(lease.Lease{}, failed(ctx, err, "list leases"))
 				return
 			}
-			for _, l := range rows {
+			for _, row := range rows {
 				if ctx.Err() != nil {
 					yield(lease.Lease{}, failed(ctx, ctx.Err(), "list leases"))
 					return
 				}
-				if !yield(l, nil) {
+				if !row.Unreadable && !yield(row.Lease, nil) {
 					return
 				}
-				last = l.Key
+				last = row.Lease.Key
 			}
 			if len(rows) < page {
 				return
@@ -90,11 +91,11 @@ func (s *Store) Leases(ctx context.Context) iter.Seq2[lease.Lease, error] {
 
 // Owned implements [lease.Store]. It does not lag.
 func (s *Store) Owned(ctx context.Context, incarnation string) ([]lease.Lease, error) {
-	rows, err := read(ctx, s, scanLease, ownedLeases, s.application, incarnation)
+	rows, err := read(ctx, s, scanListed, ownedLeases, s.application, incarnation)
 	if err != nil {
 		return nil, failed(ctx, err, "list leases of %s", incarnation)
 	}
-	return rows, nil
+	return sqlstore.Understood(rows), nil
 }
 
 // Read implements [lease.Store]. The rows are one snapshot.

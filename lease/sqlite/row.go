@@ -49,7 +49,8 @@ func list(ids []string) string {
 	return string(text)
 }
 
-// scanLease reads the columns of leaseColumns.
+// scanLease reads the columns of leaseColumns. With [lease.ErrUnreadable] it returns
+// the row's key.
 func scanLease(c *columns) (l lease.Lease, err error) {
 	l.Key, l.Stream, l.StreamID, l.Shard = next[string](c), next[string](c), next[string](c), next[string](c)
 	l.Owner, l.CheckpointOwner = next[string](c), next[string](c)
@@ -59,8 +60,10 @@ func scanLease(c *columns) (l lease.Lease, err error) {
 	parents, children := next[string](c), next[string](c)
 	start, end := next[string](c), next[string](c)
 	l.Load.BytesPerSecond, l.Load.RecordsPerSecond = next[float64](c), next[float64](c)
+	if c.err != nil { // the tables are strict: it is the driver's doing, and not the row's
+		return lease.Lease{}, c.err
+	}
 	if err := errors.Join(
-		c.err,
 		sqlstore.Parse("checkpoint", position, &l.Checkpoint.Position, stream.ParsePosition),
 		sqlstore.Parse("pending", pending, &l.Checkpoint.Pending.Position, stream.ParsePosition),
 		sqlstore.Parse("parents", parents, &l.Parents, parseList),
@@ -68,10 +71,13 @@ func scanLease(c *columns) (l lease.Lease, err error) {
 		sqlstore.Parse("hash_start", start, &l.Hash.Start, stream.ParseHash),
 		sqlstore.Parse("hash_end", end, &l.Hash.End, stream.ParseHash),
 	); err != nil {
-		return lease.Lease{}, fmt.Errorf("lease %s: %w", l.Key, err)
+		return lease.Lease{Key: l.Key}, fmt.Errorf("lease %s: %w: %w", l.Key, lease.ErrUnreadable, err)
 	}
 	return l, nil
 }
+
+// scanListed reads a row of a listing.
+func scanListed(c *columns) (sqlstore.Listed, error) { return sqlstore.List(scanLease(c)) }
 
 // parseList reads what list returns.
 func parseList(text string) (ids []string, err error) {

@@ -62,6 +62,12 @@ func TestTheSQLiteStoreKeepsTheContract(t *testing.T) {
 					Locks: false,
 				}
 			},
+			Spoil: func(t testing.TB, store lease.Store, key string) {
+				db := users(t, pathOf(t, store.(*Store)), url.Values{})
+				if _, err := db.ExecContext(t.Context(), "UPDATE millrace_lease SET checkpoint = 'someday' WHERE key = ?", key); err != nil {
+					t.Fatal(err)
+				}
+			},
 			Reopen: func(t testing.TB, store lease.Store) lease.Store {
 				path := pathOf(t, store.(*Store))
 				if err := store.(*Store).Close(); err != nil {

@@ -7,5 +7,6 @@
 //	swap ──┼──► Gatherer ──► one statement, or one transaction, for all that wait
 //	swap ──┘
 //	row ◄── Blob, Parse ──► columns
+//	rows ──► List ──► Understood ──► the rows of a listing that are leases
 //	old, next ──► Wakes ──► whether others should hear of it
 package sqlstore
