@@ -169,26 +169,35 @@ func TestAStreamThatHangsHoldsUpNoPassForLong(t *testing.T) {
 }
 
 // Each listing takes longer than a pass waits, so that every second pass has none.
-func TestAShardThatLeftASlowStreamIsGivenUpOn(t *testing.T) {
-	in(func(t *testing.T) {
-		store := NewMemory()
-		gone, child := rowOf("a", after(3)), rowOf("b", stream.TrimHorizon, "a")
-		if err := store.Create(t.Context(), gone, child); err != nil {
-			t.Fatal(err)
-		}
-		l, _ := leading(t, store, func() ([]stream.Shard, error) {
-			time.Sleep(3 * testF / 8)
-			return []stream.Shard{shardOf("b", false, "a")}, nil
-		})
-		defer l.calls.Wait()
-		for range 20 {
-			if err := l.pass(t.Context()); err != nil {
+// A worker that has the shard may still be busy with what it read of it.
+func TestAShardThatLeftASlowStreamIsGivenUpOnUnlessAWorkerHasIt(t *testing.T) {
+	for _, paused := range []bool{true, false} {
+		in(func(t *testing.T) {
+			store := NewMemory()
+			gone, child := rowOf("a", after(3)), rowOf("b", stream.TrimHorizon, "a")
+			if err := store.Create(t.Context(), gone, child); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(l.cfg.PlanInterval)
-		}
-		if l := row(t, store, gone.Key); !l.Finished() {
-			t.Errorf("the child waits for ever: the shard that is gone is at %v", l.Checkpoint.Position)
-		}
-	})(t)
+			if paused {
+				order := Order{Action: Action{Kind: ActionPause, Scope: Scope{Stream: "s"}}}
+				if _, err := store.SwapNote(t.Context(), Note{}, order.note()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			l, _ := leading(t, store, func() ([]stream.Shard, error) {
+				time.Sleep(3 * testF / 8)
+				return []stream.Shard{shardOf("b", false, "a")}, nil
+			})
+			defer l.calls.Wait()
+			for range 20 {
+				if err := l.pass(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(l.cfg.PlanInterval)
+			}
+			if l := row(t, store, gone.Key); l.Finished() != paused {
+				t.Errorf("with an owner: %v; it is finished: %v", !paused, l.Finished())
+			}
+		})(t)
+	}
 }

@@ -36,6 +36,8 @@ type leader struct {
 	// They were created on the last listing of that stream, or were new when the
 	// stream could not be listed.
 	unseen map[string]string
+	// departed are the rows of this pass whose shards have left their stream.
+	departed []Lease
 	// orders are what people want, as the last pass read it.
 	orders     orders
 	unreadable trouble // orders
@@ -57,6 +59,7 @@ func (s *session) newLeader(members *watch) *leader {
 // pass does once what a leader has to do. Everything it writes is guarded, so
 // that what it does not know costs a conflict and waits for the next pass.
 func (l *leader) pass(ctx context.Context) error {
+	l.departed = l.departed[:0]
 	leases, created, err := l.survey(ctx)
 	if err == nil && created {
 		// Nobody is given a row that was created on what was seen before: the
@@ -78,6 +81,7 @@ func (l *leader) pass(ctx context.Context) error {
 		l.resignFrom(members)
 	}
 	l.bury(ctx, members, leases)
+	l.giveUpOnDeparted(ctx, members)
 	l.handoffs.keep(leases)
 	if l.orders, err = l.standing(ctx, &l.unreadable); err != nil {
 		return err
@@ -299,8 +303,7 @@ func (l *leader) sync(ctx context.Context, from listing, leases []Lease) (left [
 	}
 	for _, row := range todo.Gone {
 		if from.doubts.lasting("gone " + row.Key) {
-			l.giveUpOn(ctx, row)
-			l.steps.Add(1)
+			l.departed = append(l.departed, row)
 		}
 	}
 	from.doubts.turn()
@@ -311,14 +314,33 @@ func (l *leader) sync(ctx context.Context, from listing, leases []Lease) (left [
 	return slices.DeleteFunc(leases, func(row Lease) bool { return retired[row.Key] }), created
 }
 
-// giveUpOn finishes the lease of a shard that is no longer there, so that its
-// children need not wait for ever.
-func (l *leader) giveUpOn(ctx context.Context, row Lease) {
-	if _, _, err := l.swap(ctx, row, Ended(row, row.Owner, row.Children)); err == nil {
-		l.meters.trimmed()
-		l.log.ErrorContext(ctx, "shard left the stream before it was processed: its records are lost",
-			"stream", row.Stream, "shard", row.Shard, "checkpoint", row.Checkpoint.Position)
+// giveUpOnDeparted finishes the leases of shards that are no longer there, so that
+// their children need not wait for ever. Those that a worker has are left to it:
+// it may be busy with records that it read before, which are not lost, and whose
+// keys the children must not go on with; and it learns from its reader what has
+// become of the shard.
+func (l *leader) giveUpOnDeparted(ctx context.Context, members []Member) {
+	in := living(members)
+	for _, row := range l.departed {
+		if in[row.Owner] || in[row.CheckpointOwner] {
+			continue
+		}
+		if _, _, err := l.swap(ctx, row, Ended(row, row.Owner, row.Children)); err == nil {
+			l.meters.trimmed()
+			l.log.ErrorContext(ctx, "shard left the stream before it was processed: its records are lost",
+				"stream", row.Stream, "shard", row.Shard, "checkpoint", row.Checkpoint.Position)
+		}
+		l.steps.Add(1)
 	}
+}
+
+// living tells, by incarnation, which members are not fenced.
+func living(members []Member) map[string]bool {
+	in := make(map[string]bool, len(members))
+	for _, m := range members {
+		in[m.Incarnation] = !m.Fenced
+	}
+	return in
 }
 
 // create creates rows as of this moment. A store that does not answer holds up
@@ -416,10 +438,7 @@ type change struct{ old, next Lease }
 // owner, and the moves of the plan.
 func (l *leader) decide(members []Member, leases []Lease) []change {
 	view := l.view(members, leases)
-	in := make(map[string]bool, len(members))
-	for _, m := range members {
-		in[m.Incarnation] = !m.Fenced
-	}
+	in := living(members)
 	changes := map[string]change{}
 	for i, row := range leases {
 		if row.CheckpointOwner == "" || row.Finished() {

@@ -30,7 +30,8 @@ type Synced struct {
 	// before a first checkpoint would leave a gap.
 	Pin []Lease
 	// Gone are unfinished rows whose shard has left the stream: retention was
-	// faster than processing, or the listing is older than the row.
+	// faster than processing, or the listing is older than the row. Whoever has
+	// one may still be busy with what was read.
 	Gone []Lease
 	// Holes are parts of the hash space for which there is no unfinished row.
 	Holes []stream.HashRange

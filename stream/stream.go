@@ -41,6 +41,8 @@ type Reader interface {
 	//   - [*TrimmedError] once, when records between the last position and
 	//     these were dropped by retention: reading goes on behind the gap;
 	//   - [*CorruptError] when stored records cannot be trusted, again and again;
+	//   - [ErrShardNotFound] when the shard has left the stream, with what was not
+	//     yet read of it: a closed shard does when its last record leaves retention;
 	//   - the cause of ctx, or [ErrClosed]; or what else hindered it. The next
 	//     call tries again from the same place.
 	//

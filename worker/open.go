@@ -48,9 +48,13 @@ func (c *consumer) openOnce(ctx context.Context, from stream.Position) (stream.R
 	c.shard.Stream = id
 	reader, err := kpl.Open(ctx, s, stream.Shard{ID: row.Shard, Hash: row.Hash}, from, c.aggregates())
 	if err != nil {
-		return nil, fmt.Errorf("open %s of %s at %v: %w", row.Shard, row.StreamID, from, err)
+		err = fmt.Errorf("open %s of %s at %v: %w", row.Shard, row.StreamID, from, err)
+		if !errors.Is(err, stream.ErrShardNotFound) {
+			return nil, err
+		}
+		reader = absent{err}
 	}
-	return reader, nil
+	return &watched{Reader: reader, c: c, s: s, last: from}, nil
 }
 
 // aggregates says how records that carry many are read, and tells of them.

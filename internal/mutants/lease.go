@@ -312,6 +312,14 @@ var leaseMutants = []Mutant{
 		Test: "TestAForcedHandoffEndsTheTermThoughACheckpointCameBetween",
 	},
 	{
+		Mechanism: "A shard that left its stream is given up on when no worker has it",
+		Promise:   "P1, P3", Without: "the records that a worker is busy with come to nothing, beside those of the children",
+		File: "lease/pass.go",
+		Old:  `if in[row.Owner] || in[row.CheckpointOwner] {`,
+		New:  `if in[""] {`,
+		Test: "TestAShardThatLeftASlowStreamIsGivenUpOnUnlessAWorkerHasIt",
+	},
+	{
 		Mechanism: "A lease that is moved before it was held is let go at once",
 		Promise:   "P1", Without: "everybody waits until the handoff is forced",
 		File: "lease/poll.go",
