@@ -2,7 +2,11 @@ package main
 
 import (
 	"bytes"
+	"io/fs"
 	"os"
+	"path"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -78,9 +82,9 @@ FuzzC
 ok  	github.com/millrace/millrace/engine/internal/wal	0.02s
 `
 	var got []string
-	for _, c := range parseTargets(listing) {
+	for _, c := range parseTargets(listing, 1234) {
 		got = append(got, c.fuzzed)
-		if !strings.Contains(c.String(), "-fuzztime 10000000x") {
+		if !strings.Contains(c.String(), "-fuzztime 1234x") {
 			t.Errorf("%s does not say how often", c)
 		}
 	}
@@ -116,4 +120,43 @@ func TestACommandTellsItsProofsAndItsFailure(t *testing.T) {
 	if _, err := test("./nowhere", ".", "1m").run(t.Context(), &out); err == nil {
 		t.Error("a command that cannot run gives no error")
 	}
+}
+
+func TestEveryFuzzTargetIsInOneStep(t *testing.T) {
+	root := os.DirFS("../..")
+	targets := regexp.MustCompile(`(?m)^func Fuzz`)
+	err := fs.WalkDir(root, ".", func(file string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(file, "_test.go") {
+			return err
+		}
+		source, err := fs.ReadFile(root, file)
+		if err != nil || !targets.Match(source) {
+			return err
+		}
+		var in []string
+		for _, s := range steps {
+			if slices.ContainsFunc(s.fuzz, func(pattern string) bool { return covers(pattern, path.Dir(file)) }) {
+				in = append(in, s.name)
+			}
+			if (s.fuzz != nil) != (s.executions > 0) {
+				t.Errorf("step %s fuzzes %v, %d times each", s.name, s.fuzz, s.executions)
+			}
+		}
+		if len(in) != 1 {
+			t.Errorf("the fuzz targets of %s are in the steps %q, want one", file, in)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// covers reports whether a pattern of packages stands for the package in a folder.
+func covers(pattern, dir string) bool {
+	pattern = strings.TrimPrefix(pattern, "./")
+	if tree, ok := strings.CutSuffix(pattern, "/..."); ok {
+		return dir == tree || strings.HasPrefix(dir, tree+"/")
+	}
+	return dir == pattern
 }

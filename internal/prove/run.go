@@ -45,7 +45,7 @@ func (s step) run(ctx context.Context, out io.Writer) (result, error) {
 	commands := s.commands
 	if s.fuzz != nil {
 		var err error
-		if commands, err = fuzzCommands(ctx, s.fuzz); err != nil {
+		if commands, err = s.fuzzCommands(ctx); err != nil {
 			return r, err
 		}
 	}
@@ -140,21 +140,18 @@ func parseFuzz(line string) (execs, bool) {
 	return execs{n, kept}, err == nil && err2 == nil
 }
 
-// fuzzExecutions is how often each fuzz target runs.
-const fuzzExecutions = 10_000_000
-
-// fuzzCommands finds every fuzz target of the packages.
-func fuzzCommands(ctx context.Context, packages []string) ([]command, error) {
-	out, err := exec.CommandContext(ctx, "go", append([]string{"test", "-list", "^Fuzz"}, packages...)...).Output()
+// fuzzCommands finds every fuzz target of the step's packages.
+func (s step) fuzzCommands(ctx context.Context) ([]command, error) {
+	out, err := exec.CommandContext(ctx, "go", append([]string{"test", "-list", "^Fuzz"}, s.fuzz...)...).Output()
 	if err != nil {
 		return nil, fmt.Errorf("list the fuzz targets: %w", err)
 	}
-	return parseTargets(string(out)), nil
+	return parseTargets(string(out), s.executions), nil
 }
 
 // parseTargets reads what go test -list prints: the targets of a package, and
 // then the package.
-func parseTargets(listing string) (all []command) {
+func parseTargets(listing string, executions int) (all []command) {
 	var targets []string
 	for line := range strings.Lines(listing) {
 		line = strings.TrimSpace(line)
@@ -168,7 +165,7 @@ func parseTargets(listing string) (all []command) {
 		for _, target := range targets {
 			all = append(all, command{
 				args: []string{"test", "-run", "^$", "-fuzz", "^" + target + "$",
-					"-fuzztime", fmt.Sprint(fuzzExecutions, "x"), "-fuzzminimizetime", "10x", fields[1]},
+					"-fuzztime", fmt.Sprint(executions, "x"), "-fuzzminimizetime", "10x", fields[1]},
 				fuzzed: strings.TrimPrefix(fields[1], "github.com/millrace/millrace/") + "." + target,
 			})
 		}

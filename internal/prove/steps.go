@@ -11,6 +11,8 @@ type step struct {
 	commands []command
 	// fuzz are packages, and stands for one command for each of their fuzz targets.
 	fuzz []string
+	// executions is how often each of these targets runs.
+	executions int
 }
 
 // typed is how a person runs the step.
@@ -74,7 +76,9 @@ var steps = []step{
 		name: "chaos", title: "Fleets of real processes, disturbed",
 		says: "Worker processes with a lease store in PostgreSQL, in a DynamoDB emulator, and in an SQLite file, are killed, stopped for longer " +
 			"than the failover time, cut off in one direction or both, slowed down to a second a call, given answers late or never, throttled, " +
-			"shown old indexes, one by one and all at once, while shards are split, merged, and moved; their clocks jump by an hour, their callbacks are slow. In " +
+			"shown old indexes, one by one and all at once, while shards are split, merged, and moved; their clocks jump by an hour, their callbacks are slow. Two more fleets, over PostgreSQL and over " +
+			"DynamoDB, read their stream from `millrace serve`, half of the workers by push: that server is killed with signal 9 and comes " +
+			"back on what its disk holds, its connections are cut, and it is out of reach, every second or so, besides all that. In " +
 			"the end every record is accounted for: processed and covered, booked once in the transaction of its checkpoint, repeated for a " +
 			"reason; and no two held a shard at one time.",
 		commands: []command{test("./internal/chaos", "UnderChaos", "1h", "MILLRACE_CHAOS=12m")},
@@ -108,18 +112,24 @@ var steps = []step{
 	{
 		name: "fuzz", title: "Fuzzing: bytes of a disk",
 		says: "Every decoder of bytes that come from a disk: whatever they are, it tells what is wrong with them, or gives what was written.",
-		fuzz: []string{"./engine/..."},
+		fuzz: []string{"./engine", "./engine/internal/...", "./engine/server/internal/..."}, executions: 10_000_000,
 	},
 	{
 		name: "rows", title: "Fuzzing: rows of a table",
 		says: "Every decoder of what other workers, other programs and people have written into a lease table: it gives what was written, or " +
 			"says what cannot be read.",
-		fuzz: []string{"./lease/..."},
+		fuzz: []string{"./lease/..."}, executions: 10_000_000,
+	},
+	{
+		name: "wire", title: "Fuzzing: requests and answers of a network",
+		says: "Every decoder of what comes over a network: JSON, CBOR and event streams; requests, signatures, iterators and names; answers " +
+			"and events; aggregated records. Whatever comes, it is read or refused; and where a plain decoder can tell, it is read as that one reads it.",
+		fuzz: []string{"./internal/wire", "./engine/server", "./kinesis/...", "./fanout/...", "./stream/kpl"}, executions: 2_000_000,
 	},
 	{
 		name: "parsers", title: "Fuzzing: text",
 		says: "Every parser of what people and other programs write.",
-		fuzz: []string{"./stream/...", "./examples/..."},
+		fuzz: []string{"./stream", "./internal/cli", "./examples/..."}, executions: 10_000_000,
 	},
 	{
 		name: "mutants", title: "Safety mechanisms, each switched off",
