@@ -39,7 +39,7 @@ var layout = map[string]room{
 
 	"engine/server/internal/state": {ours: "engine/internal/vfs"},
 
-	"kinesis": {ours: "stream internal/wire internal/backoff internal/unset", others: otel + " golang.org/x/sync " + aws},
+	"kinesis": {ours: "stream internal/wire internal/backoff internal/given internal/unset", others: otel + " golang.org/x/sync " + aws},
 
 	"lease":           {ours: "stream checkpoint internal/given", others: otel},
 	"lease/sqlite":    {ours: "stream checkpoint lease lease/internal/sqlstore", others: "modernc.org/sqlite"},

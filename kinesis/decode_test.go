@@ -23,8 +23,8 @@ import (
 	"github.com/millrace/millrace/stream"
 )
 
-// given reads a page to its end.
-func given(p *page) []stream.Record {
+// allOf reads a page to its end.
+func allOf(p *page) []stream.Record {
 	if p.left() == 0 {
 		return nil
 	}
@@ -60,7 +60,7 @@ func TestAnswersAreDecodedInEveryForm(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		records := given(want)
+		records := allOf(want)
 		for form, decoded := range map[string]func() (*page, error){
 			"JSON":       func() (*page, error) { return decodeJSON(inJSON(out)) },
 			"CBOR":       func() (*page, error) { return decodeCBOR(inCBOR(out), time.Millisecond) },
@@ -71,7 +71,7 @@ func TestAnswersAreDecodedInEveryForm(t *testing.T) {
 				t.Errorf("%s in %s: %v", name, form, err)
 				continue
 			}
-			got := given(p)
+			got := allOf(p)
 			if !slices.EqualFunc(got, records, sameRecord) || p.next != want.next || p.behind != want.behind || !slices.EqualFunc(p.children, want.children, sameShard) {
 				t.Errorf("%s in %s: %d records, next %q, behind %v, children %v; want %d, %q, %v, %v", name, form,
 					len(got), p.next, p.behind, p.children, len(records), want.next, want.behind, want.children)
@@ -128,7 +128,7 @@ func TestMembersThatAreNullAreNotThere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := given(p)[0]
+	r := allOf(p)[0]
 	if p.next != "" || p.behind != 0 || r.PartitionKey != "" || len(r.Data) != 0 || !r.Arrival.IsZero() || r.Sequence.String() != "5" {
 		t.Errorf("%+v, next %q", r, p.next)
 	}
@@ -177,7 +177,7 @@ func compare(t *testing.T, p *page, err error, protocol smithyhttp.ClientProtoco
 	if err != nil {
 		t.Fatalf("the SDK reads %q as %+v: %v", answer, out, err)
 	}
-	got, records := given(p), given(want)
+	got, records := allOf(p), allOf(want)
 	if len(got) != len(records) || p.next != want.next || p.behind != want.behind || !slices.EqualFunc(p.children, want.children, sameShard) {
 		t.Fatalf("%q: %d records, next %q, behind %v, children %v; the SDK says %d, %q, %v, %v", answer,
 			len(got), p.next, p.behind, p.children, len(records), want.next, want.behind, want.children)

@@ -27,6 +27,10 @@ type feed struct {
 	refusals int     // in a row
 
 	clock time.Time // of the service, when it gave the last iterator
+
+	// beside runs something while the feed goes on, and reports whether it does:
+	// whoever has the feed waits for it. nil where it does not last that long.
+	beside func(func(context.Context)) bool
 }
 
 func (s *Stream) newFeed(shardID string, from stream.Position) feed {
@@ -59,8 +63,8 @@ func (f *feed) next(ctx context.Context, want int) (*page, error) {
 		p, err := f.s.getRecords(ctx, f.iterator, limit)
 		switch {
 		case err == nil:
-			if err := f.s.incarnation.recheck(ctx); err != nil {
-				return nil, fmt.Errorf("read %s: %w", f.shard, err)
+			if err := f.recheck(ctx); err != nil {
+				return nil, err
 			}
 			f.got(p, asked)
 			return p, nil
@@ -78,6 +82,17 @@ func (f *feed) next(ctx context.Context, want int) (*page, error) {
 			return nil, f.failed(ctx, err)
 		}
 	}
+}
+
+// recheck looks now and then whether what is read is still the same stream.
+func (f *feed) recheck(ctx context.Context) error {
+	if f.beside == nil {
+		return nil
+	}
+	if err := f.s.incarnation.recheck(ctx, f.beside); err != nil {
+		return fmt.Errorf("read %s: %w", f.shard, err)
+	}
+	return nil
 }
 
 // wait waits for the feed's turn.

@@ -1,10 +1,14 @@
 package kinesis
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
+	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/millrace/millrace/engine"
@@ -125,4 +129,52 @@ func TestAFleetPollsThroughSplitMergeAndHandoffWithoutARepeat(t *testing.T) {
 	stopA()
 	puts(500)
 	processed()
+}
+
+// A shard that was closed leaves its stream with its last record, though the fleet
+// was away and has not read it to its end. The fleet says so, and goes on.
+func TestAFleetGoesOnWithTheChildrenOfAShardThatLeftItsStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t, 1)
+		var log bytes.Buffer
+		var mu sync.Mutex // guards what is done
+		done := map[string]int{}
+		leases := lease.NewMemory()
+		run := func(d time.Duration) {
+			w, err := worker.New(worker.Config{
+				Application: "fleet", Name: "a", Streams: []stream.Stream{s.stream(Config{})}, Leases: leases,
+				Logger: slog.New(slog.NewTextHandler(&log, nil)),
+				Processor: func(shard processors.Shard) processors.RecordProcessor {
+					return processors.Func(func(_ context.Context, b *processors.Batch) error {
+						mu.Lock()
+						defer mu.Unlock()
+						done[shard.ID] += len(b.Records)
+						return nil
+					})
+				},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), d)
+			defer cancel()
+			if err := w.Run(ctx); err != nil {
+				t.Error(err)
+			}
+		}
+		s.put(0, 10, 10)
+		run(time.Minute)
+		s.put(0, 10, 10)
+		s.split(0)
+		s.left = map[string]bool{first: true}
+		s.put(1, 10, 10)
+		s.put(2, 10, 10)
+		run(2 * time.Minute)
+		if done[first] != 10 || done[s.shards[1].id] != 10 || done[s.shards[2].id] != 10 {
+			t.Errorf("done are %v", done)
+		}
+		if n := strings.Count(log.String(), "shard left the stream"); n != 1 || !strings.Contains(log.String(), "level=ERROR") {
+			t.Errorf("told %d times", n)
+		}
+	})
 }

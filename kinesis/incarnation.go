@@ -36,7 +36,9 @@ func (s *Stream) describe(ctx context.Context) (stream.Identity, error) {
 	if err != nil {
 		return stream.Identity{}, err
 	}
-	return stream.Identity{Name: *d.StreamARN, Created: d.StreamCreationTimestamp.Truncate(time.Millisecond)}, nil
+	// The API has it to the millisecond, and a client may have read a fraction of
+	// seconds that is a little less.
+	return stream.Identity{Name: *d.StreamARN, Created: d.StreamCreationTimestamp.Round(time.Millisecond)}, nil
 }
 
 // incarnation knows which stream it is that was met first, and asks whether it
@@ -50,6 +52,7 @@ type incarnation struct {
 	met  atomic.Bool   // first is known
 	turn chan struct{} // holds a token while somebody asks
 	due  atomic.Int64  // when recheck asks again, Unix ns
+	gone atomic.Bool   // recheck was told that the stream is, and those who read ask for themselves
 
 	// Guarded by turn.
 	first stream.Identity
@@ -107,16 +110,46 @@ func (i *incarnation) confirm(ctx context.Context) (stream.Identity, error) {
 // asks. Those of Kinesis die with their stream; others' may not.
 const recheckEvery = 30 * time.Second
 
+// recheckPatience is how long a reader waits for that: a service that is slow to
+// say who it is may be quick to give records.
+const recheckPatience = 500 * time.Millisecond
+
 // recheck asks again after a while, and returns an error only when the stream is
-// gone: everything else, the reader will notice by itself.
-func (i *incarnation) recheck(ctx context.Context) error {
+// gone: everything else, the reader will notice by itself. An answer that takes
+// longer counts for the reads that come after it; until then beside keeps the
+// question under way.
+func (i *incarnation) recheck(ctx context.Context, beside func(func(context.Context)) bool) error {
 	due, now := i.due.Load(), time.Now().UnixNano()
-	if now < due || !i.due.CompareAndSwap(due, now+int64(recheckEvery)) {
+	switch {
+	case i.gone.Load():
+		return i.ifGone(ctx)
+	case now < due || !i.due.CompareAndSwap(due, now+int64(recheckEvery)):
 		return nil
 	}
-	if _, err := i.confirm(ctx); errors.Is(err, stream.ErrStreamNotFound) {
-		i.due.Store(0) // for the other readers
+	answered := make(chan error, 1)
+	if !beside(func(ctx context.Context) { answered <- i.ifGone(ctx) }) {
+		return nil
+	}
+	late := time.NewTimer(recheckPatience)
+	defer late.Stop()
+	select {
+	case err := <-answered:
 		return err
+	case <-late.C:
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// ifGone returns the error that says that the stream is gone, if it is.
+func (i *incarnation) ifGone(ctx context.Context) error {
+	_, err := i.confirm(ctx)
+	switch {
+	case errors.Is(err, stream.ErrStreamNotFound):
+		i.gone.Store(true)
+		return err
+	case err == nil:
+		i.gone.Store(false)
 	}
 	return nil
 }

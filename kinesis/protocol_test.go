@@ -90,7 +90,7 @@ func wantPage(t *testing.T, s *Stream, out *sdk.GetRecordsOutput) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.EqualFunc(given(p), given(want), sameRecord) || p.next != want.next {
+	if !slices.EqualFunc(allOf(p), allOf(want), sameRecord) || p.next != want.next {
 		t.Fatal("other records came")
 	}
 }

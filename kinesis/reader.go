@@ -78,6 +78,7 @@ type fetched struct {
 func (s *Stream) newReader(shardID string, from stream.Position) *reader {
 	r := &reader{s: s, feed: s.newFeed(shardID, from)}
 	r.life, r.close = context.WithCancelCause(context.Background())
+	r.feed.beside = r.beside
 	return r
 }
 
@@ -147,17 +148,26 @@ func (r *reader) readAhead(b *stream.Batch) {
 	if r.ahead != nil || p.next == "" || p.behind == 0 || p.bytes > r.s.cfg.PageBytes {
 		return
 	}
+	ahead := make(chan fetched, 1)
+	begun := r.beside(func(ctx context.Context) {
+		p, err := r.feed.next(ctx, want)
+		ahead <- fetched{p, err}
+	})
+	if begun {
+		r.ahead = ahead
+	}
+}
+
+// beside runs f until the reader is closed, which waits for it. It reports
+// whether it does so.
+func (r *reader) beside(f func(context.Context)) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.life.Err() != nil {
-		return
+		return false
 	}
-	ahead := make(chan fetched, 1)
-	r.ahead = ahead
-	r.wg.Go(func() {
-		p, err := r.feed.next(r.life, want)
-		ahead <- fetched{p, err}
-	})
+	r.wg.Go(func() { f(r.life) })
+	return true
 }
 
 // leastPage is what it makes no sense to ask less than.

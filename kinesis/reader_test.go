@@ -319,6 +319,27 @@ func TestTheChildrenOfAnEndedShardAreFoundWhereTheAnswerDoesNotNameThem(t *testi
 	})
 }
 
+func TestTheChildrenOfAShardThatLeftItsStreamSinceItsEndWasReadAreFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t, 1)
+		s.noChildren = true
+		s.put(0, 5, 10)
+		s.split(0)
+		r := openAt(t, s.stream(Config{}), first, stream.TrimHorizon)
+		read(t, r, 0, 5)
+		s.left = map[string]bool{first: true}
+		end, ok := errors.AsType[*stream.ShardEndError](r.Next(t.Context(), &stream.Batch{}))
+		if !ok || len(end.Children) != 2 {
+			t.Errorf("the end is %+v", end)
+		}
+		s.gone = true
+		again := s.stream(Config{})
+		if _, err := again.children(t.Context(), first); !errors.Is(err, stream.ErrStreamNotFound) {
+			t.Errorf("children of a shard of a stream that is gone: %v", err)
+		}
+	})
+}
+
 func TestAnIteratorThatEndsWithoutChildrenIsNoShardsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newService(t, 1)
@@ -437,6 +458,33 @@ func TestAReaderDoesNotGoOnInAnotherStreamOfTheName(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		if err := r.Next(t.Context(), &stream.Batch{}); !errors.Is(err, stream.ErrStreamNotFound) {
 			t.Errorf("next: %v", err)
+		}
+	})
+}
+
+func TestAServiceThatIsSlowToSayWhoItIsHoldsUpNoRecords(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t, 1)
+		s.fickle = true
+		st := s.stream(Config{})
+		r := openAt(t, st, first, stream.TrimHorizon)
+		s.mu.Lock()
+		s.slowToSay = 20 * time.Second
+		s.mu.Unlock()
+		for i := range 300 {
+			s.put(0, 1, 10)
+			began := time.Now()
+			read(t, r, i, 1)
+			if took := time.Since(began); took > time.Second {
+				t.Errorf("record %d came after %v", i, took)
+			}
+			time.Sleep(time.Second - time.Since(began))
+		}
+		s.recreate()
+		ctx, cancel := context.WithTimeout(t.Context(), recheckEvery+40*time.Second)
+		defer cancel()
+		if err := r.Next(ctx, &stream.Batch{}); !errors.Is(err, stream.ErrStreamNotFound) {
+			t.Errorf("in another stream: %v", err)
 		}
 	})
 }

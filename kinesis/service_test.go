@@ -42,6 +42,8 @@ type service struct {
 	boasts        bool          // there is always more to come
 	fickle        bool          // iterators outlive their stream
 	pageOfShards  int
+	slowToSay     time.Duration   // how long DescribeStreamSummary takes
+	left          map[string]bool // shards that have left the stream
 	refuseRecords func(entry types.PutRecordsRequestEntry, n int) string
 	puts          [][]types.PutRecordsRequestEntry
 }
@@ -158,6 +160,12 @@ const orders = "arn:aws:kinesis:us-east-1:123456789012:stream/orders"
 
 func (s *service) DescribeStreamSummary(ctx context.Context, in *sdk.DescribeStreamSummaryInput, _ ...func(*sdk.Options)) (*sdk.DescribeStreamSummaryOutput, error) {
 	s.mu.Lock()
+	slow := s.slowToSay
+	s.mu.Unlock()
+	if err := pause(ctx, slow); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.begin(ctx, "DescribeStreamSummary"); err != nil {
 		return nil, err
@@ -184,6 +192,9 @@ func (s *service) ListShards(ctx context.Context, in *sdk.ListShardsInput, _ ...
 		}
 		from, _ = strconv.Atoi(*in.NextToken)
 	} else if f := in.ShardFilter; f != nil && f.Type == types.ShardFilterTypeAfterShardId {
+		if s.left[*f.ShardId] {
+			return nil, &types.ResourceNotFoundException{Message: aws.String("no such shard")}
+		}
 		from = s.find(*f.ShardId) + 1
 	}
 	out := &sdk.ListShardsOutput{}
@@ -193,6 +204,9 @@ func (s *service) ListShards(ctx context.Context, in *sdk.ListShardsInput, _ ...
 			break
 		}
 		sh := s.shards[i]
+		if s.left[sh.id] {
+			continue
+		}
 		r := types.Shard{
 			ShardId: &sh.id, HashKeyRange: &types.HashKeyRange{StartingHashKey: aws.String(sh.hash.Start.String()), EndingHashKey: aws.String(sh.hash.End.String())},
 			SequenceNumberRange: &types.SequenceNumberRange{StartingSequenceNumber: aws.String(s.number(i, -1))},
@@ -219,7 +233,7 @@ func (s *service) GetShardIterator(ctx context.Context, in *sdk.GetShardIterator
 		return nil, err
 	}
 	shard := s.find(*in.ShardId)
-	if shard < 0 {
+	if shard < 0 || s.left[*in.ShardId] {
 		return nil, &types.ResourceNotFoundException{Message: aws.String("no such shard")}
 	}
 	sh, at := s.shards[shard], 0

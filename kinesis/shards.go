@@ -33,9 +33,13 @@ func (s *Stream) Shards(ctx context.Context) ([]stream.Shard, error) {
 }
 
 // children returns the shards whose parent that one is. They were created after
-// it, and so have higher numbers.
+// it, and so have higher numbers. It may have left the stream since it was read to
+// its end.
 func (s *Stream) children(ctx context.Context, shardID string) ([]stream.Shard, error) {
 	shards, err := s.list(ctx, &types.ShardFilter{Type: types.ShardFilterTypeAfterShardId, ShardId: aws.String(shardID)})
+	if errors.Is(err, stream.ErrShardNotFound) {
+		shards, err = s.list(ctx, nil)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -100,8 +104,11 @@ func (s *Stream) listOnce(ctx context.Context, filter *types.ShardFilter) (list 
 	in := &sdk.ListShardsInput{StreamName: s.target.name, StreamARN: s.target.arn, ShardFilter: filter}
 	for {
 		out, err := s.listPage(ctx, in)
-		if err != nil {
-			return nil, err
+		switch {
+		case err != nil && filter != nil: // which names a shard
+			return nil, s.failed(ctx, "ListShards after "+aws.ToString(filter.ShardId), err)
+		case err != nil:
+			return nil, s.explain(ctx, "ListShards", err)
 		}
 		list = append(list, out.Shards...)
 		next := aws.ToString(out.NextToken)
@@ -120,10 +127,10 @@ func (s *Stream) listPage(ctx context.Context, in *sdk.ListShardsInput) (*sdk.Li
 	ctx, cancel := s.request(ctx)
 	defer cancel()
 	out, err := s.client.ListShards(ctx, in, sturdily)
-	if err != nil {
-		return nil, s.explain(ctx, "ListShards", err)
+	if err != nil && ctx.Err() != nil {
+		err = errors.Join(context.Cause(ctx), err)
 	}
-	return out, nil
+	return out, err
 }
 
 // closeParents marks as closed what has a child. Pages are not of one moment: a

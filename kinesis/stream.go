@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/millrace/millrace/internal/given"
 	"github.com/millrace/millrace/stream"
 )
 
@@ -40,7 +40,7 @@ var (
 // named by its ARN. Nothing is asked of the service yet, so that a stream that
 // does not exist shows with the first call.
 func New(client Client, nameOrARN string, cfg Config) (*Stream, error) {
-	if isNil(client) {
+	if !given.Is(client) {
 		return nil, errors.New("kinesis: client is nil: give a kinesis.Client of aws-sdk-go-v2, for example kinesis.NewFromConfig(cfg)")
 	}
 	t, err := parseTarget(nameOrARN)
@@ -54,12 +54,6 @@ func New(client Client, nameOrARN string, cfg Config) (*Stream, error) {
 		return nil, err
 	}
 	return s, nil
-}
-
-// isNil reports whether there is nothing, or a pointer to nothing.
-func isNil(v any) bool {
-	p := reflect.ValueOf(v)
-	return v == nil || p.Kind() == reflect.Pointer && p.IsNil()
 }
 
 // Identity tells the ARN and the creation time of the stream.

@@ -7,14 +7,10 @@ var kinesisMutants = []Mutant{
 		Mechanism: "A listing begins again when its token has expired",
 		Promise:   "P1", Without: "a part of it passes for all",
 		File: "kinesis/shards.go",
-		Old: `		out, err := s.listPage(ctx, in)
-		if err != nil {
-			return nil, err
-		}`,
-		New: `		out, err := s.listPage(ctx, in)
-		if err != nil {
-			return list, nil
-		}`,
+		Old: `		case err != nil:
+			return nil, s.explain(ctx, "ListShards", err)`,
+		New: `		case err != nil:
+			return list, nil`,
 		Test: "TestShardsAreListedCompletelyOrNotAtAll", Panics: true,
 	},
 	{
@@ -32,6 +28,47 @@ var kinesisMutants = []Mutant{
 		Old:  `if len(children) == 0 && r.feed.at != stream.ShardEnd {`,
 		New:  `if len(children) == -1 {`,
 		Test: "TestAnIteratorThatEndsWithoutChildrenIsNoShardsEnd", Panics: true,
+	},
+	{
+		Mechanism: "What comes behind an end that was none is read",
+		Promise:   "P1", Without: "the reader stays at that end, and takes it for the shard's when children come",
+		File: "kinesis/reader.go",
+		Old: `			r.page = nil
+			return fmt.Errorf("kinesis: read %s of %s: %w: the shard`,
+		New:  `			return fmt.Errorf("kinesis: read %s of %s: %w: the shard`,
+		Test: "TestWhatComesBehindAnEndThatWasNoneIsReadBeforeTheShardEnds", Panics: true,
+	},
+	{
+		Mechanism: "The children of a shard that has left since are found",
+		Promise:   "P3", Without: "its end is never told",
+		File: "kinesis/shards.go",
+		Old:  `if errors.Is(err, stream.ErrShardNotFound) {`,
+		New:  `if errors.Is(err, stream.ErrShardNotFound) && false {`,
+		Test: "TestTheChildrenOfAShardThatLeftItsStreamSinceItsEndWasReadAreFound", Panics: true,
+	},
+	{
+		Mechanism: "A shard that is not found is told from its stream in a listing",
+		Promise:   "P9", Without: "the stream counts as gone",
+		File: "kinesis/shards.go",
+		Old:  `case err != nil && filter != nil: // which names a shard`,
+		New:  `case err != nil && filter == in.ShardFilter && filter != nil && in.NextToken != nil:`,
+		Test: "TestTheChildrenOfAShardThatLeftItsStreamSinceItsEndWasReadAreFound", Panics: true,
+	},
+	{
+		Mechanism: "A fraction of a millisecond makes no other stream",
+		Promise:   "P9", Without: "it is cut off",
+		File: "kinesis/incarnation.go",
+		Old:  `d.StreamCreationTimestamp.Round(time.Millisecond)`,
+		New:  `d.StreamCreationTimestamp.Truncate(time.Millisecond)`,
+		Test: "TestAClientMayReadTimesWithAFractionOfAMillisecond",
+	},
+	{
+		Mechanism: "An answer that came late counts for the reads after it",
+		Promise:   "P9", Without: "they go on in another stream",
+		File: "kinesis/incarnation.go",
+		Old:  `case i.gone.Load():`,
+		New:  `case i.gone.Load() && false:`,
+		Test: "TestAServiceThatIsSlowToSayWhoItIsHoldsUpNoRecords", Panics: true,
 	},
 	{
 		Mechanism: "An iterator that has expired is renewed behind the last record",
@@ -90,8 +127,8 @@ var kinesisMutants = []Mutant{
 		Mechanism: "A reader looks whether its stream is still there",
 		Promise:   "P9", Without: "it believes its iterators",
 		File: "kinesis/incarnation.go",
-		Old:  `if now < due || !i.due.CompareAndSwap(due, now+int64(recheckEvery)) {`,
-		New:  `if due|now != 0 {`,
+		Old:  `case now < due || !i.due.CompareAndSwap(due, now+int64(recheckEvery)):`,
+		New:  `case due|now != 0:`,
 		Test: "TestAReaderDoesNotGoOnInAnotherStreamOfTheName", Panics: true,
 	},
 	{
