@@ -2,15 +2,25 @@ package server
 
 import (
 	"context"
+	"errors"
 	"sync"
+	"time"
 )
 
-// admission bounds the memory of requests under way: who needs much of it waits
-// until others have done with theirs. First come, first served.
+// admission bounds the memory that requests of one kind hold: who finds no room
+// waits until others have done with theirs. First come, first served, and who is
+// next does not wait for clients that dawdle: see [share].
+//
+//	enter ──► room? ──► share: held until the client has sent, or taken, it all ──► leave
+//	            └─ no ──► line ──────────────▲   (too slow, while others wait: cut off)
 type admission struct {
+	limit int // bytes
+	line  int // how many may wait; 0 is any number
+
 	mu      sync.Mutex
-	free    int
+	free    int // below zero when what came was larger than was thought
 	waiting []*visitor
+	moving  []*share // those whose clients are sending or taking
 }
 
 type visitor struct {
@@ -18,29 +28,54 @@ type visitor struct {
 	admitted chan struct{}
 }
 
-// enter takes so many bytes, or waits for them. It returns the cause of ctx if
-// that ends first; then nothing was taken.
-func (a *admission) enter(ctx context.Context, need int) error {
+func newAdmission(limit, line int) *admission {
+	return &admission{limit: limit, line: line, free: limit}
+}
+
+var errLineFull = errors.New("too many are waiting")
+
+// enter takes so many bytes, or waits for them, so long at most; 0 is for as long
+// as ctx lasts. It returns the cause of ctx if that ends first, and an error at once
+// if too many wait already; then nothing was taken.
+func (a *admission) enter(ctx context.Context, need int, atMost time.Duration) error {
 	a.mu.Lock()
 	if need <= a.free && len(a.waiting) == 0 {
 		a.free -= need
 		a.mu.Unlock()
 		return nil
 	}
+	if a.line > 0 && len(a.waiting) >= a.line {
+		a.mu.Unlock()
+		return errLineFull
+	}
 	v := &visitor{need, make(chan struct{})}
 	a.waiting = append(a.waiting, v)
 	a.mu.Unlock()
+	if atMost > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, atMost)
+		defer cancel()
+	}
+	return a.wait(ctx, v)
+}
 
-	select {
-	case <-v.admitted:
-		return nil
-	case <-ctx.Done():
+func (a *admission) wait(ctx context.Context, v *visitor) error {
+	tick := time.NewTicker(hurryEach)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-v.admitted:
+			return nil
+		case <-tick.C:
+			a.hurry(v)
+		case <-ctx.Done():
+		}
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	select {
 	case <-v.admitted: // at the last moment
-		a.free += need
+		a.free += v.need
 	default:
 		for i, other := range a.waiting {
 			if other == v {
@@ -53,7 +88,8 @@ func (a *admission) enter(ctx context.Context, need int) error {
 	return context.Cause(ctx)
 }
 
-// leave gives back what was taken.
+// leave gives back what was taken. What is below zero is taken in addition,
+// whether there is room or not.
 func (a *admission) leave(n int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -68,4 +104,12 @@ func (a *admission) admit() {
 		close(a.waiting[0].admitted)
 		a.waiting = a.waiting[1:]
 	}
+}
+
+// portion is how much one gets who wants so many bytes, and needs the least of
+// them: the more is held, the less.
+func (a *admission) portion(want, least int) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return min(want, max(least, a.free/8))
 }

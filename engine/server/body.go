@@ -1,11 +1,11 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,9 +21,6 @@ func atSlowest(n int) time.Duration { return time.Duration(n) * time.Second / sl
 
 func deadline(n int) time.Time { return time.Now().Add(patience + atSlowest(n)) }
 
-// freeBody is how large a body, or an answer, may be without being counted.
-const freeBody = 64 << 10
-
 // receive reads the request's body. One that says that it is over the limit is
 // refused before it is read, and one that is found to be is read no further.
 func (c *call) receive(limit int) error {
@@ -34,25 +31,32 @@ func (c *call) receive(limit int) error {
 		return tooLarge(limit)
 	case size == 0:
 		c.bounded = true
-		return nil
+		return c.reserve(&c.in, c.server.budget.small, requestBytes)
 	case size < 0:
 		size = limit // it does not say
 	}
-	if size > freeBody {
-		if err := c.reserve(bufferSize(size + 1)); err != nil {
-			return err
-		}
+	of := c.server.budget.bodies
+	if size <= smallBytes {
+		of = c.server.budget.small
+	}
+	if err := c.reserve(&c.in, of, requestBytes+bufferSize(size+1)); err != nil {
+		return err
 	}
 	control := c.boundBody(size)
 	if r.ContentLength < 0 {
 		size = smallestBuffer
 	}
-	body, err := readAll(borrow(size+1), r.Body, limit)
+	c.in.move(c.w, true)
+	body, err := readAll(borrow(size+1), r.Body, limit, &c.in.moved)
 	c.body = body
+	if c.in.rest() {
+		return unavailable("the body came too slowly while others waited for the memory that it held: try again")
+	}
 	if err != nil {
 		return err
 	}
 	control.SetReadDeadline(time.Time{})
+	c.in.resize(requestBytes + cap(body))
 	return nil
 }
 
@@ -68,8 +72,9 @@ func tooLarge(limit int) error {
 	return &fault{"RequestEntityTooLargeException", fmt.Sprintf("the body has more than %d bytes", limit), http.StatusRequestEntityTooLarge}
 }
 
-// readAll reads behind dst, which has room for one byte more than is expected.
-func readAll(dst []byte, from io.Reader, limit int) ([]byte, error) {
+// readAll reads behind dst, which has room for one byte more than is expected, and
+// counts what has come.
+func readAll(dst []byte, from io.Reader, limit int, come *atomic.Int64) ([]byte, error) {
 	for {
 		if len(dst) == cap(dst) {
 			more := borrow(min(2*cap(dst), limit+1))
@@ -79,6 +84,7 @@ func readAll(dst []byte, from io.Reader, limit int) ([]byte, error) {
 		}
 		n, err := from.Read(dst[len(dst):cap(dst)])
 		dst = dst[:len(dst)+n]
+		come.Add(int64(n))
 		switch {
 		case len(dst) > limit:
 			return dst, tooLarge(limit)
@@ -88,18 +94,6 @@ func readAll(dst []byte, from io.Reader, limit int) ([]byte, error) {
 			return dst, failure("RequestTimeoutException", "the body did not arrive as a whole: %v", err)
 		}
 	}
-}
-
-// reserve waits until so much memory may be taken by this call.
-func (c *call) reserve(n int) error {
-	ctx, cancel := context.WithTimeout(c.ctx, patience)
-	defer cancel()
-	n = min(n, c.server.config.MaxRequestMemory)
-	if err := c.server.admission.enter(ctx, n); err != nil {
-		return &fault{"ServiceUnavailableException", "too many large requests are under way", http.StatusServiceUnavailable}
-	}
-	c.reserved += n
-	return nil
 }
 
 // takeBody returns the body's memory, for an operation that needs the body no
@@ -117,8 +111,5 @@ func (c *call) releaseBody() {
 		giveBack(c.body)
 		c.body = nil
 	}
-	if c.reserved > 0 {
-		c.server.admission.leave(c.reserved)
-		c.reserved = 0
-	}
+	c.in.release()
 }

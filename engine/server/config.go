@@ -35,9 +35,13 @@ type Config struct {
 	// CertFile and KeyFile have a certificate for TLS and its key, in PEM. Default:
 	// the server makes its own, see [Server.Certificate].
 	CertFile, KeyFile string
-	// MaxRequestMemory bounds how much memory large requests and answers, those of
-	// more than 64 KiB, hold at one time, in bytes; others wait. At least 32 MiB.
-	// Default: 512 MiB.
+	// MaxRequestMemory bounds how much memory requests and their answers hold at one
+	// time, in bytes: three eighths are for bodies of more than 64 KiB, as much for
+	// answers and events with records, the rest for all else. Who finds no room waits
+	// for it, 20 seconds at most, and is then told to try again (status 503, after
+	// which SDKs do); as long as somebody waits, clients that send or take less than
+	// 1 MiB in a second are cut off. Connections and subscriptions at rest do not
+	// count. At least 64 MiB. Default: 512 MiB.
 	MaxRequestMemory int
 	// Logger is told what no client is told: failures of the server itself.
 	// Default: slog.Default().
@@ -78,8 +82,8 @@ func (c Config) validate() error {
 	if (c.CertFile == "") != (c.KeyFile == "") {
 		return fmt.Errorf("Config.CertFile is %q and Config.KeyFile is %q: give both, or none", c.CertFile, c.KeyFile)
 	}
-	if c.MaxRequestMemory < 32<<20 {
-		return fmt.Errorf("Config.MaxRequestMemory is %d: use at least 32 MiB, for a request with records of 10 MiB", c.MaxRequestMemory)
+	if c.MaxRequestMemory < 64<<20 {
+		return fmt.Errorf("Config.MaxRequestMemory is %d: use at least 64 MiB, for a request with records of 10 MiB", c.MaxRequestMemory)
 	}
 	return nil
 }

@@ -141,24 +141,26 @@ func TestAnIteratorIsNoLongerThanClientsAllow(t *testing.T) {
 }
 
 func TestTheMoreIsUnderWayTheLessEachReadGets(t *testing.T) {
-	var r reading
+	const limit = 256 << 20
+	r := newAdmission(limit, 0)
 	total := 0
 	var granted []int
 	for range 1000 {
-		n := r.take(mostRead)
+		n := r.portion(mostRead, leastRead)
+		r.leave(-n)
 		if len(granted) > 0 && n > granted[len(granted)-1] || n < leastRead {
 			t.Fatalf("%d bytes after %v", n, granted)
 		}
 		granted = append(granted, n)
 		total += n
 	}
-	if granted[0] != mostRead || total > readingBytes+1000*leastRead {
+	if granted[0] != mostRead || total > limit+1000*leastRead {
 		t.Errorf("the first of a thousand gets %d bytes, all get %d", granted[0], total)
 	}
 	for _, n := range granted {
-		r.give(n)
+		r.leave(n)
 	}
-	if n := r.take(mostRead); n != mostRead {
+	if n := r.portion(mostRead, leastRead); n != mostRead {
 		t.Errorf("when all is given back, one gets %d bytes", n)
 	}
 }

@@ -38,8 +38,10 @@
 // one core, a record read 0.2 µs (data_bench_test.go; the network comes on top). A
 // subscription at rest has 22 KiB of memory over HTTP/2 and 36 KiB over HTTP/1.1,
 // of which 13 KiB are not the connection's; 5,000 of them take 4 % of a core.
-// Answers and events under way share 256 MiB, each with 64 KiB or one record at
-// least.
+// Requests, answers and events under way share [Config.MaxRequestMemory], and the
+// more records are under way, the less each read gets: 64 KiB or one record at
+// least. Who finds no room waits, while clients that are too slow are cut off, and
+// is told to try again after 20 seconds.
 //
 // # How an operation is added
 //

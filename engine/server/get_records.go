@@ -22,6 +22,11 @@ const (
 	mostRecords = 10_000
 	// mostRead is how much one answer has, in bytes of data and partition keys.
 	mostRead = 10 << 20
+	// leastRead is how much one gets, however much others have under way; one record
+	// at least, however large that is.
+	leastRead = 64 << 10
+	// aroundRecord is what an answer has of a record beside its data, roughly.
+	aroundRecord = 256
 	// answerStep is from where on an answer is written in pieces. With one record
 	// more of usual size it fits into a buffer of 256 KiB.
 	answerStep = 192 << 10
@@ -40,8 +45,12 @@ func (s *Server) getRecords(c *call, in *getRecordsInput) error {
 	if in.DryRun {
 		return wouldSucceed()
 	}
-	granted := s.reading.take(mostRead)
-	defer s.reading.give(granted)
+	granted := s.budget.answers.portion(mostRead, leastRead)
+	one := v.MaxRecordBytes()
+	need := max(granted+bufferSize(answerStep*4/3), one+bufferSize(answerStep+inBase64(one)))
+	if err := c.reserve(&c.out, s.budget.answers, requestBytes+need); err != nil {
+		return err
+	}
 	b := batches.Get().(*stream.Batch)
 	defer giveBatch(b)
 	b.MaxRecords, b.MaxBytes = mostRecords, granted
@@ -98,11 +107,14 @@ func (s *Server) read(ctx context.Context, read reader, v view, shard string, fr
 	}
 }
 
-// sendRecords writes the answer: at once when it is small, with its length; else
-// piece by piece, since memory is for other requests, too, while a client is slow.
+// sendRecords writes the answer: at once when it is small, with its length, so that
+// nothing is kept of the records; else piece by piece, since memory is for other
+// requests, too, while a client is slow.
 func (c *call) sendRecords(b *stream.Batch, next string, end *stream.ShardEndError, encrypted bool) {
 	c.label()
-	d := document{p: c.protocol, buf: borrow(min(answerSize(b), answerStep*4/3))}
+	size := min(answerSize(b), answerStep+pieceSize(b))
+	c.out.resize(requestBytes + b.Bytes + bufferSize(size))
+	d := document{p: c.protocol, buf: borrow(size)}
 	d.begin('{')
 	if next != "" {
 		d.name("NextShardIterator")
@@ -130,6 +142,7 @@ func (c *call) sendRecords(b *stream.Batch, next string, end *stream.ShardEndErr
 	d.end(']')
 	d.end('}')
 	if !c.begun {
+		b.Reset()
 		c.answer(http.StatusOK, d.buf)
 	} else if c.write(d.buf) == nil {
 		giveBack(d.buf)
@@ -138,7 +151,19 @@ func (c *call) sendRecords(b *stream.Batch, next string, end *stream.ShardEndErr
 
 // answerSize is how much records will likely take: in base64 a third more than
 // they have, and some for what is around each.
-func answerSize(b *stream.Batch) int { return 1<<10 + b.Bytes*4/3 + len(b.Records)*256 }
+func answerSize(b *stream.Batch) int { return 1<<10 + inBase64(b.Bytes) + len(b.Records)*aroundRecord }
+
+func inBase64(n int) int { return n * 4 / 3 }
+
+// pieceSize is what the largest record will likely take, or a third of a step if
+// all are smaller.
+func pieceSize(b *stream.Batch) int {
+	largest := answerStep / 4
+	for i := range b.Records {
+		largest = max(largest, len(b.Records[i].Data))
+	}
+	return inBase64(largest)
+}
 
 // batches are used again, so that no read allocates for each of its records.
 var batches = sync.Pool{New: func() any { return new(stream.Batch) }}

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -15,8 +16,14 @@ import (
 // ServeHTTP answers one request of the API.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{ctx: r.Context(), server: s, request: r, w: w}
+	defer c.out.release()
 	defer c.releaseBody()
 	defer c.recover()
+	underWay := s.requests.Add(1)
+	defer s.requests.Add(-1)
+	if underWay > 2*mostRequests {
+		panic(http.ErrAbortHandler)
+	}
 	c.identify()
 	if s.cors(c) {
 		return
@@ -25,6 +32,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.protocol, name = route(r)
 	op, known := s.operations[name]
 	switch {
+	case underWay > mostRequests:
+		c.fail(s.translate(unavailable("too many requests and subscriptions are under way: try again")))
+		return
 	case r.Method != http.MethodPost || name == "":
 		c.refuse("AccessDeniedException", "Unable to determine service/operation name to be authorized")
 		return
@@ -109,6 +119,7 @@ func (c *call) send(body []byte) {
 func (c *call) answer(status int, body []byte) {
 	c.w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
 	c.begin(status)
+	c.holder().resize(requestBytes + cap(body))
 	if c.write(body) == nil {
 		giveBack(body)
 	}
@@ -133,12 +144,30 @@ func (c *call) write(piece []byte) error {
 	}
 	c.until = c.until.Add(atSlowest(len(piece)))
 	http.NewResponseController(c.w).SetWriteDeadline(c.until)
-	_, err := c.w.Write(piece)
+	held := c.holder()
+	held.move(c.w, false)
+	n, err := c.w.Write(piece)
+	held.moved.Add(int64(n))
+	if held.rest() && err == nil {
+		err = errTooSlow
+	}
 	return err
 }
 
-// fail answers with an error.
+var errTooSlow = errors.New("the client took the answer too slowly while others waited")
+
+// holder is whose memory the answer is: most are written into that of the body.
+func (c *call) holder() *share {
+	if c.out.held > 0 {
+		return &c.out
+	}
+	return &c.in
+}
+
+// fail answers with an error, for which nothing need be held.
 func (c *call) fail(f *fault) {
+	c.releaseBody()
+	c.out.release()
 	d := document{p: c.protocol}
 	d.begin('{')
 	d.name("__type")
@@ -153,11 +182,22 @@ func (c *call) fail(f *fault) {
 	}
 	c.label()
 	c.answer(f.status, d.buf)
+	c.flush()
+}
+
+// flush waits until the client has taken the answer, so that a request that is
+// refused counts until then. HTTP/2 alone would end the handler before, and anybody
+// can leave answers on thousands of streams.
+func (c *call) flush() {
+	if c.request.ProtoMajor == 2 {
+		http.NewResponseController(c.w).Flush()
+	}
 }
 
 // refuse answers who did not say what it wants, and so not in which form.
 func (c *call) refuse(name, message string) {
 	c.answer(http.StatusForbidden, fmt.Appendf(nil, "<%s>\n  <Message>%s</Message>\n</%s>\n", name, message, name))
+	c.flush()
 }
 
 // cors lets programs in browsers in, where they may: it says so, and answers the

@@ -35,10 +35,11 @@ type call struct {
 	request  *http.Request
 	w        http.ResponseWriter
 	// body is valid until the call is answered.
-	body     []byte
-	reserved int  // how much memory the server counts for it
-	bounded  bool // the body has to have come by a time, or there is none
-	begun    bool // the answer is on its way
+	body []byte
+	// in and out are what is held for the body, and for an answer that is larger.
+	in, out share
+	bounded bool // the body has to have come by a time, or there is none
+	begun   bool // the answer is on its way
 	// until is when the client has to have taken what is written so far.
 	until time.Time
 }
@@ -58,6 +59,19 @@ func unary[I, O any](run func(*Server, context.Context, *I) (*O, error)) operati
 		}
 		return c.respond(out)
 	}}
+}
+
+// listing makes an operation like unary, whose answer may be so large.
+func listing[I, O any](most int, run func(*Server, context.Context, *I) (*O, error)) operation {
+	op := unary(run)
+	list := op.serve
+	op.serve = func(s *Server, c *call) error {
+		if err := c.reserve(&c.out, s.budget.answers, most); err != nil {
+			return err
+		}
+		return list(s, c)
+	}
+	return op
 }
 
 // action makes an operation that answers by its success alone.

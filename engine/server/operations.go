@@ -24,7 +24,7 @@ func operations() map[string]operation {
 		"GetShardIterator":                       unary((*Server).getShardIterator),
 		"IncreaseStreamRetentionPeriod":          action((*Server).increaseStreamRetentionPeriod),
 		"ListChannels":                           unary((*Server).listChannels),
-		"ListShards":                             unary((*Server).listShards),
+		"ListShards":                             listing(512<<10, (*Server).listShards),
 		"ListStreamConsumers":                    unary((*Server).listStreamConsumers),
 		"ListStreams":                            unary((*Server).listStreams),
 		"ListTagsForResource":                    unary((*Server).listTagsForResource),

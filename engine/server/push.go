@@ -133,11 +133,18 @@ func (p *push) wait(ctx context.Context, more <-chan struct{}, until time.Time) 
 // forward reads once, and sends an event when there are records or it is time.
 // More is closed when there are more; nil when there may be some now.
 func (p *push) forward(ctx context.Context) (more <-chan struct{}, err error) {
-	granted := p.server.reading.take(eventBytes)
-	defer p.server.reading.give(granted)
+	var held share
+	answers := p.server.budget.answers
+	granted := answers.portion(eventBytes, leastRead)
+	one, most := p.consumer.of.MaxRecordBytes(), granted/aroundRecord
+	need := max(granted+bufferSize(1<<10+inBase64(granted)+granted), one+bufferSize(2<<10+inBase64(one)))
+	if err := held.take(ctx, answers, need, 0); err != nil {
+		return nil, err
+	}
+	defer held.release()
 	b := batches.Get().(*stream.Batch)
 	defer giveBatch(b)
-	b.MaxRecords, b.MaxBytes = mostRecords, granted
+	b.MaxRecords, b.MaxBytes = most, granted
 	page, err := p.server.read(ctx, p.consumer.of.ReadDedicated, p.consumer.of, p.shard, p.from, b)
 	if err != nil {
 		return nil, err
@@ -154,8 +161,14 @@ func (p *push) forward(ctx context.Context) (more <-chan struct{}, err error) {
 		p.check = now.Add(heartbeat)
 	}
 	e := event{batch: b, done: page.Done, end: page.End, encrypted: p.consumer.of.known.KeyID != ""}
-	if err := p.send(e.append(p.call.protocol, borrow(answerSize(b)))); err != nil {
-		return nil, err
+	size := b.Bytes
+	frame := e.append(p.call.protocol, borrow(answerSize(b)))
+	b.Reset() // the frame is all that is kept while the client is slow
+	held.resize(cap(frame))
+	held.move(p.call.w, false)
+	err = p.send(frame)
+	if held.rest() || err != nil {
+		return nil, errClientGone
 	}
 	if page.End != nil {
 		return nil, errShardEnded
@@ -166,7 +179,7 @@ func (p *push) forward(ctx context.Context) (more <-chan struct{}, err error) {
 		if p.free.Before(now) {
 			p.free = now
 		}
-		p.free = p.free.Add(time.Duration(b.Bytes) * time.Second / dedicatedBytes)
+		p.free = p.free.Add(time.Duration(size) * time.Second / dedicatedBytes)
 	}
 	return page.More, nil
 }

@@ -28,6 +28,10 @@ const (
 	// maxStreams is how many requests one connection of HTTP/2 may have: clients
 	// keep the subscriptions of all shards in one.
 	maxStreams = 10_000
+	// streamBuffer is what HTTP/2 takes of a body before somebody reads it, and
+	// connectionBuffer of all bodies of a connection.
+	streamBuffer     = 256 << 10
+	connectionBuffer = 512 << 10
 )
 
 // Serve answers on a listener, which it closes, until ctx ends. On the one port
@@ -55,8 +59,11 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeader,
 		Protocols:         new(http.Protocols),
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
-		ErrorLog:          slog.NewLogLogger(s.config.Logger.Handler(), slog.LevelDebug),
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerStream: streamBuffer, MaxReceiveBufferPerConnection: connectionBuffer,
+			SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second,
+		},
+		ErrorLog: slog.NewLogLogger(s.config.Logger.Handler(), slog.LevelDebug),
 	}
 	web.Protocols.SetHTTP1(true)
 	web.Protocols.SetUnencryptedHTTP2(true) // what was TLS is plain when it comes here

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"github.com/millrace/millrace/engine"
 	"github.com/millrace/millrace/engine/server/internal/state"
@@ -18,10 +19,10 @@ type Server struct {
 	operations map[string]operation
 	state      *state.Store
 	rates      rates
-	reading    reading
 	pushes     subscriptions
 	reaper     *reaper
-	admission  admission
+	budget     budget
+	requests   atomic.Int64 // under way
 	// certificate is for TLS: given, kept, or made when it is first asked for.
 	certificate func() (*tls.Certificate, error)
 }
@@ -42,7 +43,7 @@ func New(e *engine.Engine, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{engine: e, config: cfg, operations: operations(), state: st, admission: admission{free: cfg.MaxRequestMemory}}
+	s := &Server{engine: e, config: cfg, operations: operations(), state: st, budget: newBudget(cfg.MaxRequestMemory)}
 	s.certificate = sync.OnceValues(s.findCertificate)
 	if err := s.shorten(context.Background()); err != nil {
 		return nil, err

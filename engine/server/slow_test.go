@@ -63,7 +63,11 @@ func (localAddr) String() string  { return "127.0.0.1:1" }
 
 // inVirtualTime serves an engine in memory on wires until f returns.
 func inVirtualTime(t *testing.T, f func(t *testing.T, s *Server, w *wires)) {
-	inBubble(t, Config{}, func(t *testing.T, s *Server) {
+	configured(t, Config{}, f)
+}
+
+func configured(t *testing.T, cfg Config, f func(t *testing.T, s *Server, w *wires)) {
+	inBubble(t, cfg, func(t *testing.T, s *Server) {
 		w := newWires()
 		ctx, cancel := context.WithCancel(t.Context())
 		served := make(chan error, 1)
@@ -73,9 +77,7 @@ func inVirtualTime(t *testing.T, f func(t *testing.T, s *Server, w *wires)) {
 		if err := <-served; err != nil {
 			t.Errorf("Serve returned %v", err)
 		}
-		if left := s.config.MaxRequestMemory - s.admission.free; left != 0 {
-			t.Errorf("%d bytes are counted for requests that are gone", left)
-		}
+		wantAllFree(t, s)
 	})
 }
 

@@ -54,9 +54,9 @@ var recordMutants = []Mutant{
 	{
 		Mechanism: "The more records are under way to clients, the less each read gets",
 		Promise:   "P8", Without: "each gets all that it wants",
-		File: "engine/server/reading.go",
-		Old:  `n := min(int64(want), max(leastRead, left/8))`,
-		New:  `n := max(int64(want), min(leastRead, left/8))`,
+		File: "engine/server/admission.go",
+		Old:  `return min(want, max(least, a.free/8))`,
+		New:  `return max(want, min(least, a.free/8))`,
 		Test: "TestTheMoreIsUnderWayTheLessEachReadGets",
 	},
 }
