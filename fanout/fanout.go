@@ -133,7 +133,13 @@ var _ Stream = (*pushed)(nil)
 
 // Open starts reading a shard: see [stream.Stream]. What the stream below would
 // refuse is refused in the same words: its own Open is asked first.
-func (p *pushed) Open(ctx context.Context, shardID string, from stream.Position) (stream.Reader, error) {
+func (p *pushed) Open(ctx context.Context, shardID string, from stream.Position) (_ stream.Reader, err error) {
+	if from == stream.Latest {
+		// The subscription begins later, and again after an error.
+		if from, err = p.Pin(ctx, shardID); err != nil {
+			return nil, err
+		}
+	}
 	probe, err := p.Stream.Open(ctx, shardID, from)
 	if err != nil {
 		return nil, err
@@ -143,12 +149,6 @@ func (p *pushed) Open(ctx context.Context, shardID string, from stream.Position)
 	}
 	if err := probe.Close(); err != nil {
 		return nil, fmt.Errorf("fan-out: close a reader of %s: %w", shardID, err)
-	}
-	if from == stream.Latest {
-		// The subscription begins later, and again after an error.
-		if from, err = p.Pin(ctx, shardID); err != nil {
-			return nil, err
-		}
 	}
 	if _, err := p.subscriber(ctx); err != nil {
 		return nil, err

@@ -207,3 +207,40 @@ func TestDeregisterGivesThePlaceBack(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// pinned counts what a stream is asked for, to open a shard.
+type pinned struct {
+	*streamtest.Memory
+	pins   int
+	opened []stream.Position
+}
+
+func (p *pinned) Pin(ctx context.Context, shard string) (stream.Position, error) {
+	p.pins++
+	return p.Memory.Pin(ctx, shard)
+}
+
+func (p *pinned) Open(ctx context.Context, shard string, from stream.Position) (stream.Reader, error) {
+	p.opened = append(p.opened, from)
+	return p.Memory.Open(ctx, shard, from)
+}
+
+// In Kinesis a pin takes three requests or more.
+func TestAShardThatIsOpenedAtItsEndIsPinnedOnce(t *testing.T) {
+	p := &pinned{Memory: streamtest.NewMemory("orders", 1)}
+	s, err := fanout.Use(p, "tester", fanout.Config{Logger: silent})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := s.Open(t.Context(), "shardId-000000000000", stream.Latest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if p.pins != 1 || len(p.opened) != 1 || p.opened[0] == stream.Latest {
+		t.Errorf("%d pins, opened at %v", p.pins, p.opened)
+	}
+	if _, err := s.Open(t.Context(), "no shard", stream.Latest); !errors.Is(err, stream.ErrShardNotFound) {
+		t.Error(err)
+	}
+}

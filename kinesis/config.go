@@ -57,8 +57,9 @@ type Config struct {
 	// records, so that it is a matter of their size so far, and nothing to rely
 	// on: a page has 10 MiB at most. Default: 4 MiB.
 	PageBytes int
-	// ReceiveBytes bounds how much memory answers take while they are received,
-	// in sum over all readers of the stream; a larger answer comes alone.
+	// ReceiveBytes bounds how much memory answers and events take while they are
+	// received, in sum over all readers and subscriptions of the stream; a larger
+	// one comes alone. An answer that does not tell its length counts for 16 MiB.
 	// Default: 64 MiB.
 	ReceiveBytes int
 	// Encoding is the form of GetRecords. Default: Auto.

@@ -77,6 +77,10 @@ func (s *Stream) ask(ctx context.Context, in *sdk.GetRecordsInput, cbor bool) (*
 	x := &exchange{s: s, cbor: cbor}
 	done := s.tel.begin(ctx, getRecords)
 	out, err := s.client.GetRecords(ctx, in, x.plug)
+	if errors.Is(err, errLonger) {
+		x.any = true
+		out, err = s.client.GetRecords(ctx, in, x.plug)
+	}
 	p := x.page
 	if err == nil && p == nil {
 		p, err = pageOf(out)

@@ -32,6 +32,7 @@ type exchange struct {
 	sturdy
 	s    *Stream
 	cbor bool
+	any  bool // length will do, of an answer that does not tell it
 
 	// page is what was decoded; nil where the SDK decoded.
 	page *page
@@ -90,7 +91,7 @@ func (x *exchange) DeserializeResponse(ctx context.Context, op *smithy.Operation
 		}
 		return x.ClientProtocol.DeserializeResponse(ctx, op, types, resp, out)
 	}
-	answer, release, err := x.s.receive(ctx, resp)
+	answer, release, err := x.s.receive(ctx, resp, x.any)
 	if err != nil {
 		return &smithy.DeserializationError{Err: err}
 	}

@@ -37,41 +37,76 @@ var ErrEntry = errors.New("the entry cannot be put")
 // Put stores the entries, in requests of up to 500 that go one after the other:
 // see [stream.Putter]. What a shard refuses because too much is put into it, or
 // because it fails inside, is put again until Config.Timeout is over; then its
-// result says [stream.ErrThrottled], or what else it was.
+// result says [stream.ErrThrottled], or what else it was, and what later requests
+// are refused is not put again.
 //
-// Entries of one shard keep their order as long as nothing is refused. What is
-// put again comes behind the entries of its request that were taken at once, and
-// before those of later requests: the API promises no more. A request whose
-// answer is lost is sent again by the SDK, and then its records are there twice.
+// Entries of one partition key keep their order from one request to the next:
+// what is put again comes before those of later requests, and behind an entry
+// that was given up none of its key is put, which their results say. Inside of a
+// request they keep it as long as none is refused: what is put again comes behind
+// those that were taken at once. The API promises no more; who needs more puts
+// the next entry of a key when the one before is stored. A request whose answer
+// is lost is sent again by the SDK, and then its records are there twice.
 func (s *Stream) Put(ctx context.Context, entries ...stream.Entry) ([]stream.PutResult, error) {
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("kinesis: put to %s: %w", s.target.text, context.Cause(ctx))
 	}
 	results := make([]stream.PutResult, len(entries))
 	taken := 0
+	var lost givenUp
 	var group []int // numbers of entries
 	bytes := 0
 	for i := range entries {
 		if results[i].Err = s.refuse(ctx, &entries[i]); results[i].Err != nil {
 			continue
 		}
+		if results[i].Err = lost.behind(entries[i].PartitionKey); results[i].Err != nil {
+			continue
+		}
 		size := entries[i].Size()
 		if len(group) == groupRecords || len(group) > 0 && bytes+size > groupBytes {
-			if err := s.putGroup(ctx, entries, results, group); err != nil {
+			if err := s.putGroup(ctx, entries, results, group, &lost); err != nil {
 				return s.broken(entries, results, group[0], taken, err)
 			}
 			taken += len(group)
 			group, bytes = group[:0], 0
+			if results[i].Err = lost.behind(entries[i].PartitionKey); results[i].Err != nil {
+				continue
+			}
 		}
 		group = append(group, i)
 		bytes += size
 	}
 	if len(group) > 0 {
-		if err := s.putGroup(ctx, entries, results, group); err != nil {
+		if err := s.putGroup(ctx, entries, results, group, &lost); err != nil {
 			return s.broken(entries, results, group[0], taken, err)
 		}
 	}
 	return results, nil
+}
+
+// givenUp are the keys of which an entry was refused until its time was over, and
+// why. What lies behind it must not be stored before it is put again.
+type givenUp map[string]error
+
+// behind returns why an entry of that key is not put.
+func (g givenUp) behind(key string) error {
+	if why := g[key]; why != nil {
+		return fmt.Errorf("kinesis: not put, as one of its key before it was not stored: %w", why)
+	}
+	return nil
+}
+
+// add notes entries that were given up.
+func (g *givenUp) add(entries []stream.Entry, results []stream.PutResult, refused []int) {
+	if *g == nil {
+		*g = givenUp{}
+	}
+	for _, i := range refused {
+		if key := entries[i].PartitionKey; (*g)[key] == nil {
+			(*g)[key] = results[i].Err
+		}
+	}
 }
 
 // broken makes of the error of a request what Put returns: the error, when
@@ -118,9 +153,13 @@ func (s *Stream) largest(ctx context.Context, size int) int {
 }
 
 // putGroup puts one request's entries, and again those that were refused, until
-// none is left or the time is over. The error is that of a request as a whole.
-func (s *Stream) putGroup(ctx context.Context, entries []stream.Entry, results []stream.PutResult, group []int) error {
-	over := time.Now().Add(s.cfg.Timeout)
+// none is left or the time is over: which it is when an earlier request has used
+// it up. The error is that of a request as a whole.
+func (s *Stream) putGroup(ctx context.Context, entries []stream.Entry, results []stream.PutResult, group []int, lost *givenUp) error {
+	over := time.Now()
+	if len(*lost) == 0 {
+		over = over.Add(s.cfg.Timeout)
+	}
 	var wait time.Duration
 	for {
 		left, err := s.putOnce(ctx, entries, results, group)
@@ -129,12 +168,14 @@ func (s *Stream) putGroup(ctx context.Context, entries []stream.Entry, results [
 		}
 		wait = backoff.Next(nil, wait, putAgainMin, putAgainMax)
 		if time.Now().Add(wait).After(over) {
+			lost.add(entries, results, left)
 			return nil // the results say why
 		}
 		if err := pause(ctx, wait); err != nil {
 			for _, i := range left {
 				results[i].Err = fmt.Errorf("%w, and was not put again: %w", results[i].Err, err)
 			}
+			lost.add(entries, results, left)
 			return nil
 		}
 		group = left

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -110,6 +111,61 @@ func TestAPutGivesUpWhenItsTimeIsOver(t *testing.T) {
 		s.fault = func(string, int) error { return &types.LimitExceededException{} }
 		if results, err = s.stream(Config{Timeout: time.Second}).Put(t.Context(), stream.Entry{PartitionKey: "k"}); err != nil || !errors.Is(results[0].Err, stream.ErrThrottled) {
 			t.Errorf("%+v, %v", results, err)
+		}
+	})
+}
+
+// Who puts the refused ones again has the records of each key in their order.
+func TestBehindAnEntryThatWasGivenUpNoneOfItsKeyIsPut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t, 1)
+		full := true
+		s.refuseRecords = func(e types.PutRecordsRequestEntry, n int) string {
+			if full && (string(e.Data) == "400" || *e.PartitionKey == "c") {
+				return "ProvisionedThroughputExceededException"
+			}
+			return ""
+		}
+		var entries []stream.Entry
+		for i := range 3000 {
+			entries = append(entries, stream.Entry{PartitionKey: string("ab"[i%2]), Data: fmt.Append(nil, i)})
+		}
+		for i := 600; i < 3000; i += 100 {
+			entries[i].PartitionKey = "c" // which is refused in each request from the second on
+		}
+		st := s.stream(Config{Timeout: 10 * time.Second})
+		began := time.Now()
+		results, err := st.Put(t.Context(), entries...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took > 12*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		var again []stream.Entry
+		for i, r := range results {
+			refused := i == 400 || i > 499 && entries[i].PartitionKey != "b"
+			if refused != errors.Is(r.Err, stream.ErrThrottled) || !refused && r.Err != nil {
+				t.Fatalf("entry %d of key %s: %v", i, entries[i].PartitionKey, r.Err)
+			}
+			if refused {
+				again = append(again, entries[i])
+			}
+		}
+		full = false
+		if _, err := st.Put(t.Context(), again...); err != nil {
+			t.Fatal(err)
+		}
+		last := map[string]int{}
+		for _, r := range s.shards[0].records {
+			n, _ := strconv.Atoi(string(r.Data))
+			if n < last[*r.PartitionKey] && n != 400 { // in whose request others were taken
+				t.Fatalf("key %s: %d is stored behind %d", *r.PartitionKey, n, last[*r.PartitionKey])
+			}
+			last[*r.PartitionKey] = n
+		}
+		if n := len(s.shards[0].records); n != len(entries) {
+			t.Errorf("%d records are stored", n)
 		}
 	})
 }

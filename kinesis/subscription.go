@@ -27,11 +27,11 @@ type subscription struct {
 	body   io.ReadCloser
 	events *sdk.SubscribeToShardEventStream // instead of body: the SDK decodes
 	begun  time.Time
-	form   *form
+	s      *Stream
 
-	stall    time.Duration
-	watchdog *time.Timer // cancels while next waits for too long
-	unwatch  func() bool // undoes that the end of ctx lets go of the connection
+	watchdog *time.Timer   // cancels while next waits for too long
+	unwatch  func() bool   // undoes that the end of ctx lets go of the connection
+	released chan struct{} // closed when that has been done
 
 	came  int              // how many events
 	small [smallFrame]byte // for frames that are
@@ -47,10 +47,10 @@ var (
 
 // begin calls SubscribeToShard. The SDK signs, sends, retries, and reads what is
 // no success; what follows a success is read by next.
-func begin(ctx context.Context, client ConsumerClient, in *sdk.SubscribeToShardInput, cfg *Config, f *form, options ...func(*sdk.Options)) (*subscription, error) {
-	c := &subscription{stall: cfg.Stall, form: f}
+func (s *Stream) begin(ctx context.Context, client ConsumerClient, in *sdk.SubscribeToShardInput, options ...func(*sdk.Options)) (*subscription, error) {
+	c := &subscription{s: s, released: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
-	slow := time.AfterFunc(cfg.Timeout, func() { c.cancel(fmt.Errorf("kinesis: no answer in %v (Config.Timeout)", cfg.Timeout)) })
+	slow := time.AfterFunc(s.cfg.Timeout, func() { c.cancel(fmt.Errorf("kinesis: no answer in %v (Config.Timeout)", s.cfg.Timeout)) })
 	out, err := client.SubscribeToShard(c.ctx, in, append(options, sdk.WithAPIOptions(c.takeBody))...)
 	slow.Stop()
 	if err == nil && c.body == nil {
@@ -67,10 +67,20 @@ func begin(ctx context.Context, client ConsumerClient, in *sdk.SubscribeToShardI
 		return nil, err
 	}
 	c.begun = time.Now()
-	c.unwatch = context.AfterFunc(c.ctx, c.release)
-	c.watchdog = time.AfterFunc(c.stall, func() { c.cancel(fmt.Errorf("%w for %v (Config.Stall)", errStalled, c.stall)) })
-	c.watchdog.Stop()
+	c.watch()
 	return c, nil
+}
+
+// watch makes the end of ctx let go of the connection, which ends a read, and
+// silence end ctx.
+func (c *subscription) watch() {
+	c.unwatch = context.AfterFunc(c.ctx, func() {
+		defer close(c.released)
+		c.release()
+	})
+	stall := c.s.cfg.Stall
+	c.watchdog = time.AfterFunc(stall, func() { c.cancel(fmt.Errorf("%w for %v (Config.Stall)", errStalled, stall)) })
+	c.watchdog.Stop()
 }
 
 // takeBody puts itself in the place of the SDK's own reader of events, which
@@ -96,13 +106,17 @@ func (c *subscription) takeBody(stack *middleware.Stack) error {
 	return err
 }
 
-// close ends the subscription. The next call for its shard ends it on the
-// server's side, which does not wait for ours.
+// close ends the subscription, and returns when the connection is let go of. The
+// next call for its shard ends it on the server's side, which does not wait for
+// ours.
 func (c *subscription) close() {
+	watched := c.unwatch()
 	c.cancel(errServed)
 	c.watchdog.Stop()
-	if c.unwatch() {
+	if watched {
 		c.release()
+	} else {
+		<-c.released
 	}
 }
 
@@ -120,7 +134,7 @@ func (c *subscription) release() {
 // sequence number behind which to go on, "" at the end of the shard. A clean end
 // of the subscription is errServed.
 func (c *subscription) next() (*page, error) {
-	c.watchdog.Reset(c.stall)
+	c.watchdog.Reset(c.s.cfg.Stall)
 	var p *page
 	var err error
 	if c.events != nil {
@@ -145,7 +159,8 @@ const (
 )
 
 // frames are buffers for larger frames. They are needed while one is received
-// and decoded, and not while its records are handled.
+// and decoded, and not while its records are handled. Those of all subscriptions
+// together take no more than Config.ReceiveBytes, which answers take from, too.
 var frames sync.Pool
 
 func (c *subscription) read() (*page, error) {
@@ -171,24 +186,39 @@ func (c *subscription) read() (*page, error) {
 func (c *subscription) receive(size int) (*page, error) {
 	frame := c.small[:min(size, smallFrame)]
 	if size > smallFrame {
+		release, err := c.room(size)
+		if err != nil {
+			return nil, err
+		}
+		defer release()
 		buf, _ := frames.Get().(*[]byte)
 		if buf == nil || cap(*buf) < size {
 			fresh := unset.Bytes(max(size, 64<<10))
 			buf = &fresh
 		}
-		defer frames.Put(buf)
+		if cap(*buf) <= keptAnswer {
+			defer frames.Put(buf)
+		}
 		frame = (*buf)[:size]
 		copy(frame, c.small[:prelude])
 	}
 	if _, err := io.ReadFull(c.body, frame[prelude:]); err != nil {
 		return nil, fmt.Errorf("read an event of %d bytes: %w", size, err)
 	}
-	p, err := decodeFrame(frame, c.form.toSDK.Load())
+	p, err := decodeFrame(frame, c.s.form.toSDK.Load())
 	if errors.Is(err, errUnusual) {
 		// It has been rewritten: another subscription will be given it again.
-		c.form.toSDK.Store(true)
+		c.s.form.toSDK.Store(true)
 	}
 	return p, err
+}
+
+// room waits until a frame may be received. Meanwhile the service is not silent,
+// but not listened to.
+func (c *subscription) room(size int) (release func(), err error) {
+	c.watchdog.Stop()
+	defer c.watchdog.Reset(c.s.cfg.Stall)
+	return c.s.room(c.ctx, int64(size))
 }
 
 // decodeFrame decodes a whole frame, and rewrites it meanwhile. It returns

@@ -106,7 +106,7 @@ func (u *subscriber) subscribe(ctx context.Context, in *sdk.SubscribeToShardInpu
 // invite calls SubscribeToShard once. It returns whether that was in CBOR.
 func (u *subscriber) invite(ctx context.Context, in *sdk.SubscribeToShardInput, cbor bool) (*subscription, bool, error) {
 	i := &invitation{cbor: cbor}
-	c, err := begin(ctx, u.client, in, &u.s.cfg, &u.s.form, func(o *sdk.Options) {
+	c, err := u.s.begin(ctx, u.client, in, func(o *sdk.Options) {
 		if u.http != nil {
 			o.HTTPClient = u.http
 		}

@@ -91,7 +91,8 @@ type Registrar interface {
 type Putter interface {
 	// Put stores the entries and returns one result for each, in order, when
 	// they are as durable as the stream promises. Entries of one call that fall
-	// into one shard keep their order. The error is for what concerns the call
+	// into one shard keep their order; how far a remote service promises that, package
+	// kinesis tells. The error is for what concerns the call
 	// as a whole; then no result is given, and whether anything was stored is
 	// unknown unless the error says otherwise. Entries are not kept after Put
 	// returns.

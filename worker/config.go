@@ -63,6 +63,14 @@ type Config struct {
 	// sequence number of its own, and checkpoints may stand between two of them. How
 	// to go on where a record belongs to another shard, see [kpl.Policy]; [kpl.Keep]
 	// gives aggregates as they are. Default: kpl.Deliver; such records are given, and counted.
+	//
+	// It may be changed: checkpoints mean the same with Deliver, Drop and Fail, and
+	// what Drop has left out is not given later. From kpl.Keep to these, the last
+	// aggregate that was done comes again, one by one and without its first record.
+	// To kpl.Keep, an aggregate of which a part was done comes again as a whole. But
+	// where that part is its first record alone the rest is left out: no checkpoint
+	// tells that from the whole. So let the fleet finish what is there before it is
+	// changed to kpl.Keep.
 	Aggregates kpl.Policy
 	// Retry says how long to wait before a batch is given again that ended in an
 	// error or a panic. It is given until it succeeds. Default: 100 ms to 30 s.

@@ -19,9 +19,10 @@ import (
 //	shard 1  ──► tap ──► ■     ├─► the oldest first, when no shard that is not
 //	shard 2  ──► tap ──►       ┘   known to be quiet may still have an older one
 //
-// A shard that has caught up is quiet, and one that does not answer for patience:
-// so what comes is shown at once. Children begin when their parents
-// have ended, and all records of those were shown.
+// A shard that has caught up is quiet, so that what comes is shown at once. One
+// that is slow to answer is waited for: for as long as it takes, or for patience
+// where the stream is followed. Children begin when their parents have ended, and
+// all records of those were shown.
 type merger struct {
 	stream  stream.Stream
 	ended   func(ctx context.Context, shardID string, from stream.Position) bool // see fullStream
@@ -44,6 +45,7 @@ type merger struct {
 type tap struct {
 	shard   stream.Shard
 	more    chan struct{}
+	asked   time.Time // when it was last told to
 	pending []stream.Record
 	behind  time.Duration // of the last of pending
 	caught  bool          // it has caught up
@@ -59,8 +61,14 @@ type tapped struct {
 	err     error
 }
 
-// patience is for how long a shard that has not answered holds up the others.
-const patience = 300 * time.Millisecond
+const (
+	// patience is for how long a shard that does not answer holds up the others of
+	// a stream that is followed.
+	patience = 5 * time.Second
+	// probeAfter is when a shard that has not answered is asked whether that is
+	// because there is nothing: a read that waits does not say.
+	probeAfter = 300 * time.Millisecond
+)
 
 func (m *merger) run(ctx context.Context, only []string) (err error) {
 	shards, err := m.stream.Shards(ctx)
@@ -95,9 +103,9 @@ func (m *merger) run(ctx context.Context, only []string) (err error) {
 			if err := m.take(reading, e); err != nil {
 				return err
 			}
-		case <-time.After(patience):
+		case <-m.late():
 			for _, t := range m.taps {
-				t.quiet = true
+				t.quiet = t.quiet || time.Since(t.asked) >= patience
 			}
 		case <-ctx.Done():
 			if m.follow {
@@ -107,6 +115,23 @@ func (m *merger) run(ctx context.Context, only []string) (err error) {
 		}
 	}
 	return nil
+}
+
+// late fires when patience with a shard is over, where the stream is followed.
+func (m *merger) late() <-chan time.Time {
+	if !m.follow {
+		return nil
+	}
+	var first time.Time
+	for _, t := range m.taps {
+		if !t.quiet && len(t.pending) == 0 && (first.IsZero() || t.asked.Before(first)) {
+			first = t.asked
+		}
+	}
+	if first.IsZero() {
+		return nil
+	}
+	return time.After(time.Until(first.Add(patience)))
 }
 
 // begin chooses the shards to begin with. From the end these are the open ones,
@@ -140,7 +165,7 @@ const tapBytes = 64 << 10
 
 // start begins to read a shard.
 func (m *merger) start(ctx context.Context, s stream.Shard, from stream.Position) {
-	t := &tap{shard: s, more: make(chan struct{}, 1)}
+	t := &tap{shard: s, more: make(chan struct{}, 1), asked: time.Now()}
 	t.more <- struct{}{}
 	m.taps[s.ID], m.chosen[s.ID] = t, true
 	m.wg.Go(func() { m.read(ctx, t, from) })
@@ -149,13 +174,7 @@ func (m *merger) start(ctx context.Context, s stream.Shard, from stream.Position
 // read reads a shard, a batch each time that it is told to, until it ends or
 // ctx is done. What can be tried again, it tries again.
 func (m *merger) read(ctx context.Context, t *tap, from stream.Position) {
-	send := func(e tapped) {
-		e.tap = t
-		select {
-		case m.events <- e:
-		case <-ctx.Done():
-		}
-	}
+	send := func(e tapped) { m.send(ctx, t, e) }
 	r, err := kpl.Open(ctx, m.stream, t.shard, from, m.options)
 	if err != nil {
 		send(tapped{err: err})
@@ -173,11 +192,46 @@ func (m *merger) read(ctx context.Context, t *tap, from stream.Position) {
 		case <-ctx.Done():
 			return
 		}
-		if err := m.next(ctx, t, r, &b); err != nil {
+		answered := m.probe(ctx, t, from)
+		err := m.next(ctx, t, r, &b)
+		answered()
+		if err != nil {
 			send(tapped{err: err})
 			return
 		}
+		from = stream.After(b.Records[len(b.Records)-1].Sequence)
 		send(tapped{records: slices.Clone(b.Records), behind: b.Behind})
+	}
+}
+
+// send tells what a tap has read, unless ctx is done.
+func (m *merger) send(ctx context.Context, t *tap, e tapped) {
+	e.tap = t
+	select {
+	case m.events <- e:
+	case <-ctx.Done():
+	}
+}
+
+// probe asks the stream, while a read of an open shard takes its time, whether
+// there is nothing from a position on, and says so, until answered is called.
+func (m *merger) probe(ctx context.Context, t *tap, from stream.Position) (answered func()) {
+	if t.shard.Closed {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var probing sync.WaitGroup
+	probing.Go(func() {
+		for wait := probeAfter; pause(ctx, wait) == nil; wait = min(2*wait, patience) {
+			if m.ended(ctx, t.shard.ID, from) {
+				m.send(ctx, t, tapped{caught: true})
+				return
+			}
+		}
+	})
+	return func() {
+		cancel()
+		probing.Wait()
 	}
 }
 
@@ -284,6 +338,7 @@ func before(a, b *tap) bool {
 func (m *merger) emptied(t *tap) {
 	t.caught = t.behind == 0 && !t.shard.Closed // a closed one is followed by its end, and its children
 	t.quiet = t.caught
+	t.asked = time.Now()
 	t.more <- struct{}{}
 }
 

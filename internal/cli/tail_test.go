@@ -59,7 +59,10 @@ func (r *reel) ended(ctx context.Context, shardID string, from stream.Position) 
 func (r *reel) tailed(m *merger, only ...string) (all []string) {
 	r.t.Helper()
 	var out bytes.Buffer
-	m.stream, m.ended, m.show, m.warn = r, r.ended, newRenderer("raw", &out), complaints(IO{Err: &out})
+	if m.stream == nil {
+		m.stream = r
+	}
+	m.ended, m.show, m.warn = r.ended, newRenderer("raw", &out), complaints(IO{Err: &out})
 	if err := m.run(r.t.Context(), only); err != nil {
 		r.t.Fatal(err)
 	}
@@ -135,6 +138,60 @@ func TestShardsThatHaveNothingHoldUpNoOther(t *testing.T) {
 		}
 		if took := time.Since(began); took > patience {
 			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+// slowly is a stream of which one shard takes its time, and says that there is
+// more to come when there is not.
+type slowly struct {
+	stream.Stream
+	shard string
+	takes time.Duration
+}
+
+func (s slowly) Open(ctx context.Context, shard string, from stream.Position) (stream.Reader, error) {
+	r, err := s.Stream.Open(ctx, shard, from)
+	if err == nil && shard == s.shard {
+		r = slowReader{r, s.takes}
+	}
+	return r, err
+}
+
+type slowReader struct {
+	stream.Reader
+	takes time.Duration
+}
+
+func (r slowReader) Next(ctx context.Context, b *stream.Batch) error {
+	if err := pause(ctx, r.takes); err != nil {
+		return err
+	}
+	err := r.Reader.Next(ctx, b)
+	b.Behind = max(b.Behind, time.Millisecond)
+	return err
+}
+
+func TestAShardThatIsSlowToAnswerIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReel(t, 3)
+		for range 100 {
+			r.put(3)
+			time.Sleep(time.Millisecond)
+		}
+		if got := r.tailed(&merger{from: stream.TrimHorizon, stream: slowly{r, "shardId-000000000001", 7 * time.Second}}); !slices.Equal(got, upTo(1, 300)) {
+			t.Errorf("%d records, or in another order: %v", len(got), got)
+		}
+		// Who follows sees what the others have after a while, and of a shard that has
+		// nothing at once.
+		for takes, most := range map[time.Duration]time.Duration{time.Second: 2 * time.Second, time.Hour: patience + time.Second} {
+			began := time.Now()
+			if got := r.tailed(&merger{from: stream.TrimHorizon, follow: true, most: 50, stream: slowly{r, "shardId-000000000001", takes}}); len(got) != 50 {
+				t.Errorf("%v", got)
+			}
+			if took := time.Since(began); took > most {
+				t.Errorf("a shard that takes %v held up the others for %v", takes, took)
+			}
 		}
 	})
 }

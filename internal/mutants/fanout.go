@@ -69,8 +69,9 @@ var fanoutMutants = []Mutant{
 		Mechanism: "A subscription that gives no sign of life is begun again",
 		Promise:   "P1", Without: "it is waited for",
 		File: "kinesis/subscription.go",
-		Old:  `c.watchdog.Reset(c.stall)`,
-		New:  `_ = c.stall`,
+		Old: `	c.watchdog.Reset(c.s.cfg.Stall)
+	var p`,
+		New:  `	var p`,
 		Test: "TestASilentSubscriptionIsNoticedAndASlowHandleIsNot", Panics: true,
 	},
 	{

@@ -30,7 +30,8 @@ const (
 	// to the shard, again and again: reading goes no further until somebody
 	// decides for one of the others.
 	Fail
-	// Keep does not unpack: aggregates are given as they are.
+	// Keep does not unpack: aggregates are given as they are. A position behind the
+	// first record of an aggregate is behind all of it.
 	Keep
 )
 
