@@ -97,6 +97,10 @@ const (
 	largestMaxRecord = 10 << 20
 	maxTags          = 50
 	maxShards        = 10_000
+	// maxKept is how many shards a stream has with those that are closed, which cost
+	// memory, and room in the manifest, until their retention is over. From one shard to
+	// maxShards it takes 39,150.
+	maxKept = 50_000
 )
 
 func (c Config) withDefaults(memory bool) Config {

@@ -19,6 +19,9 @@ var (
 	// ErrForeignPosition says that a position has a sequence number that this
 	// shard of this incarnation of the stream cannot have given.
 	ErrForeignPosition = errors.New("the position belongs to another shard: use one that this shard gave")
+	// ErrTooManyShards says that a stream would have more than 50,000 shards, those that
+	// are closed and can still be read among them.
+	ErrTooManyShards = errors.New("too many shards")
 	// ErrShardClosed says that a shard was split or merged already.
 	ErrShardClosed = errors.New("shard is closed")
 )

@@ -1,6 +1,9 @@
 package engine
 
 import (
+	"errors"
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -157,4 +160,38 @@ func TestScalingMakesAsManyShardsAsKinesis(t *testing.T) {
 		}
 		e.Close()
 	}
+}
+
+func TestMoreShardsThanMayBeKeptAreRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, err := OpenMemory(Config{Logger: slog.New(slog.DiscardHandler), MinRetention: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer e.Close()
+		s, err := e.CreateStream(t.Context(), "s", StreamConfig{Retention: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range []int{10_000, 1} {
+			if err := s.Scale(t.Context(), n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := len(s.topology.Load().all)
+		err = s.Scale(t.Context(), 10_000)
+		if !errors.Is(err, ErrTooManyShards) || !strings.Contains(err.Error(), "leave retention (the first at 20") {
+			t.Errorf("%d shards are kept, and then: %v", before, err)
+		}
+		if n := len(s.topology.Load().all); n != before {
+			t.Errorf("there are %d shards, and were %d", n, before)
+		}
+		if err := s.Scale(t.Context(), 2); err != nil {
+			t.Errorf("a small step: %v", err)
+		}
+		time.Sleep(2 * time.Minute)
+		if err := s.Scale(t.Context(), 3); err != nil {
+			t.Errorf("when the closed ones have left: %v", err)
+		}
+	})
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -29,6 +30,9 @@ func (s *Stream) reshard(ctx context.Context, plan func(*topology) (*plan, error
 	t := s.topology.Load()
 	p, err := plan(t)
 	if err != nil || p.empty() {
+		return err
+	}
+	if err := s.roomFor(t, len(p.steps)); err != nil {
 		return err
 	}
 	log := s.e.log
@@ -60,6 +64,27 @@ func (s *Stream) reshard(ctx context.Context, plan func(*topology) (*plan, error
 	}
 	s.e.logger.Info("resharded", "stream", s.name, "closed", len(p.close), "opened", len(next.open)-len(t.open)+len(p.close), "open", len(next.open))
 	return nil
+}
+
+// roomFor refuses more shards than may be kept.
+func (s *Stream) roomFor(t *topology, more int) error {
+	if len(t.all)+more <= maxKept {
+		return nil
+	}
+	closed := len(t.all) - len(t.open)
+	if closed == 0 {
+		return fmt.Errorf("%w: %d would be added to %d: take a smaller step", ErrTooManyShards, more, len(t.all))
+	}
+	first := int64(math.MaxInt64)
+	for _, m := range t.all {
+		if m.closed != 0 {
+			first = min(first, m.closed)
+		}
+	}
+	leaves := time.UnixMilli(first).Add(s.settings.Load().retention)
+	return fmt.Errorf("%w: %d would be added to %d open ones and %d that are closed and can still be read, and %d are the limit: "+
+		"take smaller steps, or wait until closed ones leave retention (the first at %s), or shorten it",
+		ErrTooManyShards, more, len(t.open), closed, maxKept, leaves.UTC().Format(time.RFC3339))
 }
 
 // plan is a reshard that has not happened: which shards close, and what comes

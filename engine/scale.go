@@ -13,7 +13,9 @@ import (
 // then neighbours are merged until n are left. That makes few generations of
 // shards, and as many in all as users of Kinesis know, but equal ranges only
 // where n is as much as before, or halved or doubled: [Stream.UpdateShardCount]
-// makes them equal always. All of it takes effect together.
+// makes them equal always. All of it takes effect together, or fails: as with every
+// change of the shards, with [ErrTooManyShards] where more would have to be kept than
+// a stream may have.
 func (s *Stream) Scale(ctx context.Context, n int) error {
 	err := s.reshard(ctx, func(t *topology) (*plan, error) {
 		if n < 1 || n > maxShards {

@@ -27,6 +27,8 @@
 //   - Limits that Amazon has for the sake of others (throughput, calls per second,
 //     changes per day, shards of an account, steps of UpdateShardCount) are kept
 //     only with [engine.KinesisLimits]. Those of sizes and counts always are.
+//   - A stream has at most 50,000 shards, with those that are closed and can still be
+//     read: what would make more of them is a LimitExceededException.
 //   - Who calls SubscribeToShard within 5 seconds of another call is refused while
 //     that one lasts; after its end only with [engine.KinesisLimits].
 //   - ContinuationSequenceNumber stands still while nothing comes. In Amazon's

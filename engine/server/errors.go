@@ -116,6 +116,8 @@ func (s *Server) translate(err error) *fault {
 		return failure("ResourceInUseException", "%v", err)
 	case errors.Is(err, engine.ErrForeignPosition):
 		return failure("InvalidArgumentException", "%v", err)
+	case errors.Is(err, engine.ErrTooManyShards):
+		return failure("LimitExceededException", "%v", err)
 	case errors.Is(err, stream.ErrReadOnly):
 		return failure("InternalFailureException", "%v", err)
 	case errors.Is(err, context.Canceled), errors.Is(err, stream.ErrClosed):

@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -321,5 +322,28 @@ func TestShardIDsMayBeWrittenShort(t *testing.T) {
 		if got != want || ok != (want != "") {
 			t.Errorf("%q: %q, %v", id, got, ok)
 		}
+	}
+}
+
+func TestMoreShardsThanMayBeKeptAreALimitThatTellsWhatToDo(t *testing.T) {
+	h := start(t, Config{})
+	h.create(1)
+	scale := func(n int32) error {
+		_, err := h.client().UpdateShardCount(t.Context(), &kinesis.UpdateShardCountInput{
+			StreamName: aws.String("orders"), TargetShardCount: aws.Int32(n), ScalingType: types.ScalingTypeUniformScaling,
+		})
+		return err
+	}
+	if err := scale(mostShards); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	for range 3 {
+		if err = scale(1); err == nil {
+			err = scale(mostShards)
+		}
+	}
+	if limit, ok := errors.AsType[*types.LimitExceededException](err); !ok || !strings.Contains(limit.ErrorMessage(), "wait until closed ones leave retention") {
+		t.Errorf("%v", err)
 	}
 }

@@ -85,6 +85,14 @@ var wireMutants = []Mutant{
 		Test: "TestWhoIsRefusedCountsUntilItHasTakenTheAnswer",
 	},
 	{
+		Mechanism: "A stream keeps so many closed shards and no more",
+		Promise:   "P8", Without: "up and down a hundred times they fill the memory and the manifest",
+		File: "engine/reshard.go",
+		Old:  `	if len(t.all)+more <= maxKept {`,
+		New:  `	if len(t.all) <= 100*maxKept {`,
+		Test: "TestMoreShardsThanMayBeKeptAreRefused",
+	},
+	{
 		Mechanism: "A list keeps no more items than its bound and one",
 		Promise:   "P8", Without: "it keeps all that are sent",
 		File: "engine/server/decode.go",
