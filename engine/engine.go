@@ -44,9 +44,9 @@ type Engine struct {
 	wg     sync.WaitGroup
 }
 
-// Open opens the engine in a directory, which is made if it does not exist,
-// and brings back everything that was acknowledged before. It locks the
-// directory ([ErrLocked]) until Close, starts goroutines, and may take seconds
+// Open opens the engine in a directory, which is made, for its user alone, if it
+// does not exist, and brings back everything that was acknowledged before. It locks
+// the directory ([ErrLocked]) until Close, starts goroutines, and may take seconds
 // when there is much to read.
 //
 // Damage to stored data does not hinder it: it is logged, listed by

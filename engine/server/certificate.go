@@ -16,6 +16,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"time"
 )
 
@@ -32,12 +33,13 @@ const (
 	keyFile         = "server.key"
 )
 
-// Certificate returns the certificate for TLS, in PEM: what a client has to be
-// told to trust (AWS_CA_BUNDLE, NODE_EXTRA_CA_CERTS), unless it is given by the
-// configuration and known to it anyway. A server without one makes its own when it
-// is first asked, for localhost, this machine's name and the addresses 127.0.0.1
-// and ::1, and keeps it in the engine's directory, as server.crt and server.key;
-// when the engine is in memory, it is another one each time.
+// Certificate returns the certificate for TLS and those behind it, in PEM: what a
+// client has to be told to trust (AWS_CA_BUNDLE, NODE_EXTRA_CA_CERTS), unless it is
+// given by the configuration and known to it anyway. A server without one makes its
+// own when it is first asked, for localhost, this machine's name and the addresses
+// 127.0.0.1 and ::1, and keeps it in the engine's directory, as server.crt and
+// server.key; when the engine is in memory, it is another one each time. Whoever has
+// the key can pass for this server at those names, and for nobody else.
 func (s *Server) Certificate() ([]byte, error) {
 	pair, err := s.certificate()
 	if err != nil {
@@ -97,7 +99,8 @@ func ownCertificate(dir string, now time.Time) (*tls.Certificate, error) {
 		}
 	}
 	pair, err := tls.X509KeyPair(kept, secret)
-	if err == nil && now.Before(pair.Leaf.NotAfter.Add(-certificateRenew)) {
+	// One that could sign others, made by earlier versions, is not kept.
+	if err == nil && now.Before(pair.Leaf.NotAfter.Add(-certificateRenew)) && !pair.Leaf.IsCA {
 		return &pair, nil
 	}
 	certificatePEM, keyPEM, err := makeCertificate(now)
@@ -128,39 +131,63 @@ func replaceFile(name string, data []byte, mode fs.FileMode) error {
 	return os.Rename(next, name)
 }
 
-// makeCertificate makes a certificate that signs itself, and its key, in PEM.
+// hostName is a name that a certificate may have.
+var hostName = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$`)
+
+// makeCertificate makes a certificate, with the authority that has signed it, and
+// its key, in PEM. Clients are told to trust the authority, so its own key is not
+// kept: it vouches for nothing else, whoever reads the files. And it says so, by
+// the names that it is for.
 func makeCertificate(now time.Time) (certificate, key []byte, err error) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, nil, err
-	}
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
-	if err != nil {
-		return nil, nil, err
-	}
 	names := []string{"localhost"}
-	if host, err := os.Hostname(); err == nil && host != "localhost" {
+	if host, err := os.Hostname(); err == nil && host != "localhost" && hostName.MatchString(host) {
 		names = append(names, host)
 	}
-	template := &x509.Certificate{
-		SerialNumber:          serial,
-		Subject:               pkix.Name{CommonName: "millrace"},
-		NotBefore:             now.Add(-time.Hour), // clocks of clients differ
-		NotAfter:              now.Add(certificateLife),
-		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		BasicConstraintsValid: true,
-		IsCA:                  true, // for clients that take nothing else as a root
-		DNSNames:              names,
-		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
+	addresses := []net.IP{net.IPv4(127, 0, 0, 1).To4(), net.IPv6loopback}
+	alone := make([]*net.IPNet, len(addresses))
+	for i, ip := range addresses {
+		alone[i] = &net.IPNet{IP: ip, Mask: net.CIDRMask(8*len(ip), 8*len(ip))}
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	authority := &x509.Certificate{
+		Subject:  pkix.Name{CommonName: "millrace authority"},
+		KeyUsage: x509.KeyUsageCertSign,
+		IsCA:     true, MaxPathLenZero: true, // for what it signs, and nothing below
+		PermittedDNSDomains: names, PermittedIPRanges: alone,
+	}
+	own := &x509.Certificate{
+		Subject:     pkix.Name{CommonName: "millrace"},
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		DNSNames:    names, IPAddresses: addresses,
+	}
+	keys := make([]*ecdsa.PrivateKey, 2)
+	for i, c := range []*x509.Certificate{authority, own} {
+		if keys[i], err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+			return nil, nil, err
+		}
+		if c.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127)); err != nil {
+			return nil, nil, err
+		}
+		c.NotBefore, c.NotAfter = now.Add(-time.Hour), now.Add(certificateLife) // clocks of clients differ
+		c.BasicConstraintsValid = true
+	}
+	signed, err := x509.CreateCertificate(rand.Reader, authority, authority, &keys[0].PublicKey, keys[0])
 	if err != nil {
 		return nil, nil, err
 	}
-	secret, err := x509.MarshalPKCS8PrivateKey(private)
+	if authority, err = x509.ParseCertificate(signed); err != nil {
+		return nil, nil, err
+	}
+	der, err := x509.CreateCertificate(rand.Reader, own, authority, &keys[1].PublicKey, keys[0])
 	if err != nil {
 		return nil, nil, err
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}), nil
+	secret, err := x509.MarshalPKCS8PrivateKey(keys[1])
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, one := range [][]byte{der, signed} {
+		certificate = append(certificate, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: one})...)
+	}
+	return certificate, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}), nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -236,3 +237,29 @@ func TestManyMayChangeThingsAtOnce(t *testing.T) {
 
 // only returns the error of a call.
 func only(_ any, err error) error { return err }
+
+func TestADirectoryIsItsUsersAloneButForTheCertificate(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "above", "data")
+	h, _ := open(t, dir, Config{})
+	put(t, h.stream("orders", engine.StreamConfig{}), 0, 10)
+	if _, err := h.server.Certificate(); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	err := filepath.WalkDir(filepath.Dir(dir), func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		if n++; info.Mode().Perm()&0o077 != 0 && d.Name() != certificateFile {
+			t.Errorf("%s is %v", path, info.Mode())
+		}
+		return nil
+	})
+	if err != nil || n < 6 {
+		t.Errorf("%d files and directories, %v", n, err)
+	}
+}

@@ -11,8 +11,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -254,89 +252,6 @@ func TestClientsThatGoInTheMiddleLeaveNothing(t *testing.T) {
 		t.Error(err)
 	}
 	wantAllFree(t, s.server)
-}
-
-func TestTheCertificateIsMadeOnceAndRenewedBeforeItEnds(t *testing.T) {
-	dir := t.TempDir()
-	now := time.Now()
-	first, err := ownCertificate(dir, now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if info, err := os.Stat(filepath.Join(dir, keyFile)); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("the key is there as %v, %v", info.Mode(), err)
-	}
-	for _, name := range []string{"localhost", "127.0.0.1", "::1"} {
-		if err := first.Leaf.VerifyHostname(name); err != nil {
-			t.Error(err)
-		}
-	}
-	again := func(what string, at time.Time, same bool) {
-		t.Helper()
-		c, err := ownCertificate(dir, at)
-		if err != nil {
-			t.Fatalf("%s: %v", what, err)
-		}
-		if bytes.Equal(c.Certificate[0], first.Certificate[0]) != same {
-			t.Errorf("%s: the certificate is the same: %v", what, !same)
-		}
-		first = c
-	}
-	again("at once", now, true)
-	again("a day before it is renewed", now.Add(certificateLife-certificateRenew-24*time.Hour), true)
-	again("a day after", now.Add(certificateLife-certificateRenew+24*time.Hour), false)
-	for _, file := range []string{certificateFile, keyFile} {
-		if err := os.WriteFile(filepath.Join(dir, file), []byte("half"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		again("with a broken "+file, now, false)
-		if err := os.Remove(filepath.Join(dir, file)); err != nil {
-			t.Fatal(err)
-		}
-		again("without "+file, now, false)
-	}
-}
-
-func TestACertificateThatCannotBeReadIsLeftAlone(t *testing.T) {
-	for _, file := range []string{certificateFile, keyFile} {
-		dir := t.TempDir()
-		if _, err := ownCertificate(dir, time.Now()); err != nil {
-			t.Fatal(err)
-		}
-		// A directory is a file that is there and cannot be read, for root as well.
-		if err := os.Remove(filepath.Join(dir, file)); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Mkdir(filepath.Join(dir, file), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if c, err := ownCertificate(dir, time.Now()); err == nil || !strings.Contains(err.Error(), file) {
-			t.Errorf("%s: %v, %v", file, c, err)
-		}
-	}
-}
-
-func TestACertificateMayBeGiven(t *testing.T) {
-	dir := t.TempDir()
-	if _, err := ownCertificate(dir, time.Now()); err != nil {
-		t.Fatal(err)
-	}
-	crt, key := filepath.Join(dir, certificateFile), filepath.Join(dir, keyFile)
-	want, err := os.ReadFile(crt)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := start(t, Config{CertFile: crt, KeyFile: key})
-	if got, err := h.server.Certificate(); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("the certificate is %s, %v", got, err)
-	}
-	h = start(t, Config{CertFile: key, KeyFile: crt})
-	if _, err := h.server.Certificate(); err == nil || !strings.Contains(err.Error(), "Config.CertFile") {
-		t.Errorf("files that are none: %v", err)
-	}
-	if _, err := New(h.engine, Config{CertFile: crt}); err == nil || !strings.Contains(err.Error(), "give both") {
-		t.Errorf("half of it: %v", err)
-	}
 }
 
 func TestTheMemoryOfLargeRequestsIsBounded(t *testing.T) {

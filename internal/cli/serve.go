@@ -49,7 +49,8 @@ machine could read the command line, by MILLRACE_ACCESS_KEYS, with commas betwee
 
 One port speaks HTTP/1.1 and HTTP/2, plainly and over TLS. Without --tls-cert it
 has a certificate of its own, made by the first start: clients that speak HTTPS
-have to be told to trust DIR/server.crt (AWS_CA_BUNDLE, NODE_EXTRA_CA_CERTS).`,
+have to be told to trust DIR/server.crt (AWS_CA_BUNDLE, NODE_EXTRA_CA_CERTS). A new
+directory is for its user alone, so that others need a copy of that file.`,
 		Example: `  millrace serve -data ./data
   millrace serve -data ./data -listen 127.0.0.1:0 --create orders:4 --create audit
   millrace serve -data /var/lib/millrace -listen 0.0.0.0:4567 \

@@ -9,8 +9,14 @@ import (
 	"path/filepath"
 )
 
-// Dir is a directory of the operating system.
+// Dir is a directory of the operating system. What is made in it is its user's
+// alone: records, and the secrets of a server.
 type Dir string
+
+const (
+	dirMode  = 0o700
+	fileMode = 0o600
+)
 
 var _ FS = Dir("")
 
@@ -29,7 +35,7 @@ func MakeDir(path string) error {
 			return err
 		}
 	}
-	if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Mkdir(path, dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	return Dir(above).SyncDir()
@@ -46,7 +52,7 @@ func (d Dir) Open(name string) (File, error) {
 }
 
 func (d Dir) Create(name string) (File, error) {
-	f, err := os.OpenFile(d.Path(name), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
+	f, err := os.OpenFile(d.Path(name), os.O_RDWR|os.O_CREATE|os.O_TRUNC, fileMode)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +87,7 @@ func (d Dir) SyncDir() error {
 }
 
 func (d Dir) Lock() (io.Closer, error) {
-	f, err := os.OpenFile(d.Path(LockName), os.O_RDWR|os.O_CREATE, 0o644)
+	f, err := os.OpenFile(d.Path(LockName), os.O_RDWR|os.O_CREATE, fileMode)
 	if err != nil {
 		return nil, err
 	}
