@@ -32,7 +32,8 @@ type Page struct {
 // after a [*stream.TrimmedError], go on at its Horizon.
 //
 // Where the stream has limits, a call counts against those of the shard, and
-// fails with [stream.ErrThrottled] beyond them.
+// fails with [stream.ErrThrottled] beyond them. One that ends with a TrimmedError
+// does not: the next one does, with its records.
 func (s *Stream) Read(ctx context.Context, shardID string, from stream.Position, b *stream.Batch) (Page, error) {
 	return s.read(ctx, shardID, from, b, true)
 }
@@ -69,7 +70,11 @@ func (s *Stream) read(ctx context.Context, shardID string, from stream.Position,
 	}
 	more, err := s.e.log.NewCursor(m.log, start).Read(b, s.cutoff())
 	if err != nil {
-		return s.noRecords(ctx, m, from, err)
+		page, err := s.noRecords(ctx, m, from, err)
+		if _, trimmed := errors.AsType[*stream.TrimmedError](err); trimmed && limited && m.out != nil {
+			m.out.spend(-1, 0)
+		}
+		return page, err
 	}
 	if more != nil {
 		done := m.log.Base().Add(max(start.Counter, committed+1) - 1)

@@ -132,6 +132,27 @@ func TestAReadThatDoesNotWaitTellsWhatWasTrimmed(t *testing.T) {
 	})
 }
 
+func TestAReadOfWhatWasTrimmedIsCountedWhenItGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := openMemory(t, small())
+		s := ensure(t, e, "orders", StreamConfig{Retention: time.Hour, Limits: KinesisLimits})
+		old := mustPut(t, s, number(0, 5)...)
+		time.Sleep(2 * time.Hour)
+		mustPut(t, s, number(5, 5)...)
+		var b stream.Batch
+		for i := range 7 {
+			_, err := s.Read(t.Context(), shardID(0), stream.After(old[1].Sequence), &b)
+			if trimmed, ok := errors.AsType[*stream.TrimmedError](err); ok {
+				_, err = s.Read(t.Context(), shardID(0), stream.At(trimmed.Horizon), &b)
+			}
+			if (err != nil) != (i >= 5) || err != nil && !errors.Is(err, stream.ErrThrottled) {
+				t.Fatalf("read %d within a second: %v; want five, and then ErrThrottled", i+1, err)
+			}
+		}
+		e.Close()
+	})
+}
+
 func TestReadsBeyondTheLimitsOfAShardAreRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := openMemory(t, Config{SegmentBytes: 64 << 20, Logger: quiet})

@@ -123,7 +123,7 @@ func (s *Server) translate(err error) *fault {
 	case errors.Is(err, context.Canceled), errors.Is(err, stream.ErrClosed):
 		return failure("InternalFailureException", "the server is being stopped, or the client has gone")
 	default:
-		s.config.Logger.Error("an operation failed", "error", err)
+		s.tell("an operation failed", err)
 		return failure("InternalFailureException", "the server failed; its log tells why")
 	}
 }

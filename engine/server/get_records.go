@@ -90,13 +90,13 @@ func (s *Server) iterated(it *iterator, arn string) (view, error) {
 // reader is one of the engine's reads that do not wait.
 type reader func(context.Context, string, stream.Position, *stream.Batch) (engine.Page, error)
 
-// read fills b. Records that have left retention are passed over, as in Kinesis.
+// read fills b, by one of the reads of v. Records that have left retention are passed over, as in Kinesis.
 func (s *Server) read(ctx context.Context, read reader, v view, shard string, from stream.Position, b *stream.Batch) (engine.Page, error) {
 	for {
 		page, err := read(ctx, shard, from, b)
 		switch trimmed, ok := errors.AsType[*stream.TrimmedError](err); {
 		case ok:
-			from, read = stream.At(trimmed.Horizon), v.ReadDedicated // the call is counted already
+			from = stream.At(trimmed.Horizon)
 			continue
 		case errors.Is(err, stream.ErrThrottled):
 			err = s.rateExceeded(v.name, shard)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -346,4 +347,43 @@ func TestRecordsOutOfRetentionArePassedOver(t *testing.T) {
 	put(t, st, 10, 2)
 	wantNumbered(t, h.get(h.iterator(&in), 0).Records, 10, 2)
 	wantNumbered(t, h.get(h.oldest(), 0).Records, 10, 2)
+}
+
+func TestReadsThatBeginWithWhatWasTrimmedCountOnceAndWithTheirBytes(t *testing.T) {
+	inBubble(t, Config{Limits: engine.KinesisLimits}, func(t *testing.T, s *Server) {
+		st, err := s.engine.Stream("orders")
+		if err != nil {
+			t.Fatal(err)
+		}
+		old := put(t, st, 0, 5)
+		time.Sleep(25 * time.Hour)
+		for range 3 {
+			if r, err := st.Put(t.Context(), stream.Entry{PartitionKey: "k", Data: make([]byte, 1<<20-1)}); err != nil || r[0].Err != nil {
+				t.Fatal(err, r)
+			}
+			time.Sleep(2 * time.Second)
+		}
+		v, err := s.lookAt("orders")
+		if err != nil {
+			t.Fatal(err)
+		}
+		read := func(limit int) (status int, text string) {
+			body := fmt.Sprintf(`{"ShardIterator":%q,"Limit":%d}`, s.issue(v, shardID(0), stream.After(old[1].Sequence)), limit)
+			w := httptest.NewRecorder()
+			r := asking(t.Context(), "GetRecords", strings.NewReader(body), len(body))
+			r.RemoteAddr = "127.0.0.1:1"
+			s.ServeHTTP(w, r)
+			return w.Code, w.Body.String()
+		}
+		if status, text := read(3); status != 200 || strings.Count(text, `"PartitionKey"`) != 3 {
+			t.Fatalf("%d %.200s", status, text)
+		}
+		if status, text := read(1); status != 400 || !strings.Contains(text, "ProvisionedThroughputExceededException") {
+			t.Errorf("after 3 MiB, at once: %d %.200s", status, text)
+		}
+		time.Sleep(10 * time.Second)
+		if status, text := read(1); status != 200 {
+			t.Errorf("later: %d %.200s", status, text)
+		}
+	})
 }

@@ -69,7 +69,7 @@ func (s *Server) putFailure(name string, r *stream.PutResult) (code, text string
 	if errors.Is(r.Err, stream.ErrThrottled) {
 		return "ProvisionedThroughputExceededException", s.rateText(name, r.Shard)
 	}
-	s.config.Logger.Error("a record could not be stored", "stream", name, "err", r.Err)
+	s.tell("a record could not be stored", r.Err, "stream", name)
 	return "InternalFailure", "Internal service failure."
 }
 

@@ -53,7 +53,7 @@ func (r *reaper) run(ctx context.Context, s *Server) {
 		}
 		next, err := s.reap(ctx)
 		if err != nil && ctx.Err() == nil && !errors.Is(err, stream.ErrClosed) {
-			s.config.Logger.Error("cannot delete a stream; trying again", "error", err)
+			s.tell("cannot delete a stream; trying again", err)
 		}
 		timer.Reset(next)
 	}

@@ -23,6 +23,7 @@ type Server struct {
 	reaper     *reaper
 	budget     budget
 	requests   atomic.Int64 // under way
+	grievances grievances
 	// certificate is for TLS: given, kept, or made when it is first asked for.
 	certificate func() (*tls.Certificate, error)
 }
