@@ -35,7 +35,7 @@ var joinStores = []leaseStore{onPostgres, onDynalite}
 func joinCase(s leaseStore) string { return s.name + ", " + shardsName(joinShards) }
 
 func runJoin(ctx context.Context, b *bench) error {
-	b.note("Default settings. Nothing is put. Passes count from when the new process is about to join until as many leases are given to it as are its share; moves, when a row names another owner. The need is that share, rounded up.")
+	b.note("Default settings. Nothing is put. Passes count from when the row of the new worker is among the members until as many leases are given to it as are its share; moves, when a row names another owner. The need is that share, rounded up.")
 	for _, s := range b.some(joinStores) {
 		err := b.compare(ctx, joinCase(s), contender{newcomer, func(ctx context.Context, dir string) (figures, error) {
 			return b.join(ctx, dir, s)
@@ -74,17 +74,18 @@ func (b *bench) join(ctx context.Context, dir string, s leaseStore) (_ figures, 
 	if err := f.rest(ctx, took); err != nil {
 		return nil, err
 	}
-	passes, moves, ready := 0, 0, false
+	passes, moves, joined := 0, 0, false
 	owners := map[string]string{}
 	for i, e := range f.events {
-		ready = ready || i >= before && e.Kind == fleet.Ready
+		joined = joined || i >= before && e.Kind == fleet.Joined
 		switch {
-		case e.Kind == fleet.Scan && ready && moves < fair:
+		case e.Kind == fleet.Scan && joined && moves < fair:
 			passes++
 		case e.Kind == fleet.Won && e.New.Owner != "":
 			was := owners[e.Shard]
-			if owners[e.Shard] = e.New.Owner; ready && was != "" && was != e.New.Owner {
+			if owners[e.Shard] = e.New.Owner; joined && was != "" && was != e.New.Owner {
 				moves++
+				passes = max(passes, 1) // the pass that was under way has seen it, too
 			}
 		}
 	}

@@ -17,8 +17,6 @@ type Kind string
 
 // What a worker process does.
 const (
-	// Ready: the worker is about to join the fleet.
-	Ready Kind = "ready"
 	// Began: a term on a shard begins, From its checkpoint.
 	Began Kind = "began"
 	// Done: Records of a shard are done; Booked says that they are in the book, by
@@ -50,6 +48,8 @@ const (
 	Unknown Kind = "unknown"
 	// Deleted: the row Old is gone.
 	Deleted Kind = "deleted"
+	// Joined: the worker is a member of the fleet; its row is there for others to see.
+	Joined Kind = "joined"
 )
 
 // Event is one line of a journal.

@@ -100,6 +100,14 @@ func (o *observed) Delete(ctx context.Context, old lease.Lease) error {
 	return err
 }
 
+func (o *observed) SwapMember(ctx context.Context, old, next lease.Member) (lease.Member, error) {
+	row, err := o.Store.SwapMember(ctx, old, next)
+	if err == nil && old == (lease.Member{}) {
+		o.journal.tell(Event{Kind: Joined})
+	}
+	return row, err
+}
+
 func (o *observed) Leases(ctx context.Context) iter.Seq2[lease.Lease, error] {
 	o.journal.tell(Event{Kind: Scan})
 	return o.Store.Leases(ctx)

@@ -128,7 +128,6 @@ func (o order) work() error {
 	if err != nil {
 		return err
 	}
-	j.tell(Event{Kind: Ready})
 	err = w.Run(ctx)
 	j.tell(Event{Kind: Stopped})
 	return errors.Join(err, hangUp())
