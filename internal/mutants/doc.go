@@ -8,6 +8,10 @@
 //
 // A mutant is a patch of the source that exists for the compiler alone: nothing
 // is written into the tree, and the product has no switch that turns safety off.
+// Those of one test program whose patches lie inside of functions are compiled
+// together, and the environment says which of them the program is (weave.go): else
+// nearly all of the time would be the linker's. A patch of anything else, and a mutant
+// that is not caught like this, has a program of its own.
 //
 //	go run ./internal/mutants            all of them, on the screen
 //	go run ./internal/mutants -o FILE    the table as well

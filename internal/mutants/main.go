@@ -27,8 +27,8 @@ func main() {
 	}
 }
 
-// parallel is how many mutants are tried at a time; most of the time of one is
-// its compiler's, which is parallel by itself.
+// parallel is how many mutants are tried at a time, while the programs of the next
+// ones are made.
 const parallel = 2
 
 func run(ctx context.Context, args []string) error {
@@ -98,15 +98,16 @@ func tryAll(ctx context.Context, root string, mutants []Mutant, patience time.Du
 		return nil, err
 	}
 	defer os.RemoveAll(tmp)
-	lab := newLab(root, tmp, patience)
+	lab := newLab(ctx, root, tmp, patience, mutants)
 	results := make([]result, len(mutants))
 	turns := make(chan struct{}, parallel)
 	var tries sync.WaitGroup
-	for i, m := range mutants {
+	tries.Go(func() { lab.makePrograms(ctx) })
+	for i := range mutants {
 		turns <- struct{}{}
 		tries.Go(func() {
 			defer func() { <-turns }()
-			if results[i] = lab.try(ctx, m); ctx.Err() == nil {
+			if results[i] = lab.try(ctx, i); ctx.Err() == nil {
 				fmt.Println(line(results[i]))
 			}
 		})
