@@ -282,6 +282,8 @@ func (f *pushService) spoil(ctx context.Context, send func([]byte), how string) 
 	case "silence":
 		<-ctx.Done()
 	case "served":
+	case "no number":
+		send(frameOf("SubscribeToShardEvent", `{"Records":[],"MillisBehindLatest":0}`))
 	default:
 		send(exceptionFrame(how))
 	}

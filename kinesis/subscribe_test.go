@@ -11,6 +11,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/kinesis"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
+
 	"github.com/millrace/millrace/stream"
 )
 
@@ -341,6 +345,47 @@ func TestTheEndOfAShardNamesItsChildren(t *testing.T) {
 			t.Errorf("at its end: %v", err)
 		}
 	})
+}
+
+func TestAnEventWithoutANumberToGoOnFromIsToldOf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newPushService()
+		_, u := subscribed(t, f, Config{})
+		f.fault = func(int) fault { return fault{after: 2, how: "no number"} }
+		j := newJournal()
+		f.put(5)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		err := u.Subscribe(ctx, fakeShard, stream.TrimHorizon, stream.Batch{}, j.handle)
+		if !errors.Is(err, errNoEnd) || is[*stream.ShardEndError](err) || f.calls != 1 {
+			t.Errorf("after %d calls: %v", f.calls, err)
+		}
+		j.check(t, 5)
+	})
+}
+
+// Arrivals need not grow: who begins at a time to come wants everything from the
+// first record on that arrives then.
+func TestASubscriptionFromATimeToComeLeavesOutNothingBehindIt(t *testing.T) {
+	j := newJournal()
+	p := &push{where: feed{at: stream.TrimHorizon, since: 1000}, handle: j.handle}
+	n := 0
+	for _, arrivals := range [][]int64{{998, 999}, {999, 1000, 1001}, {999, 1002}, {998}} {
+		out := &sdk.GetRecordsOutput{}
+		for _, at := range arrivals {
+			n++
+			out.Records = append(out.Records, types.Record{SequenceNumber: aws.String(number(n)), PartitionKey: aws.String("k"),
+				Data: fmt.Append(nil, n-3), ApproximateArrivalTimestamp: aws.Time(time.UnixMilli(at))})
+		}
+		events, err := pageOf(out)
+		if err == nil {
+			err = p.pass(t.Context(), events)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	j.check(t, 5) // all but the first three
 }
 
 func TestTheErrorOfAHandleIsReturnedAsItIs(t *testing.T) {

@@ -97,6 +97,10 @@ type begun struct {
 	err error
 }
 
+// errNoEnd says that an event has no number to go on from, as the last one of a
+// shard, and that the shard has no children.
+var errNoEnd = fmt.Errorf("%w: it says that the shard has ended, and there are no children", errAnswer)
+
 // handled is the error of a handle.
 type handled struct{ error }
 
@@ -154,6 +158,8 @@ func (p *push) follow(ctx context.Context, c *subscription) (*subscription, erro
 		}
 	case is[*types.ResourceNotFoundException](err), kindOf(err) != nil, p.barren == mostBarren:
 		return nil, p.explain(ctx, err)
+	case errors.Is(err, errNoEnd):
+		return nil, err
 	case !errors.Is(err, errServed):
 		log.InfoContext(ctx, "a subscription broke off, beginning another one", "at", p.where.at, "err", err)
 		p.s.tel.reconnects.Add(ctx, 1, p.s.tel.ofStream)
@@ -211,7 +217,9 @@ func (p *push) renew(ctx context.Context, c *subscription) {
 
 // pass gives records to the handle, in batches within the limits.
 func (p *push) pass(ctx context.Context, events *page) error {
-	events.skip(p.where.at, p.where.since)
+	if events.skip(p.where.at, p.where.since); events.left() > 0 {
+		p.where.since = 0 // see [feed.got]
+	}
 	for events.left() > 0 {
 		p.batch.Reset()
 		events.fill(&p.batch)
@@ -248,7 +256,7 @@ func (p *push) end(ctx context.Context, children []stream.Shard) error {
 			return fmt.Errorf("children of %s: %w", p.where.shard, err)
 		}
 		if len(children) == 0 {
-			return fmt.Errorf("kinesis: the subscription of %s: %w: it says that the shard has ended, and there are no children", p.where.shard, errAnswer)
+			return fmt.Errorf("kinesis: the subscription of %s: %w", p.where.shard, errNoEnd)
 		}
 	}
 	return &stream.ShardEndError{Shard: p.where.shard, Children: children}

@@ -35,9 +35,10 @@ type RecordProcessor interface {
 	ShutdownRequested(ctx context.Context, c checkpoint.Checkpointer) error
 
 	// ShardEnded is called when a closed shard was read to its end and all its
-	// records are done. When it returns nil the end is stored and the children
-	// may begin, with manual checkpoints, too; an error is retried. While it
-	// fails ShutdownRequested or LeaseLost may come instead.
+	// records are done; or when it has left the stream with its last records unread,
+	// and all that were read are done. When it returns nil the end is stored and the
+	// children may begin, with manual checkpoints, too; an error is retried. While
+	// it fails ShutdownRequested or LeaseLost may come instead.
 	ShardEnded(ctx context.Context, c checkpoint.Checkpointer) error
 
 	// LeaseLost is called instead of the former two when the shard was lost:

@@ -32,5 +32,7 @@
 // What is not promised: after a crash the records since the last checkpoint
 // come again, so effects should bear repetition or be fenced by the shard's
 // term. And records that leave retention before they were read are lost; the
-// log tells.
+// log tells, as an error, and so does the metric millrace.shard.trimmed. A closed
+// shard leaves its stream with the last of them: then it ends, and its children
+// begin, when the records that were read are done.
 package worker

@@ -58,7 +58,7 @@ func newTelemetry(mp metric.MeterProvider, tp trace.TracerProvider) (*telemetry,
 	must(err)
 	t.retries, err = m.Int64Counter("millrace.records.retried", metric.WithUnit("{message}"), metric.WithDescription("Records given again after an error."))
 	must(err)
-	t.trimmed, err = m.Int64Counter("millrace.shard.trimmed", metric.WithUnit("{gap}"), metric.WithDescription("Gaps of records that left retention before they were processed."))
+	t.trimmed, err = m.Int64Counter("millrace.shard.trimmed", metric.WithUnit("{gap}"), metric.WithDescription("Gaps of records that left retention before they were processed, and shards that did with records unread."))
 	must(err)
 	t.inside, err = m.Int64Counter("millrace.deaggregated.records", metric.WithUnit("{message}"), metric.WithDescription("Records that came out of aggregates."))
 	must(err)

@@ -189,6 +189,14 @@ var kinesisMutants = []Mutant{
 		Test: "TestBehindAnEntryThatWasGivenUpNoneOfItsKeyIsPut", Panics: true,
 	},
 	{
+		Mechanism: "A subscription from a time to come leaves out nothing behind its first record",
+		Promise:   "P1", Without: "what arrived before, by the service's clocks, is left out for ever",
+		File: "kinesis/subscriber.go",
+		Old:  `		p.where.since = 0 // see [feed.got]`,
+		New:  `		_ = p.where.since`,
+		Test: "TestASubscriptionFromATimeToComeLeavesOutNothingBehindIt",
+	},
+	{
 		Mechanism: "A member that comes twice is unusual",
 		Promise:   "P1", Without: "the decoder guesses which one counts",
 		File: "kinesis/decode.go",
