@@ -38,6 +38,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.Method != http.MethodPost || name == "":
 		c.refuse("AccessDeniedException", "Unable to determine service/operation name to be authorized")
 		return
+	case c.protocol == rpcCBOR && !saysCBOR(r):
+		c.fail(&fault{"UnsupportedMediaTypeException", fmt.Sprintf("the Content-Type is %q: use application/cbor", clip(header(r, "Content-Type"))), http.StatusUnsupportedMediaType})
+		return
 	case !known:
 		c.fail(failure("UnknownOperationException", ""))
 		return

@@ -65,6 +65,18 @@ func protocolOf(media string) protocol {
 	}
 }
 
+// saysCBOR reports whether a request of RPC v2 is labelled as it has to be: with
+// nothing else, and where there is a body, by all means. Other protocols are
+// believed to be what they are labelled.
+func saysCBOR(r *http.Request) bool {
+	label := header(r, "Content-Type")
+	if label == "" {
+		return r.ContentLength == 0
+	}
+	media, _, err := mime.ParseMediaType(label)
+	return err == nil && media == rpcCBOR.contentType()
+}
+
 // header returns the first value of a header, whose name is in canonical form.
 func header(r *http.Request, name string) string {
 	if v := r.Header[name]; len(v) > 0 {

@@ -375,3 +375,34 @@ func TestPagesOfThisMachineMayUseAServerWithoutKeysAndNoOthers(t *testing.T) {
 		}
 	}
 }
+
+func TestRPCWithAForeignContentTypeIsRefused(t *testing.T) {
+	h := start(t, Config{})
+	for _, c := range []struct {
+		label, body string
+		status      int
+	}{
+		{"application/cbor", "\xa0", 200},
+		{"application/cbor; charset=x", "\xa0", 200},
+		{"", "", 200},
+		{"", "\xa0", 415},
+		{"application/json", "{}", 415},
+		{"application/x-amz-json-1.1", "{}", 415},
+		{"application/x-amz-cbor-1.1", "\xa0", 415},
+		{"application/vnd.amazon.eventstream", "", 415},
+		{"cbor;;", "\xa0", 415},
+	} {
+		r := h.in(rpcCBOR, "ListStreams", []byte(c.body))
+		r.Header.Del("Content-Type")
+		if c.body == "" {
+			r.Body = nil
+		}
+		if c.label != "" {
+			r.Header.Set("Content-Type", c.label)
+		}
+		a := h.send(r)
+		if a.status != c.status || c.status != 200 && !strings.Contains(string(a.body), "UnsupportedMediaTypeException") {
+			t.Errorf("%q with %q: %d %q, want %d", c.label, c.body, a.status, a.body, c.status)
+		}
+	}
+}
