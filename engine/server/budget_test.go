@@ -341,3 +341,19 @@ func request2() []byte {
 	block := []byte{0x82, 0x86, 0x84, 0x41, 1, 'x'}
 	return append([]byte{0, 0, byte(len(block)), 1, 5, 0, 0, 0, 1}, block...)
 }
+
+func TestListsOfShardsCountBeforeTheyAreMade(t *testing.T) {
+	configured(t, Config{}, func(t *testing.T, s *Server, w *wires) {
+		a := s.budget.answers
+		if err := a.enter(t.Context(), a.limit-listBytes/2, 0); err != nil {
+			t.Fatal(err)
+		}
+		for _, operation := range []string{"ListShards", "DescribeStream"} {
+			body := `{"StreamName":"orders"}`
+			if got, text := status(caller(w, false), asking(t.Context(), operation, strings.NewReader(body), len(body))); got != 503 {
+				t.Errorf("%s without room: %d %s", operation, got, text)
+			}
+		}
+		a.leave(a.limit - listBytes/2)
+	})
+}

@@ -185,7 +185,7 @@ func (d *document) children(end *stream.ShardEndError) {
 // behind is how far a read is from the tip of its shard, in milliseconds of the
 // present: 0 exactly when nothing is left to read.
 func behind(b *stream.Batch) int64 {
-	if b.Behind == 0 {
+	if b.Behind == 0 || len(b.Records) == 0 {
 		return 0
 	}
 	return max(1, time.Since(b.Records[len(b.Records)-1].Arrival).Milliseconds())

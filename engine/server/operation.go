@@ -61,12 +61,16 @@ func unary[I, O any](run func(*Server, context.Context, *I) (*O, error)) operati
 	}}
 }
 
-// listing makes an operation like unary, whose answer may be so large.
-func listing[I, O any](most int, run func(*Server, context.Context, *I) (*O, error)) operation {
+// listBytes is what it takes to look through the shards of a stream, of which there
+// may be 50,000, and to write down those of one page.
+const listBytes = 16 << 20
+
+// listing makes an operation like unary, which looks through all shards of a stream.
+func listing[I, O any](run func(*Server, context.Context, *I) (*O, error)) operation {
 	op := unary(run)
 	list := op.serve
 	op.serve = func(s *Server, c *call) error {
-		if err := c.reserve(&c.out, s.budget.answers, most); err != nil {
+		if err := c.reserve(&c.out, s.budget.answers, listBytes); err != nil {
 			return err
 		}
 		return list(s, c)
