@@ -208,6 +208,60 @@ func TestIncidentRetentionOvertakesAFleetThatIsAway(t *testing.T) {
 	})
 }
 
+// Workers are busy for long with what they have of shards, which are closed and
+// leave the stream meanwhile. What they have is done and stored, and the children
+// wait for it.
+func TestIncidentShardsLeaveWhileWorkersAreBusyWithThem(t *testing.T) {
+	play(t, func(t *testing.T, told *telling) {
+		told.incident(t, 4, func(s *stage) {
+			var busy atomic.Int32
+			goOn := make(chan struct{})
+			parents := map[string]bool{}
+			as := setup{processing: func(ctx context.Context, shard string) error {
+				if !parents[shard] {
+					return nil
+				}
+				busy.Add(1)
+				select {
+				case <-goOn:
+					return nil
+				case <-ctx.Done():
+					return context.Cause(ctx)
+				}
+			}}
+			shards, err := s.stream.Shards(s.ctx)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			for _, shard := range shards {
+				parents[shard.ID] = true
+			}
+			s.joinAs("a", as)
+			s.joinAs("b", as)
+			s.settled(time.Minute)
+			s.puts(500, 1)
+			s.wait(time.Second)
+			if err := s.stream.UpdateShardCount(s.ctx, 8); err != nil {
+				s.t.Fatal(err)
+			}
+			s.forget()
+			s.puts(500, 2)
+			s.wait(20 * time.Minute)
+			for l := range s.rows.Leases(s.ctx) {
+				if l.Finished() || !parents[l.Shard] && l.Begun() {
+					s.t.Errorf("%s is at %v, while workers are busy with what is before it", l.Shard, l.Checkpoint.Position)
+				}
+			}
+			if busy.Load() != 4 {
+				s.t.Errorf("%d batches are under way, want one of each of the 4 shards", busy.Load())
+			}
+			close(goOn)
+			s.flowing(2*failover + planInterval)
+			s.settled(handoff)
+		})
+	})
+}
+
 // forget drops all closed shards, processed or not.
 func (s *stage) forget() {
 	shards, err := s.stream.Shards(s.ctx)

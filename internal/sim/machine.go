@@ -41,6 +41,8 @@ type setup struct {
 	code   string
 	batch  int // BatchRecords
 	ambush func(write) fate
+	// processing is what processors do with a batch, beside what they always do.
+	processing func(ctx context.Context, shard string) error
 	// shardEnded is what processors do at the end of a shard.
 	shardEnded func(ctx context.Context, shard string) error
 }

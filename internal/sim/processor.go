@@ -72,6 +72,11 @@ func (p *processor) ProcessRecords(ctx context.Context, b *processors.Batch) err
 	} else if !actor.Sleep(ctx, took) {
 		return context.Cause(ctx)
 	}
+	if processing := p.machine.processing; processing != nil {
+		if err := processing(ctx, p.shard.ID); err != nil {
+			return err
+		}
+	}
 	// The effect goes to a sink that fences by the term: it has the last word
 	// on whether this worker still may.
 	if !p.machine.effect(p.key, p.shard.Term) {
