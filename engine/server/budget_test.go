@@ -215,6 +215,41 @@ func TestWhoReadsSlowlyMakesRoomForWhoWaits(t *testing.T) {
 	})
 }
 
+// What is read near the tip are views of blocks that hold the records of all shards.
+func TestSlowReadersCountAllThatTheirRecordsKeepAlive(t *testing.T) {
+	configured(t, Config{}, func(t *testing.T, s *Server, w *wires) {
+		st, err := s.engine.CreateStream(t.Context(), "usual", engine.StreamConfig{Shards: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		hash := stream.SplitHashSpace(2)
+		for range 40 { // one of ten bytes is of the first shard
+			if _, err := st.Put(t.Context(), stream.Entry{HashKey: hash[0].Start, HasHashKey: true, PartitionKey: "k", Data: make([]byte, 20<<10)},
+				stream.Entry{HashKey: hash[1].Start, HasHashKey: true, PartitionKey: "k", Data: make([]byte, 180<<10)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b := stream.Batch{MaxRecords: mostRecords, MaxBytes: mostRead, MaxFootprint: mostRead + sharedBytes}
+		if _, err := st.ReadDedicated(t.Context(), shardID(0), stream.TrimHorizon, &b); err != nil || b.Footprint < 4*b.Bytes {
+			t.Fatalf("%d bytes keep %d alive, %v", b.Bytes, b.Footprint, err)
+		}
+		v, err := s.lookAt("usual")
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := fmt.Sprintf(`{"ShardIterator":%q}`, s.issue(v, shardID(0), stream.TrimHorizon))
+		conn := w.dial()
+		defer conn.Close()
+		if _, err := io.WriteString(conn, head("GetRecords", len(body))+body); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if held := s.budget.answers.held(); held < b.Footprint {
+			t.Errorf("%d bytes are counted, and %d kept alive", held, b.Footprint)
+		}
+	})
+}
+
 func TestSubscribersThatStandStillMakeRoomForWhoWaits(t *testing.T) {
 	configured(t, scarce, func(t *testing.T, s *Server, w *wires) {
 		st, err := s.engine.CreateStream(t.Context(), "usual", engine.StreamConfig{})

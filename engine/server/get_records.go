@@ -25,6 +25,9 @@ const (
 	// leastRead is how much one gets, however much others have under way; one record
 	// at least, however large that is.
 	leastRead = 64 << 10
+	// sharedBytes is what the records of a read may keep alive beside themselves:
+	// blocks in memory that they share with others, instead of being copied.
+	sharedBytes = 4 << 20
 	// aroundRecord is what an answer has of a record beside its data, roughly.
 	aroundRecord = 256
 	// answerStep is from where on an answer is written in pieces. With one record
@@ -47,13 +50,13 @@ func (s *Server) getRecords(c *call, in *getRecordsInput) error {
 	}
 	granted := s.budget.answers.portion(mostRead, leastRead)
 	one := v.MaxRecordBytes()
-	need := max(granted+bufferSize(answerStep*4/3), one+bufferSize(answerStep+inBase64(one)))
+	need := max(max(granted+sharedBytes, 2*granted)+bufferSize(answerStep*4/3), one+bufferSize(answerStep+inBase64(one)))
 	if err := c.reserve(&c.out, s.budget.answers, requestBytes+need); err != nil {
 		return err
 	}
 	b := batches.Get().(*stream.Batch)
 	defer giveBatch(b)
-	b.MaxRecords, b.MaxBytes = mostRecords, granted
+	b.MaxRecords, b.MaxBytes, b.MaxFootprint = mostRecords, granted, granted+sharedBytes
 	if in.Limit != nil {
 		b.MaxRecords = *in.Limit
 	}
@@ -113,7 +116,7 @@ func (s *Server) read(ctx context.Context, read reader, v view, shard string, fr
 func (c *call) sendRecords(b *stream.Batch, next string, end *stream.ShardEndError, encrypted bool) {
 	c.label()
 	size := min(answerSize(b), answerStep+pieceSize(b))
-	c.out.resize(requestBytes + b.Bytes + bufferSize(size))
+	c.out.resize(requestBytes + b.Footprint + bufferSize(size))
 	d := document{p: c.protocol, buf: borrow(size)}
 	d.begin('{')
 	if next != "" {

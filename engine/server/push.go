@@ -144,7 +144,7 @@ func (p *push) forward(ctx context.Context) (more <-chan struct{}, err error) {
 	defer held.release()
 	b := batches.Get().(*stream.Batch)
 	defer giveBatch(b)
-	b.MaxRecords, b.MaxBytes = most, granted
+	b.MaxRecords, b.MaxBytes, b.MaxFootprint = most, granted, 0
 	page, err := p.server.read(ctx, p.consumer.of.ReadDedicated, p.consumer.of, p.shard, p.from, b)
 	if err != nil {
 		return nil, err

@@ -61,6 +61,14 @@ var wireMutants = []Mutant{
 		Test: "TestWhoReadsSlowlyMakesRoomForWhoWaits",
 	},
 	{
+		Mechanism: "What records keep alive counts, too",
+		Promise:   "P8", Without: "a slow reader of little is counted for little, and keeps all blocks that it lies in",
+		File: "engine/server/get_records.go",
+		Old:  `	c.out.resize(requestBytes + b.Footprint + bufferSize(size))`,
+		New:  `	c.out.resize(requestBytes + b.Bytes + bufferSize(size))`,
+		Test: "TestSlowReadersCountAllThatTheirRecordsKeepAlive",
+	},
+	{
 		Mechanism: "Clients that are too slow make room for those that wait",
 		Promise:   "P8", Without: "they hold what others need for minutes",
 		File: "engine/server/share.go",
