@@ -107,9 +107,14 @@ func (c *call) takeBody() []byte {
 // releaseBody gives the body's memory back: after the operation, or when a
 // streaming one has begun.
 func (c *call) releaseBody() {
+	c.dropBody()
+	c.in.release()
+}
+
+// dropBody gives the body back, and leaves what is counted for it to the answer.
+func (c *call) dropBody() {
 	if c.body != nil {
 		giveBack(c.body)
 		c.body = nil
 	}
-	c.in.release()
 }

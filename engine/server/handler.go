@@ -122,6 +122,7 @@ func (c *call) send(body []byte) {
 func (c *call) answer(status int, body []byte) {
 	c.w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
 	c.begin(status)
+	c.dropBody()
 	c.holder().resize(requestBytes + cap(body))
 	if c.write(body) == nil {
 		giveBack(body)

@@ -302,6 +302,35 @@ func TestTheMemoryOfLargeRequestsIsBounded(t *testing.T) {
 	}
 }
 
+// answering looks at what is held while an answer is written.
+type answering struct {
+	*httptest.ResponseRecorder
+	look func()
+}
+
+func (a answering) Write(b []byte) (int, error) {
+	a.look()
+	return a.ResponseRecorder.Write(b)
+}
+
+func TestABodyIsGivenBackBeforeItsAnswerIsWritten(t *testing.T) {
+	s := start(t, Config{}).server
+	body := `{"Limit":1` + strings.Repeat(" ", 200<<10) + "}"
+	r := asking(t.Context(), "ListStreams", strings.NewReader(body), len(body))
+	r.RemoteAddr = "127.0.0.1:1"
+	looked := false
+	s.ServeHTTP(answering{httptest.NewRecorder(), func() {
+		looked = true
+		if held := s.budget.bodies.held(); held != requestBytes+smallestBuffer {
+			t.Errorf("%d bytes are counted for a small answer", held)
+		}
+	}}, r)
+	if !looked {
+		t.Error("there is no answer")
+	}
+	wantAllFree(t, s)
+}
+
 func TestALargeBodyIsCountedAsTheBufferThatItTakes(t *testing.T) {
 	s := start(t, Config{}).server
 	r := httptest.NewRequest("POST", "/", strings.NewReader(strings.Repeat("x", 1<<20)))

@@ -90,6 +90,10 @@ type Shard struct {
 	Accepted [][2]uint64 `json:"accepted,omitempty"`
 }
 
+// ErrFull says that there are more streams and shards than a manifest may hold,
+// some millions.
+var ErrFull = errors.New("the manifest is full: delete streams, or wait until closed shards leave retention")
+
 // ErrDamaged says that no copy of the manifest can be read.
 var ErrDamaged = errors.New("both copies of the manifest are damaged: restore the file from a copy of the directory")
 
@@ -99,10 +103,15 @@ var ErrVersion = errors.New("unknown manifest version")
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Encode returns the contents of the file.
-func Encode(m *Manifest) ([]byte, error) {
+func Encode(m *Manifest) ([]byte, error) { return encode(m, maxBody) }
+
+func encode(m *Manifest, most int) ([]byte, error) {
 	body, err := json.Marshal(m)
 	if err != nil {
 		return nil, err
+	}
+	if len(body) > most {
+		return nil, ErrFull // and could not be read again
 	}
 	le := binary.LittleEndian
 	one := make([]byte, headSize, headSize+len(body))

@@ -88,3 +88,17 @@ func TestAFailedSaveLeavesTheOldManifest(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatCouldNotBeReadAgainIsNotWritten(t *testing.T) {
+	b, err := Encode(example())
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := len(b)/2 - headSize
+	if _, err := encode(example(), body); err != nil {
+		t.Errorf("as large as may be: %v", err)
+	}
+	if _, err := encode(example(), body-1); !errors.Is(err, ErrFull) {
+		t.Errorf("a byte too large: %v", err)
+	}
+}
