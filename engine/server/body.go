@@ -50,6 +50,7 @@ func (c *call) receive(limit int) error {
 	body, err := readAll(borrow(size+1), r.Body, limit, &c.in.moved)
 	c.body = body
 	if c.in.rest() {
+		c.server.tellSlow(r)
 		return unavailable("the body came too slowly while others waited for the memory that it held: try again")
 	}
 	if err != nil {

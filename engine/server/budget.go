@@ -32,6 +32,9 @@ func newBudget(total int) budget {
 // reserve waits until so much memory may be taken by a call, and not for ever.
 func (c *call) reserve(s *share, of *admission, n int) error {
 	if err := s.take(c.ctx, of, n, patience); err != nil {
+		if c.ctx.Err() == nil {
+			c.server.warn("requests are refused, since others hold all memory that there is for them: see Config.MaxRequestMemory, --request-memory", "remote", c.request.RemoteAddr)
+		}
 		return unavailable("the requests that are under way hold all memory that there is for them: try again")
 	}
 	return nil

@@ -145,6 +145,8 @@ func TestWhoSendsSlowlyMakesRoomForWhoWaits(t *testing.T) {
 
 func TestASlowClientIsLeftAloneUnlessOthersWaitForIt(t *testing.T) {
 	configured(t, scarce, func(t *testing.T, s *Server, w *wires) {
+		var log bytes.Buffer
+		s.config.Logger = logTo(&log)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		answered := make(chan string, 10)
@@ -175,6 +177,9 @@ func TestASlowClientIsLeftAloneUnlessOthersWaitForIt(t *testing.T) {
 		}
 		cancel()
 		synctest.Wait()
+		if n := strings.Count(log.String(), "slow while others wait"); n != 1 {
+			t.Errorf("that is told of %d times: %s", n, log.String())
+		}
 	})
 }
 

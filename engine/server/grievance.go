@@ -33,6 +33,13 @@ func (g *grievances) news(failure string, now time.Time) bool {
 	return true
 }
 
+// warn logs what somebody may want to change, unless that was done just now.
+func (s *Server) warn(what string, attrs ...any) {
+	if s.grievances.news(what, time.Now()) {
+		s.config.Logger.Warn(what, attrs...)
+	}
+}
+
 // tell logs a failure, unless that was done just now.
 func (s *Server) tell(what string, err error, attrs ...any) {
 	if s.grievances.news(what+": "+err.Error(), time.Now()) {

@@ -152,7 +152,8 @@ func (c *call) write(piece []byte) error {
 	held.move(c.w, false)
 	n, err := c.w.Write(piece)
 	held.moved.Add(int64(n))
-	if held.rest() && err == nil {
+	if held.rest() {
+		c.server.tellSlow(c.request)
 		err = errTooSlow
 	}
 	return err

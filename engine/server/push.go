@@ -167,8 +167,12 @@ func (p *push) forward(ctx context.Context) (more <-chan struct{}, err error) {
 	held.resize(cap(frame))
 	held.move(p.call.w, false)
 	err = p.send(frame)
-	if held.rest() || err != nil {
-		return nil, errClientGone
+	if held.rest() {
+		p.server.tellSlow(p.call.request)
+		err = errClientGone
+	}
+	if err != nil {
+		return nil, err
 	}
 	if page.End != nil {
 		return nil, errShardEnded

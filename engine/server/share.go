@@ -164,6 +164,11 @@ func (a *admission) slowestLocked(n int, now time.Time) []*share {
 	return out
 }
 
+// tellSlow tells of a client that was cut off.
+func (s *Server) tellSlow(r *http.Request) {
+	s.warn("clients are cut off that are slow while others wait for memory: see Config.MaxRequestMemory, --request-memory", "remote", r.RemoteAddr)
+}
+
 // cutOff ends what the client sends, or takes: by a time that is over.
 func (s *share) cutOff() {
 	control, over := http.NewResponseController(s.w), time.Now().Add(-time.Second)

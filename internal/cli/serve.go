@@ -27,6 +27,7 @@ type serving struct {
 	create            []string
 	retention         time.Duration
 	certFile, keyFile string
+	requestMemory     int // MiB
 	logLevel          string
 }
 
@@ -72,6 +73,7 @@ directory is for its user alone, so that others need a copy of that file.`,
 	f.DurationVar(&o.stateDelay, "state-delay", 0, "for how long streams and consumers are CREATING, UPDATING, DELETING")
 	f.StringVar(&o.region, "region", "us-east-1", "region in ARNs")
 	f.StringVar(&o.account, "account", "000000000000", "account in ARNs")
+	f.IntVar(&o.requestMemory, "request-memory", 512, "MiB that requests and answers may hold at one time; others wait")
 	f.Var(word(&o.logLevel, "info", "debug", "warn", "error"), "log-level", "what is logged: debug, info, warn, error")
 	return cmd
 }
@@ -151,6 +153,10 @@ func (o *serving) server(log *slog.Logger) (server.Config, error) {
 		Region: o.region, Account: o.account, StateDelay: o.stateDelay,
 		CertFile: o.certFile, KeyFile: o.keyFile, Logger: log,
 	}
+	if o.requestMemory < 64 || o.requestMemory > 1<<20 {
+		return cfg, usagef("--request-memory is %d: use 64 to 1048576 (MiB); a request with records of 10 MiB takes as much", o.requestMemory)
+	}
+	cfg.MaxRequestMemory = o.requestMemory << 20
 	if o.limits == "kinesis" {
 		cfg.Limits = engine.KinesisLimits
 	}

@@ -96,6 +96,9 @@ func TestWhatIsInTheWayOfAServerIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	sh.fails(exitFailed, file, "serve", "-data", file, "-listen", "127.0.0.1:0")
+	for _, memory := range []string{"0", "63", "-1", "99999999999"} {
+		sh.fails(exitUsage, "--request-memory is "+memory+": use 64 to", "serve", "-data", other, "-listen", "127.0.0.1:0", "--request-memory", memory)
+	}
 	sh.fails(exitFailed, file, "serve", "-data", file+"/below", "-listen", "127.0.0.1:0")
 	if os.Getuid() != 0 {
 		closed := t.TempDir()
