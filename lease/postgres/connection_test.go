@@ -190,6 +190,7 @@ func newBlackHole(t *testing.T, server string) *blackHole {
 
 // A firewall that forgets connections says nothing to either side.
 func TestCallsGoOnWhenAConnectionIsCutOffWithoutAWord(t *testing.T) {
+	t.Parallel()
 	server := testpg.Shared(t)
 	s := open(t, server, Config{Application: "app"})
 	for name, asks := range map[string]bool{"a beat, where the pool asks first": true, "a read, where it does not ask": false} {
@@ -240,6 +241,7 @@ func inHole(t *testing.T, server *testpg.Server, config Config) *Store {
 
 // A pool waits a quarter of a minute for a server to say goodbye.
 func TestAConnectionThatWasCutOffKeepsNoPlaceInThePool(t *testing.T) {
+	t.Parallel()
 	server := testpg.Shared(t)
 	s := inHole(t, server, Config{Application: "app", Schema: open(t, server, Config{Application: "app"}).schema})
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
@@ -251,6 +253,7 @@ func TestAConnectionThatWasCutOffKeepsNoPlaceInThePool(t *testing.T) {
 
 // Nobody else ends what waits on a connection of its own.
 func TestAConnectionThatWasCutOffIsNotListenedOn(t *testing.T) {
+	t.Parallel()
 	server := testpg.Shared(t)
 	config := Config{Application: "app", Schema: open(t, server, Config{Application: "app"}).schema, FastFailover: true}
 	for name, begin := range map[string]func(context.Context, *Store) error{

@@ -60,6 +60,7 @@ func (l *tally) of(name string) int {
 }
 
 func TestAFleetOverPostgresProcessesEachRecordOnceAcrossAStopAndAJoin(t *testing.T) {
+	t.Parallel()
 	for name, pollOnly := range map[string]bool{"notified": false, "polling only": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -114,7 +115,7 @@ func runFleet(t *testing.T, pollOnly bool) {
 	put := 0
 	putting := func(enough func() bool) {
 		t.Helper()
-		deadline := time.Now().Add(time.Minute)
+		deadline := time.Now().Add(2 * time.Minute)
 		for more := true; more; more = !enough() {
 			if time.Now().After(deadline) {
 				t.Fatalf("after %d records: still not there", put)

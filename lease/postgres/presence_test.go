@@ -206,16 +206,18 @@ func sharedOut(h *holders) func() bool {
 	return func() bool { by := h.by(); return by["w0"] == 3 && by["w1"] == 3 }
 }
 
-// long is a FailoverTime that no test waits for.
-const long = time.Minute
+// steady is a FailoverTime that a busy machine keeps, and in which a fleet is soon
+// shared out: a handoff takes about a beat of those who have it.
+const steady = 20 * time.Second
 
 func TestAWorkerThatLosesItsPresenceStopsAtOnceAndComesBack(t *testing.T) {
+	t.Parallel()
 	server := testpg.Shared(t)
 	s := open(t, server, fast)
 	h := &holders{held: map[string]string{}}
 	workers := []*lease.Coordinator{
-		h.run(t, "w0", s, long),
-		h.run(t, "w1", beside(t, server, Config{Application: "app", Schema: s.schema, FastFailover: true}), long),
+		h.run(t, "w0", s, steady),
+		h.run(t, "w1", beside(t, server, Config{Application: "app", Schema: s.schema, FastFailover: true}), steady),
 	}
 	until(t, "all is shared out", sharedOut(h))
 	for _, w := range workers { // one of them leads
@@ -242,13 +244,13 @@ func TestAWorkerThatLosesItsPresenceStopsAtOnceAndComesBack(t *testing.T) {
 }
 
 func TestARestartOfTheServerEndsEveryPresenceAndLosesNothing(t *testing.T) {
+	t.Parallel()
 	server := testpg.Start(t)
 	s := open(t, server, fast)
 	h := &holders{held: map[string]string{}}
-	const failover = 12 * time.Second // which pauses after errors depend on
 	workers := []*lease.Coordinator{
-		h.run(t, "w0", s, failover),
-		h.run(t, "w1", beside(t, server, Config{Application: "app", Schema: s.schema, FastFailover: true}), failover),
+		h.run(t, "w0", s, steady),
+		h.run(t, "w1", beside(t, server, Config{Application: "app", Schema: s.schema, FastFailover: true}), steady),
 	}
 	until(t, "all is shared out", sharedOut(h))
 	before := []string{workers[0].Status().Incarnation, workers[1].Status().Incarnation}
@@ -272,11 +274,12 @@ func TestARestartOfTheServerEndsEveryPresenceAndLosesNothing(t *testing.T) {
 
 // In the middle of a rollout some workers have a presence and others have none.
 func TestAWorkerWithoutPresenceLivesBesideOnesThatHaveIt(t *testing.T) {
+	t.Parallel()
 	server := testpg.Shared(t)
 	s := open(t, server, fast)
 	h := &holders{held: map[string]string{}}
-	h.run(t, "w0", s, long)
-	without := h.run(t, "w1", beside(t, server, Config{Application: "app", Schema: s.schema}), long)
+	h.run(t, "w0", s, steady)
+	without := h.run(t, "w1", beside(t, server, Config{Application: "app", Schema: s.schema}), steady)
 	until(t, "all is shared out", sharedOut(h))
 	me := without.Status().Incarnation
 	for range 4 { // roll calls

@@ -63,9 +63,9 @@ func hold(t *testing.T, s *Store, statement string, args ...any) (release func()
 // until waits for something that is about to happen.
 func until(t *testing.T, what string, happened func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(30 * time.Second)
+	deadline := time.NewTimer(2 * time.Minute)
 	defer deadline.Stop()
-	again := time.NewTicker(time.Millisecond)
+	again := time.NewTicker(5 * time.Millisecond)
 	defer again.Stop()
 	for !happened() {
 		select {
