@@ -6,6 +6,9 @@ STATICCHECK ?= $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 20s
 # How long one package's tests may take.
 TIMEOUT     ?= 10m
+# How many tests of one package run beside each other, where they may: many of them
+# wait for most of their time.
+PARALLEL    ?= 4
 # Packages with goroutines: `make test` runs them a second time with the race
 # detector, shortened; `make race` runs everything with it.
 CONCURRENT  ?= ./stream/... ./checkpoint/... ./processors/... ./lease/... ./engine/... ./kinesis/... ./fanout/... ./worker/... ./internal/cli/...
@@ -32,9 +35,9 @@ layout: ## who may import whom, and other rules of the house (layout_test.go)
 	$(GO) test -count=1 .
 
 test: vet layout ## everything that is promised: all tests, the concurrent packages with the race detector, the mutants
-	$(GO) test -timeout $(TIMEOUT) ./...
+	$(GO) test -timeout $(TIMEOUT) -parallel $(PARALLEL) ./...
 	cd benchmarks && $(GO) test -timeout $(TIMEOUT) ./...
-	$(GO) test -timeout $(TIMEOUT) -race -short $(CONCURRENT)
+	$(GO) test -timeout $(TIMEOUT) -parallel $(PARALLEL) -race -short $(CONCURRENT)
 	$(GO) run ./internal/mutants
 
 test-kcl: ## the Java KCL and the KPL against the served API; Millrace and the KCL go on with each other's leases (needs Java and Maven)
