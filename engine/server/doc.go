@@ -63,6 +63,7 @@
 //
 // And one line in the table of operations.go: unary(method), or action(method)
 // for an operation without output, listing(method) for one that looks through all
-// shards, or streaming(method) for one that writes its answer piece by piece. Those that take records read and write without shapes:
-// recording(method), over a cursor of internal/wire and a document.
+// shards, or streaming(method) for one that writes its answer piece by piece. Those
+// that take records read and write without shapes: recording(method), over a cursor
+// of internal/wire and a document.
 package server
