@@ -9,7 +9,8 @@ import (
 // remindEvery is how often a person is told of trouble that lasts, or that
 // comes and goes. Of trouble that lasts the first reminders come sooner, each
 // after twice the time: the first error is often not the one that stays, as when
-// a server is still starting that will then refuse what it is asked.
+// a server is still starting that will then refuse what it is asked. And trouble
+// that comes back is told of at once when it has lasted for remindFirst.
 const (
 	remindEvery = 10 * time.Minute
 	remindFirst = 5 * time.Second
@@ -31,16 +32,30 @@ func (t *trouble) met(ctx context.Context, log *slog.Logger, err error) {
 	if t.since.IsZero() {
 		t.since = now
 	}
-	silence := remindEvery
-	if t.open {
-		silence = min(remindEvery, max(remindFirst, t.told.Sub(t.since)))
-	}
-	if !t.told.IsZero() && now.Sub(t.told) < silence {
+	if t.quiet(now) {
 		log.DebugContext(ctx, t.what+" failed, trying again", "err", err)
 		return
 	}
 	t.told, t.open = now, true
 	log.WarnContext(ctx, t.what+" failed, trying again", "err", err, "failing_for", now.Sub(t.since))
+}
+
+// quiet reports whether a person knows enough for now.
+func (t *trouble) quiet(now time.Time) bool {
+	switch {
+	case t.told.IsZero():
+		return false
+	case t.open:
+		return now.Sub(t.told) < reminder(t.told.Sub(t.since))
+	default: // it was told of, and that it was over
+		return now.Sub(t.told) < remindEvery && now.Sub(t.since) < remindFirst
+	}
+}
+
+// reminder returns how long after a person was told the next reminder comes, of
+// what had lasted for so long by then.
+func reminder(lasted time.Duration) time.Duration {
+	return min(remindEvery, max(remindFirst, lasted))
 }
 
 // over takes note of a success.

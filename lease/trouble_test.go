@@ -48,3 +48,30 @@ func TestTroubleIsToldOfNowAndThenAndSoIsTheErrorThatStays(t *testing.T) {
 		}
 	})
 }
+
+func TestTroubleThatComesBackAndStaysIsToldOfAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told bytes.Buffer
+		log := slog.New(slog.NewTextHandler(&told, nil))
+		beats := trouble{what: "beat"}
+		beats.met(t.Context(), log, errors.New("no answer"))
+		time.Sleep(time.Second)
+		beats.over(t.Context(), log)
+
+		for again := range 3 {
+			time.Sleep(time.Minute)
+			told.Reset()
+			for range 5 {
+				beats.met(t.Context(), log, errors.New("password authentication failed"))
+				time.Sleep(3 * time.Second)
+			}
+			if lines := strings.Count(told.String(), "password"); lines < 1 || lines > 3 {
+				t.Errorf("outage %d: in the first 15 seconds a person is told %d times:\n%s", again, lines, told.String())
+			}
+			beats.over(t.Context(), log)
+			if !strings.HasSuffix(strings.TrimSpace(told.String()), "failed_for=15s") {
+				t.Errorf("outage %d: how long it lasted is not told last:\n%s", again, told.String())
+			}
+		}
+	})
+}

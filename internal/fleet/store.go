@@ -11,6 +11,7 @@ import (
 
 	"github.com/millrace/millrace/checkpoint"
 	"github.com/millrace/millrace/lease"
+	"github.com/millrace/millrace/stream"
 )
 
 // observed is a lease store that keeps a journal of what is asked of it, and of
@@ -81,6 +82,20 @@ func (o *observed) SwapIn(ctx context.Context, tx any, old, next lease.Lease) (l
 		return lease.Lease{}, checkpoint.ErrNoTransactions
 	}
 	return o.ask(true, old, next, func() (lease.Lease, error) { return s.SwapIn(ctx, tx, old, next) })
+}
+
+// GroupsSwaps implements [lease.Grouping]: the worker stores its checkpoints when
+// it would without a journal.
+func (o *observed) GroupsSwaps() bool {
+	s, ok := o.Store.(lease.Grouping)
+	return ok && s.GroupsSwaps()
+}
+
+// Inherit implements [lease.Inheritor].
+func (o *observed) Inherit(id stream.Identity) {
+	if s, ok := o.Store.(lease.Inheritor); ok {
+		s.Inherit(id)
+	}
 }
 
 func (o *observed) Create(ctx context.Context, rows ...lease.Lease) error {
