@@ -58,6 +58,19 @@ func (c *Coordinator) Status() Status {
 	return status
 }
 
+// StreamIDs returns the IDs of Config.Streams, in that order, as they were when
+// the worker last asked them; "" for one that has not answered or is not there. It
+// may be called at any time and asks nobody.
+func (c *Coordinator) StreamIDs() []string {
+	s := c.session.Load()
+	if s == nil {
+		return make([]string, len(c.cfg.Streams))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.streams)
+}
+
 // state returns the word for Status. The caller holds the session's mu.
 func (h *held) state() string {
 	switch {

@@ -28,6 +28,7 @@ type consumer struct {
 	keeper  *checkpoint.Keeper
 	log     *slog.Logger
 	tel     *shardTelemetry
+	known   func() []string // the IDs of Config.Streams, as they last answered
 	batches *batches
 
 	// made is the processor as the user made it, processor the same with its

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -135,6 +137,38 @@ func TestAStreamIsMissingOnlyWhenAllHaveAnswered(t *testing.T) {
 			}
 		})
 	}
+}
+
+// asked counts who asks a stream for its identity.
+type asked struct {
+	stream.Stream
+	times *atomic.Int32
+}
+
+func (a asked) Identity(ctx context.Context) (stream.Identity, error) {
+	a.times.Add(1)
+	return a.Stream.Identity(ctx)
+}
+
+func TestATermAsksItsOwnStreamAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const shards, others = 20, 9
+		b := setup(t, shards)
+		var own, all atomic.Int32
+		cfg := b.config("a")
+		cfg.Streams = []stream.Stream{asked{b.stream, &own}}
+		for i := range others {
+			cfg.Streams = append(cfg.Streams, asked{streamtest.NewMemory(fmt.Sprint("other-", i), 1), &all})
+		}
+		b.puts(100)
+		w := b.start(cfg)
+		b.ledger.wait(t, 100)
+		w.stop()
+		// Those who lead, and whoever joins, ask all of them.
+		if n := all.Load(); n > others*own.Load()/2 {
+			t.Errorf("%d shards of one stream were opened: it was asked %d times, and %d others %d times", shards, own.Load(), others, n)
+		}
+	})
 }
 
 func TestAShardThatIsGoneIsNotTriedInHaste(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/millrace/millrace/stream"
@@ -41,7 +42,7 @@ func (c *consumer) openOnce(ctx context.Context, from stream.Position) (stream.R
 	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.FailoverTime, errSlow)
 	defer cancel()
 	row := c.hold.Lease()
-	s, id, err := find(ctx, c.cfg.Streams, row.StreamID)
+	s, id, err := c.find(ctx, row.StreamID)
 	if err != nil {
 		return nil, fmt.Errorf("find the stream %s: %w", row.StreamID, err)
 	}
@@ -90,6 +91,21 @@ func (c *consumer) undrained(ctx context.Context) (_ context.Context, stop func(
 		cancel(nil)
 		wg.Wait()
 	}
+}
+
+// find returns the stream that is that incarnation. The one that was it when the
+// worker last asked is asked alone: a thousand shards that are opened in a deploy
+// are to put a thousand questions, however many streams there are, since a service
+// answers few of them.
+func (c *consumer) find(ctx context.Context, id string) (stream.Stream, stream.Identity, error) {
+	if at := slices.Index(c.known(), id); at >= 0 {
+		s := c.cfg.Streams[at]
+		present, err := s.Identity(ctx)
+		if err == nil && present.ID() == id || err != nil && !errors.Is(err, stream.ErrStreamNotFound) {
+			return s, present, err
+		}
+	}
+	return find(ctx, c.cfg.Streams, id)
 }
 
 // find asks the streams which of them is that incarnation: a name alone does

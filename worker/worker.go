@@ -123,6 +123,7 @@ func (w *Worker) consumer(h lease.Hold) *consumer {
 		keeper:  checkpoint.NewKeeper(tel.saver(h), tracker, row.Checkpoint),
 		log:     w.cfg.Logger.With("stream", row.Stream, "shard", row.Shard, "term", h.Term()),
 		tel:     tel,
+		known:   w.coordinator.StreamIDs,
 		batches: &w.batches,
 		random:  w.cfg.random(h, "consumer"),
 		dirty:   make(chan struct{}, 1),
