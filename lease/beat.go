@@ -92,8 +92,9 @@ func (s *session) beat(ctx context.Context) {
 }
 
 // afterLapse waits, when the right to process has expired, until all old
-// callbacks have returned. A worker that never gets there falls silent, and
-// others take over.
+// callbacks have returned, and reports whether the worker may beat again. One that
+// never gets there is silent from now on, and out: others take over, and its next
+// incarnation comes without the callbacks that did not return.
 func (s *session) afterLapse(ctx context.Context) bool {
 	for {
 		s.tellOfLapse(ctx)
@@ -103,10 +104,16 @@ func (s *session) afterLapse(ctx context.Context) bool {
 		if ready {
 			return true
 		}
+		late := time.NewTimer(s.patience())
 		select {
 		case <-ctx.Done():
+			late.Stop()
 			return false
 		case <-s.vacated:
+			late.Stop()
+		case <-late.C:
+			s.expel(ErrExpired)
+			return false
 		}
 	}
 }
@@ -153,6 +160,7 @@ func (s *session) beatAt(sent time.Time) int64 {
 }
 
 func (s *session) nextBeat(sent time.Time) (old, next Member) {
+	blocked := s.stuck.blocked()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	next = s.member
@@ -160,12 +168,12 @@ func (s *session) nextBeat(sent time.Time) (old, next Member) {
 	next.Draining = s.leaving
 	next.Streams = s.serves()
 	next.Load = Load{}
-	var blocked []Blocked
 	for _, h := range s.slots {
 		next.Load.BytesPerSecond += h.load.BytesPerSecond
 		next.Load.RecordsPerSecond += h.load.RecordsPerSecond
-		if !h.blocked.IsZero() {
-			blocked = append(blocked, h.blocked)
+		if b := h.blocked; !b.IsZero() {
+			b.Stuck = h.ctx.Err() != nil
+			blocked = append(blocked, b)
 		}
 	}
 	next.Blocked = NewBlockedSet(blocked...)
@@ -229,8 +237,8 @@ func (s *session) expel(cause error) (first bool) {
 	}
 	s.isOut = true
 	close(s.out)
-	for _, h := range s.inOrder() {
-		h.cancel(cause)
+	if !s.lapsed { // else that was done when the right expired
+		s.cancelHolds(cause)
 	}
 	return true
 }
@@ -252,9 +260,7 @@ func (s *session) burn() time.Duration {
 	if !now.Before(expires) && !s.lapsed {
 		s.lapsed = true
 		s.stopped += len(s.slots)
-		for _, h := range s.inOrder() {
-			h.cancel(ErrExpired)
-		}
+		s.cancelHolds(ErrExpired)
 	}
 	next := expires.Sub(now)
 	if s.lapsed {

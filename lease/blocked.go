@@ -19,22 +19,29 @@ type Blocked struct {
 	Key string `json:"key"`
 	// What is tried again: "process records", for example.
 	What string `json:"what"`
-	// Record is the first of those that are not done; zero where no record is the
-	// matter.
-	Record stream.Sequence `json:"record,omitzero"`
+	// Record is the first of those that are not done, Last the last, and Records how
+	// many they are: which of them is the matter is known only when they are one.
+	// All are zero where no record is the matter.
+	Record  stream.Sequence `json:"record,omitzero"`
+	Last    stream.Sequence `json:"last,omitzero"`
+	Records int             `json:"records,omitempty"`
 	// Since is when it failed first, by the worker's clock, Attempts how often it
 	// has failed since, and Err the last error. With no Attempts, nothing has failed:
 	// it was begun then, and has not returned.
 	Since    time.Time `json:"since"`
 	Attempts int       `json:"attempts"`
 	Err      string    `json:"err"`
+	// Stuck says that the shard was lost, and its callback goes on though its context
+	// is cancelled: until it returns this worker cannot take the lease, and others may.
+	Stuck bool `json:"stuck,omitempty"`
 }
 
 // IsZero reports whether nothing is blocked.
 func (b Blocked) IsZero() bool { return b == Blocked{} }
 
 // String tells it on one line: "blocked on record 4959… since
-// 2026-11-23T04:05:06Z: process records failed 17 times: out of stock".
+// 2026-11-23T04:05:06Z: process records failed 17 times: out of stock"; of more
+// than one record it says "blocked on a batch of 37, from 4959… to 4988…".
 //
 // Of what has not returned it says "processing since 2026-11-23T04:05:06Z, from
 // record 4959… on: process records has not returned".
@@ -44,11 +51,21 @@ func (b Blocked) String() string {
 		if !b.Record.IsZero() {
 			from = ", from record " + b.Record.String() + " on"
 		}
-		return fmt.Sprintf("processing since %s%s: %s has not returned", b.Since.UTC().Format(time.RFC3339), from, b.What)
+		if b.Records > 1 {
+			from = ", on " + b.records()
+		}
+		doing := "processing"
+		if b.Stuck {
+			doing = "stuck in an earlier term"
+		}
+		return fmt.Sprintf("%s since %s%s: %s has not returned", doing, b.Since.UTC().Format(time.RFC3339), from, b.What)
 	}
 	on := ""
 	if !b.Record.IsZero() {
-		on = " on record " + b.Record.String()
+		on = " on " + b.records()
+	}
+	if b.Stuck {
+		on = " in an earlier term" + on
 	}
 	times := "once"
 	if b.Attempts != 1 {
@@ -57,9 +74,17 @@ func (b Blocked) String() string {
 	return fmt.Sprintf("blocked%s since %s: %s failed %s: %s", on, b.Since.UTC().Format(time.RFC3339), b.What, times, b.Err)
 }
 
+// records tells which they are.
+func (b Blocked) records() string {
+	if b.Records < 2 {
+		return "record " + b.Record.String()
+	}
+	return fmt.Sprintf("a batch of %d, from %v to %v", b.Records, b.Record, b.Last)
+}
+
 // BlockedSet is what is blocked of a worker's shards, as one comparable value for
-// its member row: a few that have been blocked the longest, and how many more
-// there are. The empty set is "".
+// its member row: a few that have been blocked the longest, how many more there
+// are, and which leases the worker cannot take. The empty set is "".
 type BlockedSet string
 
 const (
@@ -67,11 +92,13 @@ const (
 	// each beat.
 	blockedMost = 3
 	blockedErr  = 120
+	stuckMost   = 32
 )
 
 type blockedSet struct {
 	Longest []Blocked `json:"longest"`
 	More    int       `json:"more,omitempty"`
+	Stuck   []string  `json:"stuck,omitempty"`
 }
 
 // NewBlockedSet returns the set of these.
@@ -87,7 +114,13 @@ func NewBlockedSet(all ...Blocked) BlockedSet {
 		kept[i].Err = clipped(kept[i].Err)
 		kept[i].Since = kept[i].Since.Truncate(time.Second)
 	}
-	text, err := json.Marshal(blockedSet{kept, len(all) - len(kept)})
+	var stuck []string
+	for _, b := range all {
+		if b.Stuck && len(stuck) < stuckMost {
+			stuck = append(stuck, b.Key)
+		}
+	}
+	text, err := json.Marshal(blockedSet{kept, len(all) - len(kept), stuck})
 	if err != nil {
 		panic(err) // its fields always have a JSON form
 	}
@@ -110,12 +143,17 @@ func clipped(text string) string {
 // Longest returns those that the set names, and how many more there are. What it
 // cannot understand, as of a newer program, it passes over.
 func (s BlockedSet) Longest() (longest []Blocked, more int) {
-	if s == "" {
-		return nil, 0
-	}
-	var set blockedSet
-	if json.Unmarshal([]byte(s), &set) != nil {
-		return nil, 0
-	}
+	set := s.read()
 	return set.Longest, set.More
+}
+
+// Stuck returns leases that the worker cannot take yet, by key: see
+// [Blocked.Stuck]. Of very many it names some.
+func (s BlockedSet) Stuck() []string { return s.read().Stuck }
+
+func (s BlockedSet) read() (set blockedSet) {
+	if s == "" || json.Unmarshal([]byte(s), &set) != nil {
+		return blockedSet{}
+	}
+	return set
 }

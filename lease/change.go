@@ -272,7 +272,7 @@ func (p *picture) move(c *Change) error {
 	case to.member.Incarnation == l.Owner:
 		return nil
 	case !planner.suits(i, to):
-		return notPossible("%s does not serve its stream, and others do", to.member.Incarnation)
+		return notPossible("%s does not serve its stream, and others do, or a callback of an earlier term is stuck there", to.member.Incarnation)
 	case to.full():
 		return notPossible("%s has as many shards as it takes", to.member.Incarnation)
 	}

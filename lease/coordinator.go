@@ -20,6 +20,7 @@ type Coordinator struct {
 	running atomic.Bool
 	joining trouble                 // Run's
 	session atomic.Pointer[session] // the present one, for Status
+	stuck   stuck
 }
 
 // NewCoordinator checks the configuration and makes a coordinator. It starts
@@ -64,7 +65,13 @@ var (
 // ([Hold.Draining]); those still there after Config.Drain are cancelled with
 // [ErrDrained]. Then all leases are given up, and Run returns nil: when the holds
 // have returned, within three times Config.FailoverTime, though the store does not
-// answer. It returns an error only when it was called wrongly.
+// answer.
+//
+// A hold that goes on for FailoverTime after its context was cancelled, because
+// this worker was too late or is taken for dead, holds up nobody but itself: the
+// worker comes back without it, and takes its lease again only when it has
+// returned. It is told of as an error, again and again. Run
+// returns an error only when it was called wrongly.
 func (c *Coordinator) Run(ctx context.Context, hold HoldFunc) error {
 	if hold == nil {
 		return errNoHold
@@ -77,6 +84,7 @@ func (c *Coordinator) Run(ctx context.Context, hold HoldFunc) error {
 		c.session.Store(s)
 		s.run(ctx)
 	}
+	c.stuck.left.Wait()
 	return nil
 }
 

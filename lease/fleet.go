@@ -444,6 +444,8 @@ func (t *teller) whyFree(i int) string {
 		reason += "no worker lives"
 	case len(open) == 0:
 		reason += "all workers are draining"
+	case len(suiting) == 0 && slices.ContainsFunc(open, func(b *bin) bool { return b.stuck[t.leases[i].Key] }):
+		reason += "a callback of an earlier term is stuck with it in each worker that could take it"
 	case len(suiting) == 0:
 		reason += "no worker that takes shards serves its stream"
 	case !slices.ContainsFunc(suiting, func(b *bin) bool { return !b.full() }):

@@ -47,7 +47,8 @@ type Move struct {
 //     it, with few moves; where loads are not known, or all alike, leases only
 //     count, and nobody has two more than another.
 //   - Nothing is given to members that are fenced, draining, stale or full, or
-//     that do not serve its stream though others do. A lease that is being handed
+//     that do not serve its stream though others do, or in which a callback of an
+//     earlier term on that shard is stuck. A lease that is being handed
 //     over already is not moved again for balance.
 //   - Finished shards weigh nothing and stay. A child whose parents are not all
 //     finished waits, and belongs to nobody.
@@ -88,6 +89,7 @@ type bin struct {
 	uneven  bool            // its load was beyond the slack when balance began
 	newest  bool            // has the newest code of all that are open
 	streams map[string]bool // that it serves; set where members differ
+	stuck   map[string]bool // leases, by key, that it cannot take
 	movable []int           // leases that may go for balance, by weight once sorted
 	at      [3]int          // its place in each of the heaps
 }
@@ -112,6 +114,12 @@ func newPlanner(v View) *planner {
 			continue
 		}
 		b := &bin{member: m}
+		for _, key := range m.Blocked.Stuck() {
+			if b.stuck == nil {
+				b.stuck = map[string]bool{}
+			}
+			b.stuck[key] = true
+		}
 		p.bins[m.Incarnation] = b
 		if !m.Draining && !v.Stale[m.Incarnation] {
 			b.open = true
@@ -147,10 +155,11 @@ func (p *planner) tellApart() {
 }
 
 // suits reports whether a lease may be given to a member: one that serves its
-// stream, or anybody when nobody says so.
+// stream, or anybody when nobody says so, and in which no callback of an earlier
+// term on that shard is stuck.
 func (p *planner) suits(i int, b *bin) bool {
 	id := p.leases[i].StreamID
-	return !p.served[id] || b.streams[id]
+	return (!p.served[id] || b.streams[id]) && !b.stuck[p.leases[i].Key]
 }
 
 // sort finds for each lease where it is counted: with its owner, among those

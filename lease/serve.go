@@ -12,12 +12,17 @@ import (
 )
 
 // occupy claims the slot of a lease and serves it on a goroutine of its own,
-// unless somebody deals with it already or nothing may be begun. A row from
+// unless somebody deals with it already, a callback of an earlier incarnation
+// does not return from it, or nothing may be begun. A row from
 // before a term that the worker had is passed over: its take would be taken for
 // the one that went through then, and the term begin a second time. The caller
 // holds mu.
 func (s *session) occupy(ctx context.Context, row Lease) {
 	if s.slots[row.Key] != nil || s.leaving || !s.fresh() || row.Counter < s.past[row.Key] {
+		return
+	}
+	if s.stuck.has(row.Key) {
+		s.waiting[row.Key] = "for a callback of an earlier term to return"
 		return
 	}
 	h := &held{
@@ -224,6 +229,11 @@ func (s *session) vacate(h *held) {
 		s.past[h.key] = h.term
 	}
 	kick(s.vacated)
+	if s.stuck.free(h) {
+		next := s.session.Load()
+		kick(next.beatNow)
+		kick(next.pollNow)
+	}
 	if s.leaving {
 		kick(s.partNow)
 	}

@@ -52,6 +52,7 @@ type session struct {
 	alerted time.Time // when something last told that leases may soon be the worker's
 	lapsed  bool      // the right expired, and the old callbacks have not all returned
 	stopped int       // leases that were stopped by that, and not told of yet
+	ending  time.Time // when the contexts of all holds were last cancelled
 	leaving bool      // the worker stops: it takes nothing more
 	planned bool      // and has planned for itself as for one that stops
 	isOut   bool
@@ -96,7 +97,8 @@ func newSession(c *Coordinator, hold HoldFunc) *session {
 }
 
 // run lives the session: until ctx is done and everything is handed over, or
-// until the fleet has fenced the worker and its old callbacks have returned.
+// until the fleet has fenced the worker and its old callbacks have returned, or
+// have been given up.
 func (s *session) run(ctx context.Context) {
 	s.ask(ctx) // a stream that hangs is not waited for
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
@@ -130,15 +132,19 @@ func (s *session) run(ctx context.Context) {
 	case <-s.out:
 	}
 	returned := make(chan struct{})
-	loops.Go(func() {
+	s.stuck.left.Go(func() { // the callbacks may outlive the session
 		s.holds.Wait()
 		close(returned)
 	})
-	s.await(returned, grace, silence)
+	ended := s.await(returned, grace, silence)
 	resign()
 	lead.Wait()
 	silence()
 	beats.Wait()
+	if !ended {
+		s.abandon(returned)
+		return
+	}
 	s.mu.Lock()
 	absent := s.isAbsent
 	s.mu.Unlock()
@@ -163,34 +169,48 @@ func (s *session) leave() int {
 }
 
 // await waits for the holds to return: by themselves for as long as grace, then by
-// force. A callback that ignores even that must not keep its shard
-// from the fleet: the worker falls silent, and is fenced.
-func (s *session) await(returned <-chan struct{}, grace time.Duration, silence func()) {
+// force. A callback that ignores even that for FailoverTime must not keep its shard
+// from the fleet: the worker falls silent, and is fenced. It reports whether all
+// have returned.
+func (s *session) await(returned <-chan struct{}, grace time.Duration, silence func()) bool {
 	drain := time.NewTimer(grace)
 	defer drain.Stop()
 	select {
 	case <-returned:
-		return
+		return true
 	case <-s.out:
 	case <-drain.C:
 		s.cancelAll(ErrDrained)
 	}
-	stuck := time.NewTimer(s.cfg.FailoverTime)
+	stuck := time.NewTimer(s.patience())
 	defer stuck.Stop()
 	select {
 	case <-returned:
-		return
+		return true
 	case <-stuck.C:
-		silence() // first: a logger may hang, too
-		s.log.Error("callbacks do not return though their contexts are cancelled")
+		silence() // before anything is told: a logger may hang, too
+		return false
 	}
-	<-returned
+}
+
+// patience is for how long the holds, whose contexts are cancelled, are still
+// waited for.
+func (s *session) patience() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Until(s.ending.Add(s.cfg.FailoverTime))
 }
 
 // cancelAll ends all holds, with that cause.
 func (s *session) cancelAll(cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.cancelHolds(cause)
+}
+
+// cancelHolds is cancelAll for a caller that holds mu.
+func (s *session) cancelHolds(cause error) {
+	s.ending = time.Now()
 	for _, h := range s.inOrder() {
 		h.cancel(cause)
 	}

@@ -26,7 +26,8 @@ type LeaseStatus struct {
 	// Lease is the row as last known; of a lease that is not yet taken only
 	// the key is known.
 	Lease Lease
-	// State is one word: taking, held, leaving, ending or waiting.
+	// State is one word: taking, held, leaving, ending, waiting, or stuck: the lease
+	// was lost, and its callback has not returned for FailoverTime.
 	State string
 	// Reason tells for what a waiting lease waits: "for parent shardId-1".
 	Reason string
@@ -43,14 +44,15 @@ func (c *Coordinator) Status() Status {
 	if s == nil {
 		return Status{}
 	}
+	stuck := c.stuck.status()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	status := Status{Incarnation: s.me, Leading: s.leads, Stopping: s.leaving, Expired: s.lapsed || s.isOut}
+	status := Status{Incarnation: s.me, Leading: s.leads, Stopping: s.leaving, Expired: s.lapsed || s.isOut, Leases: stuck}
 	for _, h := range s.slots {
 		status.Leases = append(status.Leases, LeaseStatus{Lease: h.row, State: h.state(), Since: h.since, Blocked: h.blocked})
 	}
 	for key, reason := range s.waiting {
-		if s.slots[key] == nil {
+		if s.slots[key] == nil && !c.stuck.has(key) {
 			status.Leases = append(status.Leases, LeaseStatus{Lease: Lease{Key: key}, State: "waiting", Reason: reason})
 		}
 	}

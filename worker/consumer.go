@@ -286,6 +286,8 @@ func (c *consumer) lost(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lostGrace)
 	defer cancel()
 	err := processors.Try(func() error {
+		c.tel.standstill.enter("lease lost", stream.Sequence{})
+		defer c.tel.standstill.leave()
 		c.made.LeaseLost(ctx, cause)
 		return nil
 	})

@@ -98,6 +98,9 @@ func (w *Worker) hold(ctx context.Context, h lease.Hold) error {
 	c := w.consumer(h)
 	w.enter(c)
 	defer w.leave(c)
+	// A callback that does not heed the loss of its shard is known at once.
+	stop := context.AfterFunc(ctx, func() { c.tel.standstill.look(0) })
+	defer stop()
 	return c.run(ctx, w.limits)
 }
 
