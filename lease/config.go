@@ -18,8 +18,11 @@ import (
 )
 
 // Config says how a worker takes part in a fleet. Store and Streams are needed;
-// the zero value of everything else is a good choice. FailoverTime,
-// HandoffTimeout and Initial must be the same for the whole fleet.
+// the zero value of everything else is a good choice. Initial must be the same for
+// the whole fleet. FailoverTime and HandoffTimeout may differ, as during a rollout
+// that changes them: each worker's row tells its own, and whoever waits for it waits
+// for that, or for his own where that is longer. The program of an earlier version
+// tells nothing, and heeds nothing: change them when none of it runs any more.
 type Config struct {
 	// Application names the fleet in logs and metrics. A Store that is [Named]
 	// must have the same name. Default: "", and no name is compared.

@@ -33,7 +33,8 @@ const (
 	MemberUnknown MemberState = "unknown"
 	// MemberLive has beaten while it was watched.
 	MemberLive MemberState = "live"
-	// MemberSilent has not beaten for more than half of FailoverTime.
+	// MemberSilent has not beaten for more than half of FailoverTime, its own or
+	// that of who looks, whichever is longer.
 	MemberSilent MemberState = "silent"
 	// MemberFenced is out of the fleet.
 	MemberFenced MemberState = "fenced"
@@ -179,7 +180,7 @@ type beating struct {
 }
 
 // NewObserver returns an observer of a fleet with that FailoverTime; 0 is the
-// default of 10 s.
+// default of 10 s. Members whose rows tell a longer one are given that.
 func NewObserver(store Store, failover time.Duration) *Observer {
 	return &Observer{store: store, failover: cmp.Or(failover, 10*time.Second)}
 }
@@ -199,18 +200,23 @@ func (o *Observer) Look(ctx context.Context) (Fleet, error) {
 }
 
 // FleetStatus tells how the fleet of a store stands. It looks for as long as it
-// takes to see who lives, FailoverTime at most (0 is the default of 10 s): a third
-// of it where all do. All leases are read twice meanwhile. Who asks again and again
-// keeps an [Observer] instead.
+// takes to see who lives, FailoverTime at most (0 is the default of 10 s; that of a
+// member, where that is longer): a third of it where all do. All leases are read
+// twice meanwhile. Who asks again and again keeps an [Observer] instead.
 func FleetStatus(ctx context.Context, store Store, failover time.Duration) (Fleet, error) {
 	o := NewObserver(store, failover)
 	began := time.Now()
 	fleet, err := o.Look(ctx)
-	unknown := slices.ContainsFunc(fleet.Members, func(m MemberStatus) bool { return m.State == MemberUnknown })
+	unknown, patience := false, time.Duration(0)
+	for _, m := range fleet.Members {
+		if m.State == MemberUnknown {
+			unknown, patience = true, max(patience, m.Member.failover(o.failover))
+		}
+	}
 	if err != nil || !unknown {
 		return fleet, err
 	}
-	for unknown && err == nil && time.Since(began) <= o.failover {
+	for unknown && err == nil && time.Since(began) <= patience {
 		if !wait(ctx, o.failover/10, nil) {
 			err = context.Cause(ctx)
 		} else {
@@ -245,13 +251,12 @@ func (o *Observer) glance(ctx context.Context) (unknown bool, err error) {
 // observe takes note of the members' beats. After a gap that is too long to tell
 // anything by it begins anew. The caller holds mu.
 func (o *Observer) observe(asked, now time.Time, p *picture) {
-	if asked.Sub(o.last) > o.failover {
-		o.beats = nil
-	}
+	gap := asked.Sub(o.last)
 	o.last = now
 	beats := make(map[string]beating, len(p.members)+1)
 	for _, m := range append(p.members[:len(p.members):len(p.members)], p.leader) {
 		b, known := o.beats[m.Incarnation]
+		known = known && gap <= m.failover(o.failover)
 		if !known || b.beats != m.Beats {
 			b = beating{beats: m.Beats, since: now, moved: known}
 		}
@@ -284,7 +289,7 @@ func (o *Observer) state(m Member) (MemberState, time.Duration) {
 	switch {
 	case m.Fenced:
 		return MemberFenced, silence
-	case silence > o.failover*6/10:
+	case silence > m.failover(o.failover)*6/10:
 		return MemberSilent, silence
 	case b.moved:
 		return MemberLive, silence

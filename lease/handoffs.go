@@ -8,7 +8,7 @@ import "time"
 // forces: a bump by a former leader, or one without an answer, may never have
 // reached the worker.
 type handoffs struct {
-	after     time.Duration // H
+	after     time.Duration // the leader's own H
 	announced map[handoff]time.Time
 }
 
@@ -40,10 +40,10 @@ func (h *handoffs) pending(l Lease) bool {
 	return known
 }
 
-// due reports whether the handoff may be forced.
-func (h *handoffs) due(l Lease, now time.Time) bool {
+// due reports whether the handoff may be forced, of which from is the former owner.
+func (h *handoffs) due(l Lease, from Member, now time.Time) bool {
 	at, known := h.announced[handoffOf(l)]
-	return known && now.Sub(at) >= h.after
+	return known && now.Sub(at) >= from.handoff(h.after)
 }
 
 // keep forgets all handoffs but those of the given leases.

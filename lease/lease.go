@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"time"
 
 	"github.com/millrace/millrace/checkpoint"
 	"github.com/millrace/millrace/stream"
@@ -78,6 +79,11 @@ type Member struct {
 	Fenced bool
 	// Draining says that the worker gives away what it holds and takes nothing.
 	Draining bool
+	// FailoverTime and HandoffTimeout are those of the worker's [Config], in whole
+	// milliseconds: for how long it may go on unheard, and with a handoff that it was
+	// told of. Whoever waits for it waits for as long at least, whatever he has
+	// himself. 0 says that the row does not tell, as that of an earlier program.
+	FailoverTime, HandoffTimeout time.Duration
 
 	// Load is what the worker carries, in sum.
 	Load Load

@@ -53,6 +53,8 @@ const (
 	revenants
 	noGuard
 	stopTakenForEnd
+	failoverNotTold
+	handoffNotTold
 )
 
 // handing is two workers, and a shard that one of them holds at the beginning.
@@ -73,6 +75,8 @@ var (
 	three  = with(func(c *mConfig) { c.joined, c.slots, c.alive = 3, 3, 3 })
 	lagged = with(func(c *mConfig) { c.lag = true })
 	family = with(func(c *mConfig) { c.shards, c.lineage = 2, true })
+	hasty  = with(func(c *mConfig) { c.leaderF = mF - 1 })
+	curt   = with(func(c *mConfig) { c.handoff, c.leaderH = mF+1, mF })
 	alone  = with(func(c *mConfig) { c.joined, c.slots, c.alive, c.shards, c.lineage = 1, 1, 1, 2, true })
 )
 
@@ -89,6 +93,7 @@ var leftOut = []struct {
 	{"1", "… a margin before F", "a timer that fires late fires too late", noMargin, handing(), false},
 	{"1", "… F after the beat was sent", "after its answer came", beatFromAnswer, slow, true},
 	{"2", "fence the member, then move its leases", "its silence is enough", noFence, handing(), false},
+	{"2", "whoever fences waits for the F of the row, too", "for his own, which is shorter", failoverNotTold, hasty, false},
 	{"2", "guarded by the Version observed", "by none", fenceUnguarded, handing(), true},
 	{"2", "a beat on a fenced row fails", "it is written", beatOverFence, handing(), false},
 	{"2", "a beat on an absent row fails", "the worker goes on", beatOverAbsence, handing(), true},
@@ -105,6 +110,7 @@ var leftOut = []struct {
 	{"4", "H after its own bump", "no bump is waited for", forceAtOnce, handing(), false},
 	{"4", "acknowledged", "a bump that was never written counts", bumpTakenForAnswered, lossy, false},
 	{"4", "for this lease, Term and CheckpointOwner", "for this lease", forceOther, handing(), true},
+	{"4", "… H, and that of the checkpoint owner's row, too", "the leader's own, which is shorter", handoffNotTold, curt, false},
 	{"5", "CheckpointOwner is only ever cleared", "a second move replaces it", checkpointOwnerReplaced, three, false},
 	{"5", "… by its incarnation, or when that is fenced or forced", "it goes with an Owner who is fenced", checkpointOwnerDropped, three, true},
 	{"5", "what a worker has that stops is handed off, like what anybody has who lives", "it is assigned", stopTakenForEnd, parted, false},
@@ -184,6 +190,8 @@ var whole = []struct {
 	{"three workers, of whom some stop", with(func(c *mConfig) { c.joined, c.slots, c.alive, c.leave = 3, 3, 3, true })},
 	{"bumps that tell of all moves", with(func(c *mConfig) { c.touches, c.lost = true, true })},
 	{"a longer HandoffTimeout", with(func(c *mConfig) { c.handoff, c.lost = mF+1, true })},
+	{"a leader with a shorter FailoverTime and HandoffTimeout", with(func(c *mConfig) { c.handoff, c.leaderF, c.leaderH, c.leave = mF+1, mF-1, mF-1, true })},
+	{"a leader with a longer FailoverTime and HandoffTimeout", with(func(c *mConfig) { c.leaderF, c.leaderH, c.leave = mF+1, mF+2, true })},
 	{"Owned lags", with(func(c *mConfig) { c.lag, c.held = true, false })},
 	{"a parent and its child, rows that come and go", with(func(c *mConfig) { c.shards, c.lineage, c.held = 2, true, false })},
 	{"two shards", with(func(c *mConfig) { c.shards = 2 })},

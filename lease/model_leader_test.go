@@ -26,7 +26,11 @@ func (m *model) leads(s *mState) {
 		if m.without == fenceUnguarded && w.mistaken != 0 && w.member == mIn {
 			m.do(s, fences, 0, i, func(n *mState) string { n.workers[i].member = mFenced; return "" })
 		}
-		if seen := (sighting{since: mAgo(w.still)}); w.member == mIn && seen.dead(mF*time.Second) {
+		seen := sighting{since: mAgo(w.still), told: mF * time.Second}
+		if m.without == failoverNotTold {
+			seen.told = 0
+		}
+		if w.member == mIn && seen.dead(m.leaderFailover()) {
 			m.do(s, fences, 0, i, func(n *mState) string {
 				if w := &n.workers[i]; m.without == fenceUnguarded || m.without == noFence || m.without == fenceTakenForDone {
 					w.mistaken = 1 // and what follows, follows later
@@ -100,7 +104,7 @@ func (s sighting) dead(patience time.Duration) bool {
 
 // handoffs is what a leader remembers who was the first to announce the handoff.
 func (m *model) handoffs(sh *mShard) *handoffs {
-	h := newHandoffs(m.handoffTime())
+	h := newHandoffs(m.leaderHandoff())
 	if sh.told != 0 {
 		h.announced[handoffOf(sh.row.lease())] = mAgo(sh.told - 1)
 	}
@@ -153,7 +157,11 @@ func (m *model) moves(s *mState, k int) {
 		m.do(s, what, 0, k, func(n *mState) string { return m.write(n, k, next, "") })
 	}
 	if row.co != 0 {
-		due := m.handoffs(sh).due(old, mNow)
+		from := Member{HandoffTimeout: m.handoffTime()}
+		if m.without == handoffNotTold {
+			from.HandoffTimeout = 0
+		}
+		due := m.handoffs(sh).due(old, from, mNow)
 		switch m.without {
 		case forceEarly:
 			due = sh.told != 0

@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/millrace/millrace/checkpoint"
@@ -162,6 +163,8 @@ type mConfig struct {
 	shards   int
 	touches  bool // bumps tell of what was moved, too, and not only of handoffs
 	handoff  int8 // HandoffTimeout, in ticks
+	leaderF  int8 // the leaders' own FailoverTime, in ticks; 0 is that of the workers
+	leaderH  int8 // the same of HandoffTimeout
 	lineage  bool // the second shard is the child of the first, and rows come and go
 	lost     bool // answers are lost
 	late     bool // answers of beats take their time
@@ -176,6 +179,14 @@ type mConfig struct {
 }
 
 func (c *mConfig) handoffTime() time.Duration { return time.Duration(c.handoff) * time.Second }
+
+func (c *mConfig) leaderFailover() time.Duration {
+	return time.Duration(cmp.Or(c.leaderF, mF)) * time.Second
+}
+
+func (c *mConfig) leaderHandoff() time.Duration {
+	return time.Duration(cmp.Or(c.leaderH, c.handoff)) * time.Second
+}
 
 func mAgo(age int8) time.Time { return time.Unix(1<<20-int64(age), 0) }
 

@@ -101,13 +101,13 @@ func (s *mState) tick(m *mConfig) {
 	older := func(age *int8, most int8) { *age = min(*age+1, most) }
 	for k := range s.shards {
 		if sh := &s.shards[k]; sh.told != 0 {
-			older(&sh.told, m.handoff+1)
+			older(&sh.told, max(m.handoff, m.leaderH)+1)
 		}
 	}
 	for i := range s.workers {
 		w := &s.workers[i]
 		if w.member == mIn {
-			older(&w.still, mF)
+			older(&w.still, max(mF, m.leaderF))
 		}
 		older(&w.sent, mF)
 		older(&w.shown, m.handoff)

@@ -23,8 +23,9 @@ type OperatorConfig struct {
 	// is asked whether it knows a sequence number before that is written.
 	// Default: none.
 	Streams []stream.Stream
-	// FailoverTime has to be that of the fleet: where nobody leads, an operator
-	// takes a worker for dead that has been silent for that long. Default: 10 s.
+	// FailoverTime is how long a worker is silent whom an operator takes for dead
+	// where nobody leads; one whose own FailoverTime is longer is given that. It is
+	// also the measure of how long the store may take. Default: 10 s.
 	FailoverTime time.Duration
 	// Logger gets what a person would want to know. Default: slog.Default().
 	Logger *slog.Logger

@@ -35,7 +35,7 @@ func (s *sim) meddle(faulty context.Context) *meddler {
 		Seed: m.r.Uint64(), Latency: 60 * time.Millisecond, FailBefore: 0.01, LoseAnswer: 0.02, Repeat: 0.01,
 	})
 	ops, err := lease.NewOperator(m.link, lease.OperatorConfig{
-		Actor: "meddler", Streams: []stream.Stream{s.stream}, FailoverTime: s.failover, Logger: s.log,
+		Actor: "meddler", Streams: []stream.Stream{s.stream}, FailoverTime: s.failover / 2, Logger: s.log, // the fleet's rows tell more
 	})
 	if err != nil {
 		panic(err)

@@ -188,7 +188,7 @@ func (l *leader) sees() bool {
 
 // stale reports whether a member has been silent for a while.
 func (l *leader) stale(m Member) bool {
-	return l.members.silence(m.Incarnation) > l.cfg.FailoverTime*6/10
+	return l.members.stale(m.Incarnation)
 }
 
 // survey brings the rows in line with the shards. It returns the rows that it
@@ -393,7 +393,7 @@ func (l *leader) retire(ctx context.Context, rows []Lease) {
 }
 
 // fence marks members as out that have ended, or whose beats have stood still for
-// FailoverTime. The swap is guarded by the Version that was observed: a late beat makes it fail,
+// FailoverTime, theirs or the leader's. The swap is guarded by the Version that was observed: a late beat makes it fail,
 // and the worker lives. It returns the members as they are then.
 func (l *leader) fence(ctx context.Context, members []Member) []Member {
 	ended := l.whoEnded(ctx, l.members.others(l.me)...)
@@ -439,12 +439,16 @@ type change struct{ old, next Lease }
 func (l *leader) decide(members []Member, leases []Lease) []change {
 	view := l.view(members, leases)
 	in := living(members)
+	from := make(map[string]Member, len(members))
+	for _, m := range members {
+		from[m.Incarnation] = m
+	}
 	changes := map[string]change{}
 	for i, row := range leases {
 		if row.CheckpointOwner == "" || row.Finished() {
 			continue
 		}
-		if !in[row.CheckpointOwner] || l.handoffs.due(row, time.Now()) {
+		if !in[row.CheckpointOwner] || l.handoffs.due(row, from[row.CheckpointOwner], time.Now()) {
 			view.Leases[i] = Forced(view.Leases[i])
 			changes[row.Key] = change{row, Forced(row)}
 			l.log.Warn("handoff is over without the former owner", "stream", row.Stream, "shard", row.Shard, "member", row.CheckpointOwner)

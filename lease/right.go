@@ -86,6 +86,23 @@ func (r *right) letGo(now, drainBy time.Time, notice time.Duration) time.Time {
 	return at
 }
 
+// An observer and the one whom he observes need not have the same F and H, as
+// during a rollout that changes them. The right of a worker goes by its own, which
+// its row tells; so others wait for the longer of theirs and that.
+
+// failover returns for how long the member must have been silent before somebody
+// fences it whose F is own.
+func (m Member) failover(own time.Duration) time.Duration { return max(own, m.FailoverTime) }
+
+// handoff returns after what time somebody whose H is own may force the member,
+// from when he told it of the handoff.
+func (m Member) handoff(own time.Duration) time.Duration { return max(own, m.HandoffTimeout) }
+
+// told returns a time as a row tells it: in whole milliseconds, and none too short.
+func told(d time.Duration) time.Duration {
+	return (d + time.Millisecond - 1).Truncate(time.Millisecond)
+}
+
 // drainBy returns when a hold must have ended whose handoff is learned now: the
 // leader who announced it cannot have had the announcement acknowledged before
 // the last beat that did not show it.

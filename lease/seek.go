@@ -233,8 +233,8 @@ func soughtFrom(row Lease, to checkpoint.State, in map[string]bool) (Lease, seek
 }
 
 // alive returns the members that are not fenced. Where nobody leads who could do
-// it, those are fenced that were silent for FailoverTime while they were watched:
-// guarded by the Version that was observed, as a leader does it.
+// it, those are fenced that were silent for FailoverTime, theirs or the operator's, while they
+// were watched: guarded by the Version that was observed, as a leader does it.
 func (s *seeking) alive(ctx context.Context) (in map[string]bool, err error) {
 	asked := time.Now()
 	calling, cancel := s.call(ctx)

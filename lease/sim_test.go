@@ -27,6 +27,7 @@ type sim struct {
 	check  *check.Checker
 
 	failover, handoff time.Duration
+	mixed             bool                           // lives have times of their own: parts of those
 	obliging          bool                           // holds let go when they are asked
 	hall              *hall                          // nil when the store knows no presence
 	others            []func(faulty context.Context) // actors beside those of run, while faults last
@@ -49,6 +50,7 @@ func newSim(seed uint64, shards int) *sim {
 	if seed%2 == 0 {
 		s.hall = newHall()
 	}
+	s.mixed = seed%3 == 2
 	return s
 }
 
@@ -95,9 +97,13 @@ func (s *sim) start(r *rand.Rand, slot, life int, faults leasetest.Faults) *proc
 	if s.hall != nil {
 		store = &attendant{p.link, s.hall}
 	}
+	part := time.Duration(1)
+	if s.mixed {
+		part += time.Duration(s.actor("times "+name, life).IntN(3))
+	}
 	c, err := lease.NewCoordinator(lease.Config{
 		Worker: name, Store: store, Streams: []stream.Stream{s.stream},
-		FailoverTime: s.failover, HandoffTimeout: s.handoff, Drain: s.handoff,
+		FailoverTime: s.failover / part, HandoffTimeout: s.handoff / part, Drain: s.handoff / part,
 		Logger: s.log, Seed: faults.Seed | 1,
 	})
 	if err != nil {

@@ -17,8 +17,10 @@ import (
 //	sent     B₁             B₂             B₃
 //	seen      s₁                 s₂              s₃
 //	sent by   s₁      s₁+(B₂−B₁)     s₁+(B₃−B₁)          F from here: dead
+//
+// F is the observer's own, or that of the one whom it observes, whichever is longer.
 type watch struct {
-	patience time.Duration // F
+	patience time.Duration // the observer's own F
 	gap      time.Duration // two observations further apart are no watching
 
 	mu     sync.Mutex // guards what follows
@@ -39,9 +41,10 @@ type reckoning struct {
 type sighting struct {
 	worker string // whose clock the beats are of
 	beats  int64
-	since  time.Time // by then, at the latest, that beat had been sent
-	asked  time.Time // when the last look at the row began
-	last   time.Time // and when it ended
+	told   time.Duration // the F of the worker, as its row tells
+	since  time.Time     // by then, at the latest, that beat had been sent
+	asked  time.Time     // when the last look at the row began
+	last   time.Time     // and when it ended
 }
 
 // drift is by which part the clock of a worker may run slower than that of an
@@ -71,7 +74,7 @@ func (w *watch) observe(asked, now time.Time, members ...Member) {
 	}
 	for _, m := range members {
 		if !m.Fenced {
-			seen[m.Incarnation] = w.note(asked, now, m.Incarnation, m.Incarnation, m.Beats)
+			seen[m.Incarnation] = w.note(asked, now, m.Incarnation, m)
 			clocks[m.Incarnation] = w.clocks[m.Incarnation]
 		}
 	}
@@ -84,20 +87,22 @@ func (w *watch) observe(asked, now time.Time, members ...Member) {
 func (w *watch) observeLeader(asked, now time.Time, row Member) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.seen[leaderKey] = w.note(asked, now, leaderKey, row.Worker, row.Beats)
+	w.seen[leaderKey] = w.note(asked, now, row.Worker, row)
 }
 
-// note returns what is known of a row now. The caller holds mu.
-func (w *watch) note(asked, now time.Time, key, worker string, beats int64) sighting {
-	s, known := w.seen[key]
+// note returns what is known now of a row, whose beats are of that worker's clock.
+// The caller holds mu.
+func (w *watch) note(asked, now time.Time, worker string, row Member) sighting {
+	s, known := w.seen[row.Incarnation]
 	watched := known && s.worker == worker && !w.away(asked, s.last)
 	if !watched {
 		s = sighting{worker: worker, beats: -1}
 	}
-	by := w.reckon(asked, now, s.asked, worker, beats)
-	if beats > s.beats {
-		s.beats, s.since = beats, by
+	by := w.reckon(asked, now, s.asked, worker, row.Beats)
+	if row.Beats > s.beats {
+		s.beats, s.since = row.Beats, by
 	}
+	s.told = row.FailoverTime
 	if asked.After(s.asked) {
 		s.asked, s.last = asked, now
 	}
@@ -163,8 +168,20 @@ func (w *watch) silenceOf(s sighting) time.Duration {
 	return max(0, s.last.Sub(since))
 }
 
+// patienceWith returns after what silence a row counts as dead.
+func (w *watch) patienceWith(s sighting) time.Duration { return max(w.patience, s.told) }
+
 // dead reports whether a member may be fenced.
-func (w *watch) dead(incarnation string) bool { return w.silence(incarnation) >= w.patience }
+func (w *watch) dead(incarnation string) bool { return w.fate(incarnation) == dead }
+
+// stale reports whether a member has been silent for so long that it is given
+// nothing.
+func (w *watch) stale(incarnation string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.seen[incarnation]
+	return w.silenceOf(s) > w.patienceWith(s)*6/10
+}
 
 // others returns the members that were last observed, apart from one.
 func (w *watch) others(me string) (names []string) {
@@ -197,16 +214,21 @@ const (
 )
 
 // after returns how long a row has stood still that comes to that.
-func (w *watch) after(f fate) time.Duration {
-	return [...]time.Duration{alive: 0, late: w.patience * 3 / 8, missing: w.patience / 2, dead: w.patience}[f]
+func (w *watch) after(f fate, s sighting) time.Duration {
+	patience := w.patienceWith(s)
+	return [...]time.Duration{alive: 0, late: patience * 3 / 8, missing: patience / 2, dead: patience}[f]
 }
 
 // fate returns what is to be expected of a row.
-func (w *watch) fate(key string) fate { return w.fateAfter(w.silence(key)) }
+func (w *watch) fate(key string) fate {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.fateOf(w.seen[key])
+}
 
-func (w *watch) fateAfter(silence time.Duration) fate {
+func (w *watch) fateOf(s sighting) fate {
 	f := dead
-	for f > alive && silence < w.after(f) {
+	for silence := w.silenceOf(s); f > alive && silence < w.after(f, s); {
 		f--
 	}
 	return f
@@ -219,12 +241,11 @@ func (w *watch) due(leader bool) (first time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for key, s := range w.seen {
-		silence := w.silenceOf(s)
 		next := dead
-		if w.fateAfter(silence) == late {
+		if w.fateOf(s) == late {
 			next = missing
 		}
-		if left := w.after(next) - silence; left > 0 && (key == leaderKey) == leader {
+		if left := w.after(next, s) - w.silenceOf(s); left > 0 && (key == leaderKey) == leader {
 			if at := s.last.Add(left); first.IsZero() || at.Before(first) {
 				first = at
 			}

@@ -93,10 +93,10 @@ func TestAHandoffIsTheLeavingOfOneTermByOneWorker(t *testing.T) {
 		h := newHandoffs(testH)
 		h.acknowledged(moving, began)
 		h.acknowledged(moving, began.Add(time.Second)) // the first time stays
-		if got := h.due(test.l, began.Add(testH)); got != test.due || h.pending(test.l) != test.due {
+		if got := h.due(test.l, Member{}, began.Add(testH)); got != test.due || h.pending(test.l) != test.due {
 			t.Errorf("%s: due is %v", test.name, got)
 		}
-		if h.due(test.l, began.Add(testH-1)) {
+		if h.due(test.l, Member{}, began.Add(testH-1)) {
 			t.Errorf("%s: due too early", test.name)
 		}
 	}

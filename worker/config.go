@@ -22,8 +22,11 @@ import (
 )
 
 // Config says what a worker does. Application, Streams, Leases and Processor
-// are needed; the zero value of everything else is a good choice. From, Drain
-// and FailoverTime must be the same for the whole fleet.
+// are needed; the zero value of everything else is a good choice. From must be the
+// same for the whole fleet. Drain and FailoverTime may differ, as during a rollout
+// that changes them: each worker tells the others its own, and who waits for it waits
+// for the longer of the two. Only programs of this version or a later one do so:
+// change them when no earlier one runs any more.
 type Config struct {
 	// Application names the fleet. Workers of one application share out the
 	// shards among them; different applications read the same stream on their own.

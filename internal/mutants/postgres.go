@@ -86,9 +86,9 @@ RETURNING`,
 		Mechanism: "The PostgreSQL store swaps a member only at the version that the caller knows",
 		Promise:   "P2", Without: "any version will do",
 		File: "lease/postgres/members.go",
-		Old: `blocked = $16
+		Old: `handoff_ms = $18
 WHERE application = $1 AND incarnation = $2 AND version = $3`,
-		New: `blocked = $16
+		New: `handoff_ms = $18
 WHERE application = $1 AND incarnation = $2 AND $3::bigint IS NOT NULL`,
 		Test: "TestThePostgresStoreKeepsTheContract/Prepared/ABeatNeedsTheVersion",
 	},

@@ -53,9 +53,9 @@ RETURNING`,
 		Mechanism: "The SQLite store swaps a member only at the version that the caller knows",
 		Promise:   "P2", Without: "any version will do",
 		File: "lease/sqlite/members.go",
-		Old: `streams = ?15, blocked = ?16
+		Old: `failover_ms = ?17, handoff_ms = ?18
 WHERE application = ?1 AND incarnation = ?2 AND version = ?3`,
-		New: `streams = ?15, blocked = ?16
+		New: `failover_ms = ?17, handoff_ms = ?18
 WHERE application = ?1 AND incarnation = ?2 AND ?3 = ?3`,
 		Test: "TestTheSQLiteStoreKeepsTheContract/ABeatNeedsTheVersion",
 	},

@@ -32,6 +32,9 @@ type Options struct {
 	// drawn, about half of a real fleet's, so that an hour holds more of
 	// everything that can happen.
 	Failover, Drain, CheckpointEvery time.Duration
+	// Mixed says that lives have times of their own, as during rollouts that change
+	// them: Failover and Drain, or a half or a third of both. Default: drawn.
+	Mixed bool
 	// Logger gets what the workers say. Default: nothing.
 	Logger *slog.Logger
 }
@@ -65,6 +68,7 @@ func (o Options) withDefaults() Options {
 	pick(&o.Failover, failover)
 	pick(&o.Drain, drain)
 	pick(&o.CheckpointEvery, every)
+	o.Mixed = o.Mixed || r.IntN(2) == 0 && o.Mode < Calm
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -39,7 +39,8 @@ type setup struct {
 	faults leasetest.Faults
 	clock  time.Duration // by how much its wall clock is wrong
 	code   string
-	batch  int // BatchRecords
+	batch  int           // BatchRecords
+	part   time.Duration // of the fleet's times, its FailoverTime and Drain are one of so many; 0 is the whole
 	ambush func(write) fate
 	// processing is what processors do with a batch, beside what they always do.
 	processing func(ctx context.Context, shard string) error
@@ -58,10 +59,11 @@ func (f *fleet) start(alive context.Context, name string, s setup) *machine {
 	}
 	m.line = &line{Faulty: m.network, store: store, machine: m, clock: s.clock, ambush: s.ambush}
 	m.inlet = &inlet{fleet: f, reads: map[*tap]context.CancelCauseFunc{}}
+	m.part = max(m.part, 1)
 	w, err := worker.New(worker.Config{
 		Application: "sim", Name: name, Code: s.code,
 		Streams: []stream.Stream{m.inlet}, Leases: m.line,
-		FailoverTime: f.Failover, Drain: f.Drain, CheckpointEvery: f.CheckpointEvery,
+		FailoverTime: f.Failover / m.part, Drain: f.Drain / m.part, CheckpointEvery: f.CheckpointEvery,
 		Retry:        processors.Backoff{Min: 50 * time.Millisecond, Max: 2 * time.Second},
 		BatchRecords: s.batch,
 		Logger:       f.Logger,

@@ -184,12 +184,18 @@ func (f *fleet) network(r *rand.Rand) leasetest.Faults {
 // slot is a place where machines run, one after the other.
 func (f *fleet) slot(alive context.Context, i int) {
 	r := f.source("slot", i)
+	times := f.source("times", i)
 	for life := 0; alive.Err() == nil; life++ {
+		part := time.Duration(1)
+		if f.Mixed {
+			part += time.Duration(times.IntN(3))
+		}
 		m := f.start(alive, fmt.Sprintf("w%d-%d", i, life), setup{
 			faults: f.network(r),
 			clock:  actor.Between(r, -2*time.Hour, 2*time.Hour),
 			code:   strconv.Itoa(100 + int(time.Since(epoch)/(40*time.Minute))), // a new revision now and then
 			batch:  1 + r.IntN(50),
+			part:   part,
 		})
 		f.live(alive, r, m)
 		actor.Sleep(alive, actor.Between(r, time.Millisecond, 5*f.Failover))

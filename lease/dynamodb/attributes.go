@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 )
@@ -46,6 +47,13 @@ func setText(it item, name, value string) {
 func setFloat(it item, name string, value float64) {
 	if value != 0 {
 		it[name] = text(strconv.FormatFloat(value, 'g', -1, 64))
+	}
+}
+
+// Times that are not told are left out.
+func setMilliseconds(it item, name string, d time.Duration) {
+	if d != 0 {
+		it[name] = integer(d.Milliseconds())
 	}
 }
 
@@ -176,6 +184,10 @@ func (r *reader) strings(name string) []string {
 
 func (r *reader) integer(name string) int64 { return parse(r, name, r.number, parseInteger) }
 func (r *reader) float(name string) float64 { return parse(r, name, r.text, parseFloat) }
+func (r *reader) milliseconds(name string) time.Duration {
+	return time.Duration(r.integer(name)) * time.Millisecond
+}
+
 func (r *reader) number(name string) string {
 	if v, ok := value[*types.AttributeValueMemberN](r, name); ok {
 		return v.Value

@@ -27,13 +27,15 @@ const (
 	memberCode        = "code"
 	memberZone        = "zone"
 	memberHost        = "host"
+	memberFailoverMs  = "failoverMs"
+	memberHandoffMs   = "handoffMs"
 	memberWrite       = "write" // the mark of the last write
 )
 
 // beating are the attributes that a swap sets or removes.
 var beating = []string{
 	memberWorker, memberVersion, memberBeats, memberRevision, memberFenced, memberDraining, memberBytesPerS, memberRecordsPerS,
-	memberMaxLeases, memberStreams, memberBlocked, memberCode, memberZone, memberHost, memberWrite,
+	memberMaxLeases, memberStreams, memberBlocked, memberCode, memberZone, memberHost, memberFailoverMs, memberHandoffMs, memberWrite,
 }
 
 func memberState(m lease.Member) item {
@@ -49,6 +51,8 @@ func memberState(m lease.Member) item {
 	setText(it, memberCode, m.Code)
 	setText(it, memberZone, m.Zone)
 	setText(it, memberHost, m.Host)
+	setMilliseconds(it, memberFailoverMs, m.FailoverTime)
+	setMilliseconds(it, memberHandoffMs, m.HandoffTimeout)
 	return it
 }
 
@@ -62,6 +66,7 @@ func readMember(it item) (m lease.Member, streams string, err error) {
 		Load:      lease.Load{BytesPerSecond: r.float(memberBytesPerS), RecordsPerSecond: r.float(memberRecordsPerS)},
 		MaxLeases: int(r.integer(memberMaxLeases)), Blocked: lease.BlockedSet(r.text(memberBlocked)),
 		Code: r.text(memberCode), Zone: r.text(memberZone), Host: r.text(memberHost),
+		FailoverTime: r.milliseconds(memberFailoverMs), HandoffTimeout: r.milliseconds(memberHandoffMs),
 	}
 	streams = r.text(memberStreams)
 	if err := r.err(); err != nil {

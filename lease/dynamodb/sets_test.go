@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
@@ -54,7 +55,7 @@ func TestABeatIsOneWriteUnitHoweverManyStreamsItsWorkerServes(t *testing.T) {
 			name := fmt.Sprintf("ip-10-0-0-1.eu-central-1.compute.internal-4711#%016d", n)
 			m := swapMember(t, s, lease.Member{}, lease.Member{
 				Incarnation: name, Worker: strings.TrimSuffix(name, "#"), Beats: 1 << 40, Revision: 1 << 30, Load: lease.Load{BytesPerSecond: 1.0 / 3, RecordsPerSecond: 1.0 / 7},
-				MaxLeases: 1000, Code: "v1.2.3+4711.5f3a5f3a", Zone: "eu-central-1a", Host: "ip-10-0-0-1.eu-central-1.compute.internal", Streams: manyStreams(n),
+				FailoverTime: time.Hour, HandoffTimeout: time.Hour, MaxLeases: 1000, Code: "v1.2.3+4711.5f3a5f3a", Zone: "eu-central-1a", Host: "ip-10-0-0-1.eu-central-1.compute.internal", Streams: manyStreams(n),
 			})
 			if size := sizeOf(memberState(m)) + sizeOf(s.memberKey(name)); size > 1000 {
 				t.Errorf("with %d streams the row of a member has %d bytes, which is more than one write unit", n, size)

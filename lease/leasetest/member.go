@@ -3,6 +3,7 @@ package leasetest
 import (
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/millrace/millrace/lease"
 )
@@ -14,8 +15,8 @@ func fullMember(incarnation string) lease.Member {
 	return lease.Member{
 		Incarnation: incarnation, Worker: "köln 1 '\"%", Beats: past53, Revision: past53 + 2, Fenced: true, Draining: true,
 		Load:      lease.Load{BytesPerSecond: 1.0 / 3, RecordsPerSecond: 1e-300},
-		MaxLeases: 250,
-		Code:      "v1.2.3+é", Zone: "eu-central-1a", Host: strings.Repeat("h", 500),
+		MaxLeases: 250, FailoverTime: 10*time.Second + time.Millisecond, HandoffTimeout: 1000*time.Hour + time.Millisecond,
+		Code: "v1.2.3+é", Zone: "eu-central-1a", Host: strings.Repeat("h", 500),
 		Streams: lease.NewStreamSet("orders:1763877845000", "é, 1:2"),
 		Blocked: lease.NewBlockedSet(lease.Blocked{Key: "orders:1763877845000/1", What: "process records", Attempts: 3, Err: "köln '\"%"}),
 	}
@@ -46,7 +47,7 @@ var membership = []clause{
 	{"ABeatReplacesEveryField", func(r *room) {
 		row := r.join("w/1")
 		other := r.join("w/2")
-		for _, next := range []lease.Member{fullMember("w/1"), {Incarnation: "w/1"}, {Incarnation: "w/1", Beats: 1}, {Incarnation: "w/1", Draining: true}, {Incarnation: "w/1", Fenced: true}} {
+		for _, next := range []lease.Member{fullMember("w/1"), {Incarnation: "w/1"}, {Incarnation: "w/1", Beats: 1}, {Incarnation: "w/1", Draining: true}, {Incarnation: "w/1", Fenced: true}, {Incarnation: "w/1", FailoverTime: time.Millisecond}, {Incarnation: "w/1", HandoffTimeout: time.Millisecond}} {
 			want := next
 			want.Version = row.Version + 1
 			if row = r.swapMember(row, next); row != want {

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/millrace/millrace/lease"
 )
@@ -188,6 +189,8 @@ var brokenMembers = []sabotage{
 			return row, nil
 		}
 	}},
+	{"the failover time is dropped", "AMemberJoinsAtVersionOneWithEveryField", losesMember(func(m *lease.Member) { m.FailoverTime = 0 })},
+	{"the handoff timeout is kept in seconds", "AMemberJoinsAtVersionOneWithEveryField", losesMember(func(m *lease.Member) { m.HandoffTimeout = m.HandoffTimeout.Truncate(time.Second) })},
 	{"the largest number of leases is dropped", "AMemberJoinsAtVersionOneWithEveryField", losesMember(func(m *lease.Member) { m.MaxLeases = 0 })},
 	{"what is blocked is dropped", "AMemberJoinsAtVersionOneWithEveryField", losesMember(func(m *lease.Member) { m.Blocked = "" })},
 	{"the streams are dropped", "AMemberJoinsAtVersionOneWithEveryField", losesMember(func(m *lease.Member) { m.Streams = "" })},

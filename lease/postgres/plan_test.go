@@ -65,7 +65,7 @@ func TestEveryStatementGoesThroughAnIndexOfABigTable(t *testing.T) {
 		}
 	}
 	if _, err := s.pool.Exec(ctx, qualified(`INSERT INTO millrace_member
-		SELECT 'app' || i % 500, 'w/' || i, '', 1, 0, 0, false, false, 0, 0, 0, '', '', '', '' FROM generate_series(1, 20000) i`, s.schema)); err != nil {
+		SELECT 'app' || i % 500, 'w/' || i, '', 1, 0, 0, false, false, 0, 0, 0, '', '', '', '', 0, 0, 0 FROM generate_series(1, 20000) i`, s.schema)); err != nil {
 		t.Fatal(err)
 	}
 	rows := someLeases(100)

@@ -3,6 +3,7 @@ package postgres
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -110,7 +111,7 @@ func (s *Store) memberValues(incarnation string, version int64, m lease.Member, 
 		s.application, incarnation, version,
 		m.Worker, m.Beats, m.Revision, m.Fenced, m.Draining,
 		m.Load.BytesPerSecond, m.Load.RecordsPerSecond, m.MaxLeases, m.Code, m.Zone, m.Host, string(m.Streams), string(m.Blocked),
-		s.channelFor(wakes),
+		m.FailoverTime.Milliseconds(), m.HandoffTimeout.Milliseconds(), s.channelFor(wakes),
 	}
 }
 
@@ -124,9 +125,12 @@ func storableMember(m lease.Member) error {
 
 // scanMember reads the columns of memberColumns.
 func scanMember(row pgx.CollectableRow) (m lease.Member, err error) {
+	var failover, handoff int64
 	err = row.Scan(
 		&m.Incarnation, &m.Worker, &m.Version, &m.Beats, &m.Revision, &m.Fenced, &m.Draining,
 		&m.Load.BytesPerSecond, &m.Load.RecordsPerSecond, &m.MaxLeases, &m.Code, &m.Zone, &m.Host, &m.Streams, &m.Blocked,
+		&failover, &handoff,
 	)
+	m.FailoverTime, m.HandoffTimeout = time.Duration(failover)*time.Millisecond, time.Duration(handoff)*time.Millisecond
 	return m, err
 }

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"errors"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -58,6 +59,8 @@ func anyLease(t *rapid.T, key string) lease.Lease {
 	}
 }
 
+var milliseconds = rapid.Map(rapid.Int64Range(0, math.MaxInt64/int64(time.Millisecond)), func(n int64) time.Duration { return time.Duration(n) * time.Millisecond })
+
 func anyMember(t *rapid.T, incarnation string) lease.Member {
 	return lease.Member{
 		Incarnation: incarnation, Worker: anyText(t, "worker"),
@@ -65,7 +68,8 @@ func anyMember(t *rapid.T, incarnation string) lease.Member {
 		Fenced: rapid.Bool().Draw(t, "fenced"), Draining: rapid.Bool().Draw(t, "draining"),
 		Load:      lease.Load{BytesPerSecond: rapid.Float64().Draw(t, "bytes"), RecordsPerSecond: rapid.Float64().Draw(t, "records")},
 		MaxLeases: rapid.Int().Draw(t, "most"), Code: anyText(t, "code"), Zone: anyText(t, "zone"), Host: anyText(t, "host"),
-		Streams: lease.StreamSet(anyText(t, "streams")),
+		Streams:      lease.StreamSet(anyText(t, "streams")),
+		FailoverTime: milliseconds.Draw(t, "failover"), HandoffTimeout: milliseconds.Draw(t, "handoff"),
 	}
 }
 

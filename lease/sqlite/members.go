@@ -10,16 +10,17 @@ import (
 
 // The columns of a member, in the order of scanMember.
 const memberColumns = `incarnation, worker, version, beats, revision, fenced, draining,
-    bytes_per_second, records_per_second, max_leases, code, zone, host, streams, blocked`
+    bytes_per_second, records_per_second, max_leases, code, zone, host, streams, blocked, failover_ms, handoff_ms`
 
 const (
 	joinMember = `INSERT INTO millrace_member (application, ` + memberColumns + `)
-VALUES (?1, ?2, ?4, ?3 + 1, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+VALUES (?1, ?2, ?4, ?3 + 1, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
 ON CONFLICT (application, incarnation) DO NOTHING`
 
 	swapMember = `UPDATE millrace_member SET
     worker = ?4, version = version + 1, beats = ?5, revision = ?6, fenced = ?7, draining = ?8,
-    bytes_per_second = ?9, records_per_second = ?10, max_leases = ?11, code = ?12, zone = ?13, host = ?14, streams = ?15, blocked = ?16
+    bytes_per_second = ?9, records_per_second = ?10, max_leases = ?11, code = ?12, zone = ?13, host = ?14, streams = ?15, blocked = ?16,
+    failover_ms = ?17, handoff_ms = ?18
 WHERE application = ?1 AND incarnation = ?2 AND version = ?3`
 
 	endMember = `DELETE FROM millrace_member

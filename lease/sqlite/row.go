@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 	"unicode/utf8"
 
 	"github.com/millrace/millrace/lease"
@@ -94,6 +95,7 @@ func memberValues(m lease.Member) []any {
 	return []any{
 		m.Worker, m.Beats, m.Revision, m.Fenced, m.Draining,
 		m.Load.BytesPerSecond, m.Load.RecordsPerSecond, int64(m.MaxLeases), m.Code, m.Zone, m.Host, string(m.Streams), string(m.Blocked),
+		m.FailoverTime.Milliseconds(), m.HandoffTimeout.Milliseconds(),
 	}
 }
 
@@ -106,5 +108,7 @@ func scanMember(c *columns) (m lease.Member, err error) {
 	m.MaxLeases = int(next[int64](c))
 	m.Code, m.Zone, m.Host = next[string](c), next[string](c), next[string](c)
 	m.Streams, m.Blocked = lease.StreamSet(next[string](c)), lease.BlockedSet(next[string](c))
+	m.FailoverTime = time.Duration(next[int64](c)) * time.Millisecond
+	m.HandoffTimeout = time.Duration(next[int64](c)) * time.Millisecond
 	return m, c.err
 }
