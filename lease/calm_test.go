@@ -103,7 +103,7 @@ func TestLeasesStayWhileLoadsOnlyWaver(t *testing.T) {
 		{"ManyIdle", 10, append(make([]float64, 900), lognormal(100, 0.5)...), 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			for seed := range uint64(10) {
+			for seed := range seeds(10) {
 				p := newPlanning(test.workers, test.loads, seed)
 				p.pass(test.first)
 				p.pass(test.first)
@@ -138,7 +138,7 @@ func TestAnImbalanceThatLastsIsMendedWithTheFewestMoves(t *testing.T) {
 		{"AWorkerLeaves", 11, alike(1001), func(p *planning) { p.members = workers(10) }, 91, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			for seed := range uint64(5) {
+			for seed := range seeds(5) {
 				p := newPlanning(test.workers, slices.Clone(test.loads), seed)
 				for range 40 {
 					p.pass(0.1)
@@ -158,6 +158,14 @@ func TestAnImbalanceThatLastsIsMendedWithTheFewestMoves(t *testing.T) {
 			}
 		})
 	}
+}
+
+// seeds is how many of them are tried: n, or one of five with -short.
+func seeds(n uint64) uint64 {
+	if testing.Short() {
+		return max(1, n/5)
+	}
+	return n
 }
 
 // scale multiplies the loads of one worker's leases.

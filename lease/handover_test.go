@@ -158,7 +158,11 @@ func TestADeployLeavesEachShardWithoutAHolderForAMomentOnly(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var gaps []time.Duration
 			var stop time.Duration
-			for seed := range uint64(8) {
+			seeds := uint64(8)
+			if testing.Short() {
+				seeds = 2
+			}
+			for seed := range seeds {
 				synctest.Test(t, func(t *testing.T) {
 					d := &deploy{t: t, seed: seed + 1, silent: silent}
 					stop = max(stop, d.run())
