@@ -13,7 +13,7 @@ func (s *session) join(ctx context.Context) bool {
 	row := Member{
 		Incarnation: s.me, Worker: s.cfg.Worker, MaxLeases: s.cfg.MaxLeases,
 		Code: s.cfg.Code, Zone: s.cfg.Zone, Host: s.cfg.Host, Streams: s.serves(),
-		FailoverTime: told(s.cfg.FailoverTime), HandoffTimeout: told(s.cfg.HandoffTimeout),
+		FailoverTime: tellable(s.cfg.FailoverTime), HandoffTimeout: tellable(s.cfg.HandoffTimeout),
 	}
 	s.born = time.Now()
 	for pause := s.retry(s.diceOf("join " + s.me)); ctx.Err() == nil && time.Since(s.born) < s.right.failover; {
@@ -166,7 +166,7 @@ func (s *session) nextBeat(sent time.Time) (old, next Member) {
 	defer s.mu.Unlock()
 	next = s.member
 	next.Beats = max(next.Beats+1, s.beatAt(sent))
-	next.FailoverTime, next.HandoffTimeout = told(s.cfg.FailoverTime), told(s.cfg.HandoffTimeout)
+	next.FailoverTime, next.HandoffTimeout = tellable(s.cfg.FailoverTime), tellable(s.cfg.HandoffTimeout)
 	next.Draining = s.leaving
 	next.Streams = s.serves()
 	next.Load = Load{}

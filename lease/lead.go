@@ -77,7 +77,7 @@ func (s *session) candidate(ctx context.Context, w *watch, c *candidacy) (Member
 		return Member{}, false
 	}
 	asked := time.Now()
-	mine := Member{Incarnation: leaderKey, Worker: s.me, Beats: s.beatAt(asked), FailoverTime: told(s.cfg.FailoverTime)}
+	mine := Member{Incarnation: leaderKey, Worker: s.me, Beats: s.beatAt(asked), FailoverTime: tellable(s.cfg.FailoverTime)}
 	row, err := s.swapMember(ctx, Member{}, mine)
 	if err == nil {
 		return row, true

@@ -75,7 +75,7 @@ func TestAHandoffIsForcedAfterTheLongerHandoffTimeout(t *testing.T) {
 // What a row tells is never less than what the worker keeps to.
 func TestARowTellsWholeMillisecondsAndNoneTooFew(t *testing.T) {
 	for d, want := range map[time.Duration]time.Duration{0: 0, time.Second: time.Second, time.Second + 1: time.Second + time.Millisecond, time.Second - 1: time.Second} {
-		if got := told(d); got != want {
+		if got := tellable(d); got != want {
 			t.Errorf("%v is told as %v, want %v", d, got, want)
 		}
 	}

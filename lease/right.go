@@ -98,8 +98,8 @@ func (m Member) failover(own time.Duration) time.Duration { return max(own, m.Fa
 // from when he told it of the handoff.
 func (m Member) handoff(own time.Duration) time.Duration { return max(own, m.HandoffTimeout) }
 
-// told returns a time as a row tells it: in whole milliseconds, and none too short.
-func told(d time.Duration) time.Duration {
+// tellable returns a time as a row tells it: in whole milliseconds, and none too short.
+func tellable(d time.Duration) time.Duration {
 	return (d + time.Millisecond - 1).Truncate(time.Millisecond)
 }
 
