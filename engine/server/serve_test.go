@@ -217,11 +217,11 @@ func TestABodyOverItsLimitIsRefusedBeforeItIsRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		conn.SetDeadline(time.Now().Add(5 * time.Second))
+		conn.SetDeadline(time.Now().Add(10 * time.Second))
 		go fmt.Fprintf(conn, head+"%s", c.operation, c.rest) // it may be refused in the middle
 		answer := make([]byte, 12)
 		if _, err := io.ReadFull(conn, answer); err != nil {
-			t.Errorf("%s %.40q: %v", c.operation, c.rest, err)
+			t.Fatalf("%s %.40q: %v", c.operation, c.rest, err)
 		} else if string(answer) != "HTTP/1.1 "+c.status {
 			t.Errorf("%s %.40q: %s, want %s", c.operation, c.rest, answer, c.status)
 		}
