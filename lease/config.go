@@ -40,7 +40,8 @@ type Config struct {
 	// is looked after by nobody.
 	Streams []stream.Stream
 	// Initial is where the shards of a stream without any lease begin:
-	// TrimHorizon, Latest or AtTime. Default: stream.TrimHorizon.
+	// TrimHorizon, Latest or AtTime, which is not in the future: a clock may be ahead
+	// by a minute. Default: stream.TrimHorizon.
 	Initial stream.Position
 
 	// FailoverTime is how long a silent worker is waited for. A worker that
@@ -141,6 +142,9 @@ func (c Config) validate() error {
 	}
 	if _, isTime := c.Initial.Time(); !c.Initial.IsZero() && c.Initial != stream.TrimHorizon && c.Initial != stream.Latest && !isTime {
 		bad("Initial is %v: use stream.TrimHorizon, stream.Latest or stream.AtTime", c.Initial)
+	}
+	if at, isTime := c.Initial.Time(); isTime && time.Until(at) > time.Minute {
+		bad("Initial is %v, %v after now, so that all records until then would be skipped: mind the time zone, or use stream.Latest", c.Initial, time.Until(at).Round(time.Second))
 	}
 	if c.FailoverTime != 0 && c.FailoverTime < shortest {
 		bad("FailoverTime is %v: use %v or more, or 0 for the default", c.FailoverTime, shortest)

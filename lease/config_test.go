@@ -29,6 +29,7 @@ func TestAConfigurationIsRefusedWithFieldValueAndFix(t *testing.T) {
 		{func(c *Config) { c.Worker = "@leader" }, `Config.Worker is "@leader": leave out`},
 		{func(c *Config) { c.Initial = stream.ShardEnd }, "Config.Initial is SHARD_END: use"},
 		{func(c *Config) { c.Initial = after(3) }, "Config.Initial is AFTER:3: use"},
+		{func(c *Config) { c.Initial = stream.AtTime(time.Now().Add(5 * time.Hour)) }, "Config.Initial is AT_TIMESTAMP:"},
 		{func(c *Config) { c.FailoverTime = time.Millisecond }, "Config.FailoverTime is 1ms: use 100ms or more"},
 		{func(c *Config) { c.FailoverTime = -1 }, "Config.FailoverTime is -1ns: use"},
 		{func(c *Config) { c.HandoffTimeout = time.Second }, "Config.HandoffTimeout is 1s: use FailoverTime, which is 10s, or more"},

@@ -19,9 +19,10 @@ type OperatorConfig struct {
 	// Actor is kept with what is done, and shown in the fleet's status.
 	// Default: the user's name and that of the host.
 	Actor string
-	// Streams are needed to seek to stream.Latest; and where a stream is given, it
-	// is asked whether it knows a sequence number before that is written.
-	// Default: none.
+	// Streams are needed to seek to stream.Latest. And where a stream is given, a
+	// sequence number is compared with where the shard ends now before it is written:
+	// one beyond that, as by a wrong digit, would skip whatever comes until then.
+	// Default: none, and numbers are written as they are.
 	Streams []stream.Stream
 	// FailoverTime is how long a worker is silent whom an operator takes for dead
 	// where nobody leads; one whose own FailoverTime is longer is given that. It is
@@ -214,16 +215,20 @@ func (o *Operator) undo(ctx context.Context, p *picture, done Change, c *Change)
 
 // propose looks at the fleet, and finds what an action changes.
 func (o *Operator) propose(ctx context.Context, a Action) (*picture, Change, error) {
-	if err := a.validate(); err != nil {
+	now := time.Now().Round(0)
+	if err := a.validate(now); err != nil {
 		return nil, Change{}, err
 	}
 	p, err := o.look(ctx)
 	if err != nil {
 		return nil, Change{}, fmt.Errorf("lease: %v: %w", a, err)
 	}
-	c, err := p.propose(a, o.cfg.Actor, time.Now().Round(0))
+	if a.Scope, err = p.find(a.Scope); err != nil {
+		return nil, Change{}, fmt.Errorf("lease: %v: %w", a, err)
+	}
+	c, err := p.propose(a, o.cfg.Actor, now)
 	if err == nil && a.Kind == ActionSeek {
-		err = o.pin(ctx, &c)
+		err = o.place(ctx, &c)
 	}
 	if err != nil {
 		return nil, Change{}, err
@@ -243,50 +248,6 @@ func (o *Operator) look(ctx context.Context) (*picture, error) {
 		o.log.WarnContext(ctx, "reading an operator's order failed", "err", p.unreadable)
 	}
 	return p, err
-}
-
-// pin puts concrete positions in the place of LATEST, and asks the streams
-// whether they know a sequence number.
-func (o *Operator) pin(ctx context.Context, c *Change) error {
-	_, _, numbered := c.Action.To.Sequence()
-	if c.Action.To != stream.Latest && !numbered {
-		return nil
-	}
-	known := map[string]stream.Stream{}
-	for i, s := range o.cfg.Streams {
-		id, err := s.Identity(ctx)
-		if err != nil {
-			return fmt.Errorf("lease: OperatorConfig.Streams[%d]: %w", i, err)
-		}
-		known[id.ID()] = s
-	}
-	problems := make([]error, len(c.Leases))
-	parallel(len(c.Leases), func(i int) {
-		l := &c.Leases[i].After
-		if s := known[l.StreamID]; s != nil || !numbered {
-			problems[i] = pinOne(ctx, s, l)
-		}
-	})
-	if err := errors.Join(problems...); err != nil {
-		return fmt.Errorf("lease: %v: %w", c.Action, err)
-	}
-	return nil
-}
-
-func pinOne(ctx context.Context, s stream.Stream, l *Lease) error {
-	if s == nil {
-		return notPossible("the end of %s is not known without its stream: give it in OperatorConfig.Streams", l.StreamID)
-	}
-	if l.Checkpoint.Position == stream.Latest {
-		at, err := s.Pin(ctx, l.Shard)
-		l.Checkpoint.Position = at
-		return err
-	}
-	r, err := s.Open(ctx, l.Shard, l.Checkpoint.Position)
-	if err != nil {
-		return err
-	}
-	return r.Close()
 }
 
 // writeNotes carries out the changes of notes. Those that were not written are

@@ -15,29 +15,6 @@ import (
 	"github.com/millrace/millrace/stream"
 )
 
-// Scope is a part of what an application processes: all of it (the zero value),
-// one stream by its name, or one shard of a stream.
-type Scope struct {
-	Stream string `json:"stream,omitempty"`
-	Shard  string `json:"shard,omitempty"`
-}
-
-func (s Scope) String() string {
-	switch {
-	case s.Stream == "":
-		return "the application"
-	case s.Shard == "":
-		return "stream " + s.Stream
-	default:
-		return "shard " + s.Shard + " of " + s.Stream
-	}
-}
-
-// Has reports whether the row of a lease is about a shard of the scope.
-func (s Scope) Has(l Lease) bool {
-	return (s.Stream == "" || s.Stream == l.Stream) && (s.Shard == "" || s.Shard == l.Shard)
-}
-
 // An ActionKind is what an [Operator] can do to a running fleet.
 type ActionKind string
 
@@ -72,7 +49,9 @@ type Action struct {
 	// Worker is who is drained, or gets the shard.
 	Worker string `json:"worker,omitempty"`
 	// To is where a seek goes: TrimHorizon, Latest or AtTime, and for a single
-	// shard also At or After.
+	// shard also At or After. It is no place that the stream has yet to reach: no time
+	// after now, and no sequence number beyond the end of its shard, as far as
+	// [OperatorConfig] gives the stream that knows it.
 	To stream.Position `json:"to,omitzero"`
 	// Reason is for people: it is kept, and shown in the fleet's status. It has
 	// 10,000 bytes at most.
@@ -95,8 +74,8 @@ func (a Action) String() string {
 // longestReason leaves room for the rest of a [Note], whatever has to be escaped.
 const longestReason = 10_000
 
-// validate names what is wrong with an action, and the fix.
-func (a Action) validate() error {
+// validate names what is wrong with an action that is to be done now, and the fix.
+func (a Action) validate(now time.Time) error {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("lease: Action."+format, args...)
 	}
@@ -121,9 +100,11 @@ func (a Action) validate() error {
 	default:
 		return bad("Kind is %q: use one of the Action constants", a.Kind)
 	}
-	_, isTime := a.To.Time()
+	at, isTime := a.To.Time()
 	_, _, numbered := a.To.Sequence()
 	switch {
+	case isTime && at.After(now):
+		return bad("To is %v, %v after now, so that all records until then would be skipped: mind the time zone, or use stream.Latest", a.To, at.Sub(now).Round(time.Millisecond))
 	case a.To == stream.TrimHorizon || a.To == stream.Latest || isTime:
 	case numbered && a.Scope.Shard == "":
 		return bad("To is %v: a sequence number is that of one shard, so name the shard, or use stream.AtTime", a.To)

@@ -169,12 +169,14 @@ func TestWrongActionsAreRefusedWithTheFix(t *testing.T) {
 		{Action{Kind: ActionSeek, To: stream.TrimHorizon}, ""},
 		{Action{Kind: ActionSeek, To: stream.Latest}, ""},
 		{Action{Kind: ActionSeek, To: stream.AtTime(time.Unix(1, 0))}, ""},
+		{Action{Kind: ActionSeek, To: stream.AtTime(time.Unix(1000, 0))}, ""},
+		{Action{Kind: ActionSeek, To: stream.AtTime(time.Unix(1000+5*3600, 0))}, "5h0m0s after now"},
 		{Action{Kind: ActionSeek, Scope: Scope{"s", "1"}, To: after(1)}, ""},
 		{Action{Kind: ActionSeek, Scope: Scope{Stream: "s"}, To: after(1)}, "name the shard"},
 		{Action{Kind: ActionSeek, Scope: Scope{"s", "1"}, To: stream.ShardEnd}, "use stream.TrimHorizon"},
 		{Action{Kind: ActionSeek, Scope: Scope{"s", "1"}}, "use stream.TrimHorizon"},
 	} {
-		err := test.action.validate()
+		err := test.action.validate(time.Unix(1000, 0))
 		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%+v: error %v, want %q", test.action, err, test.want)
 		}

@@ -48,8 +48,9 @@ type Config struct {
 	Processor func(processors.Shard) processors.RecordProcessor
 
 	// From is where shards are begun that nobody has processed yet: TrimHorizon,
-	// Latest or AtTime. It matters at the first contact with a stream only;
-	// children of a reshard always begin at their first record.
+	// Latest or AtTime, which is not in the future: a clock may be ahead by a minute.
+	// It matters at the first contact with a stream only; children of a reshard always
+	// begin at their first record.
 	// Default: stream.TrimHorizon.
 	From stream.Position
 	// BatchRecords and BatchBytes bound one call of ProcessRecords. A record
@@ -176,6 +177,9 @@ func (c Config) validate() error {
 	}
 	if _, _, numbered := c.From.Sequence(); numbered || c.From == stream.ShardEnd {
 		bad("From is %v: a first position must fit every shard: use stream.TrimHorizon, stream.Latest or stream.AtTime", c.From)
+	}
+	if at, isTime := c.From.Time(); isTime && time.Until(at) > time.Minute {
+		bad("From is %v, %v after now, so that all records until then would be skipped: mind the time zone, or use stream.Latest", c.From, time.Until(at).Round(time.Second))
 	}
 	atLeast := func(field string, value, least int) {
 		if value != 0 && value < least {

@@ -27,6 +27,7 @@ func TestABadConfigurationIsNamed(t *testing.T) {
 		"no processor":           {func(c *Config) { c.Processor = nil }, "Config.Processor is nil: give a function"},
 		"a name with #":          {func(c *Config) { c.Name = "host#1" }, "Config.Name is \"host#1\": leave out the characters # and @"},
 		"a name with @":          {func(c *Config) { c.Name = "@leader" }, "Config.Name is \"@leader\": leave out"},
+		"from the future":        {func(c *Config) { c.From = stream.AtTime(time.Now().Add(5 * time.Hour)) }, "mind the time zone"},
 		"from after a number":    {func(c *Config) { c.From = stream.After(stream.MakeSequence(0, 0, 9)) }, "Config.From is AFTER:9: a first position"},
 		"negative memory":        {func(c *Config) { c.Memory = -1 }, "Config.Memory is -1: use at least 1048576"},
 		"negative longest retry": {func(c *Config) { c.Retry.Max = -1 }, "Config.Retry.Max is -1ns: use at least 1ms"},

@@ -129,4 +129,30 @@ var operatorMutants = []Mutant{
 		New:  `if len(c.Leases) > 0 {`,
 		Test: "TestWhatADryRunSaidUndoesASeekThatWroteNothingButItsNote",
 	},
+	{
+		Mechanism: "A seek to a number is compared with the end of its shard",
+		Promise:   "P1", Without: "one wrong digit, and nothing is processed any more",
+		File: "lease/place.go",
+		Old:  `case numbered && whole.Compare(end) <= 0:`,
+		New:  `case numbered:`,
+		Test: "TestASeekBeyondTheEndOfAShardIsRefused",
+	},
+	{
+		Mechanism: "A seek to a number on a quiet shard looks for a record there",
+		Promise:   "P1", Without: "one wrong digit, and nothing is processed any more",
+		File: "lease/place.go",
+		Old:  `case errors.As(err, &ended), errors.Is(err, errNothingThere):`,
+		New:  `case errors.Is(err, errNothingThere):
+		return nil
+	case errors.As(err, &ended):`,
+		Test: "TestASeekBeyondTheEndOfAShardIsRefused",
+	},
+	{
+		Mechanism: "A seek goes to no time after now",
+		Promise:   "P1", Without: "a wrong time zone, and hours of records are skipped",
+		File: "lease/order.go",
+		Old:  `case isTime && at.After(now):`,
+		New:  `case false:`,
+		Test: "TestWrongActionsAreRefusedWithTheFix",
+	},
 }
