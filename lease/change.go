@@ -147,7 +147,7 @@ func (p *picture) drain(c *Change, order Order) error {
 	}
 	c.Notes = []NoteChange{{After: order.note()}}
 	leave := map[string]bool{}
-	for _, m := range Plan(View{Leases: p.leases, Members: p.orders.with(order).drained(p.members), Unsettled: true}) {
+	for _, m := range Plan(View{Leases: p.leases, Members: p.members, Drained: p.orders.with(order).drained(p.members), Unsettled: true}) {
 		leave[m.Lease.Key] = true
 	}
 	for _, l := range p.leases {
@@ -257,7 +257,7 @@ func (p *picture) move(c *Change) error {
 		return notPossible("there are %d shards of that name, of several incarnations of the stream", len(found))
 	}
 	l, paused := found[0], p.orders.paused(p.leases)
-	planner := newPlanner(View{Leases: p.leases, Members: p.orders.drained(p.members)})
+	planner := newPlanner(View{Leases: p.leases, Members: p.members, Drained: p.orders.drained(p.members)})
 	order, isPaused := paused[l.Key]
 	to, err := planner.target(c.Action.Worker)
 	switch i := slices.IndexFunc(p.leases, func(row Lease) bool { return row.Key == l.Key }); {

@@ -69,8 +69,10 @@ type Config struct {
 	// lease is allowed besides. Loads that differ from each other by no more
 	// count as equal. Default: 0.1.
 	BalanceThreshold float64
-	// Code is the revision of the program. During a rollout leases prefer the
-	// greatest, in string order. Zone and Host tell where the worker runs.
+	// Code is the revision of the program: any text. During a rollout leases prefer
+	// the newest, which is that whose first worker joined last, of those that live:
+	// so a revision to which a fleet goes back counts as old for as long as workers
+	// are left that had it before. Zone and Host tell where the worker runs.
 	// Defaults: empty.
 	Code, Zone, Host string
 

@@ -19,9 +19,11 @@ type Fleet struct {
 	// Members are all rows of workers, by incarnation, Shards all leases, by key.
 	Members []MemberStatus
 	Shards  []ShardStatus
-	// Orders are the pauses, drains and seeks that are in force, and Unreadable what
-	// could not be understood of the notes in which they stand.
+	// Orders are the pauses, drains and seeks that are in force, and Deeds what
+	// operators did of late, the latest last. Unreadable is what could not be
+	// understood of the notes in which both stand.
 	Orders     []Order
+	Deeds      []Deed
 	Unreadable error
 }
 
@@ -110,6 +112,10 @@ type ShardStatus struct {
 	// Reason says why it is not processed: "for parent shardId-1, held by w-2#5f3a".
 	// Empty when it is held or finished.
 	Reason string
+	// Cause is one word for why it is free: no_worker, draining, stuck, unserved,
+	// no_room, no_leader, not_begun or unassigned; or of what kind a move (handoff, untaken) or
+	// an order (pause, seek) is. Empty for all others.
+	Cause string
 	// Parents are those that it waits for.
 	Parents []string
 	// From and To are the workers of a handoff, either of them empty for nobody,
@@ -119,8 +125,10 @@ type ShardStatus struct {
 	// Order is the one by which it is paused.
 	Order Order
 	// Blocked tells why it does not get on, as its holder's last beat told it. A
-	// member's row names some of its shards only: see MemberStatus.MoreBlocked.
-	Blocked Blocked
+	// member's row names some of its shards only: see MemberStatus.MoreBlocked. Those
+	// that it does not name, though there are more, are PerhapsBlocked.
+	Blocked        Blocked
+	PerhapsBlocked bool
 }
 
 // String tells it on one line: "shardId-3: waiting for parent shardId-1, held by
@@ -129,6 +137,9 @@ func (s ShardStatus) String() string {
 	text := fmt.Sprintf("%s: %s", s.Lease.Shard, s.State)
 	switch s.State {
 	case ShardHeld:
+		if s.PerhapsBlocked {
+			text += ", perhaps blocked,"
+		}
 		text += fmt.Sprintf(" by %s since term %d, at %v", s.Lease.Owner, s.Lease.Term, s.Lease.Checkpoint.Position)
 	case ShardPaused:
 		text = fmt.Sprintf("%s: %v", s.Lease.Shard, s.Order)
@@ -300,7 +311,7 @@ func (o *Observer) state(m Member) (MemberState, time.Duration) {
 
 // fleet draws the conclusions. The caller holds mu.
 func (o *Observer) fleet(p *picture) Fleet {
-	f := Fleet{Unreadable: p.unreadable, Orders: slices.SortedFunc(maps.Values(p.orders.holds), byScope)}
+	f := Fleet{Unreadable: p.unreadable, Deeds: p.deeds, Orders: slices.SortedFunc(maps.Values(p.orders.holds), byScope)}
 	f.Orders = slices.AppendSeq(f.Orders, maps.Values(p.orders.drains))
 	slices.SortFunc(f.Orders, byScope)
 	if state, _ := o.state(p.leader); state != MemberSilent && p.in()[p.leader.Worker] {
@@ -312,12 +323,9 @@ func (o *Observer) fleet(p *picture) Fleet {
 			leases[cmp.Or(l.CheckpointOwner, l.Owner)]++
 		}
 	}
-	stale, blocked := map[string]bool{}, map[string]Blocked{}
+	stale := map[string]bool{}
 	for _, m := range p.members {
-		longest, more := m.Blocked.Longest()
-		for _, b := range longest {
-			blocked[b.Key+" "+m.Incarnation] = b
-		}
+		_, more := m.Blocked.Longest()
 		state, silence := o.state(m)
 		stale[m.Incarnation] = state == MemberSilent
 		order, drained := p.orders.drains[m.Worker]
@@ -327,10 +335,7 @@ func (o *Observer) fleet(p *picture) Fleet {
 		})
 	}
 	slices.SortFunc(f.Members, func(a, b MemberStatus) int { return cmp.Compare(a.Member.Incarnation, b.Member.Incarnation) })
-	teller := teller{
-		picture: p, planner: newPlanner(View{Leases: p.leases, Members: p.orders.drained(p.members), Stale: stale}),
-		paused: p.orders.paused(p.leases), led: f.Leader != "", stale: stale, blocked: blocked,
-	}
+	teller := newTeller(p, f.Leader != "", stale)
 	for i, l := range p.leases {
 		s := teller.shard(i)
 		if since, moving := o.moves[handoffOf(l)]; moving {
@@ -342,125 +347,3 @@ func (o *Observer) fleet(p *picture) Fleet {
 }
 
 func byScope(a, b Order) int { return cmp.Compare(a.name(), b.name()) }
-
-// teller tells why shards are not processed.
-type teller struct {
-	*picture
-	planner *planner
-	paused  map[string]Order
-	led     bool
-	stale   map[string]bool
-	blocked map[string]Blocked // by key and incarnation
-}
-
-// shard tells how the i-th lease stands.
-func (t *teller) shard(i int) ShardStatus {
-	l := t.leases[i]
-	s := ShardStatus{Lease: l, From: l.CheckpointOwner, To: l.Owner}
-	order, paused := t.paused[l.Key]
-	waits := t.parents(l)
-	switch {
-	case l.Finished():
-		s.State = ShardFinished
-	case paused:
-		s.State, s.Order, s.Reason = ShardPaused, order, order.String()
-		if s.From, s.To = cmp.Or(l.CheckpointOwner, l.Owner), ""; t.planner.bins[s.From] == nil {
-			s.From = "" // it is out, and holds nothing
-		}
-	case len(waits) > 0:
-		s.State = ShardWaiting
-		var reasons []string
-		for _, p := range waits {
-			s.Parents = append(s.Parents, p.Shard)
-			reasons = append(reasons, fmt.Sprintf("for parent %s, %s", p.Shard, t.holder(p)))
-		}
-		s.Reason = strings.Join(reasons, "; ")
-	case l.CheckpointOwner != "":
-		s.State = ShardMoving
-		s.Reason = fmt.Sprintf("from %s to %s", t.called(l.CheckpointOwner), orNobody(t.called(l.Owner)))
-	case t.planner.bins[l.Owner] == nil || t.stale[l.Owner]:
-		s.State, s.Reason = ShardFree, t.whyFree(i)
-	case l.Term == 0:
-		s.State, s.Reason = ShardMoving, fmt.Sprintf("to %s, who has not taken it yet", l.Owner)
-	default:
-		s.State = ShardHeld
-		if s.Blocked = t.blocked[l.Key+" "+l.Owner]; !s.Blocked.IsZero() {
-			s.State, s.Reason = ShardBlocked, s.Blocked.String()
-		}
-	}
-	if s.State != ShardMoving && s.State != ShardPaused {
-		s.From, s.To = "", ""
-	}
-	return s
-}
-
-// parents returns those that a shard waits for.
-func (t *teller) parents(l Lease) (waits []Lease) {
-	if l.Finished() || l.Begun() {
-		return nil
-	}
-	for _, parent := range l.Parents {
-		if i, has := t.planner.lease(l.StreamID, parent); has && !t.leases[i].Finished() {
-			waits = append(waits, t.leases[i])
-		}
-	}
-	return waits
-}
-
-// holder tells who has a shard.
-func (t *teller) holder(l Lease) string {
-	order, paused := t.paused[l.Key]
-	switch holder := cmp.Or(l.CheckpointOwner, l.Owner); {
-	case paused:
-		return order.String()
-	case len(t.parents(l)) > 0:
-		return "which waits itself"
-	case holder == "":
-		return "which nobody holds"
-	default:
-		return "held by " + t.called(holder)
-	}
-}
-
-// called returns the name of a member, with what is wrong about it.
-func (t *teller) called(incarnation string) string {
-	switch {
-	case incarnation == "":
-		return ""
-	case t.planner.bins[incarnation] == nil:
-		return incarnation + " (gone)"
-	case t.stale[incarnation]:
-		return incarnation + " (silent)"
-	default:
-		return incarnation
-	}
-}
-
-// whyFree tells why nobody that lives has the i-th lease.
-func (t *teller) whyFree(i int) string {
-	reason := ""
-	if owner := t.leases[i].Owner; owner != "" {
-		reason = "its owner is " + t.called(owner) + "; "
-	}
-	suit := func(b *bin) bool { return t.planner.suits(i, b) }
-	open := t.planner.open
-	switch suiting := slices.DeleteFunc(slices.Clone(open), func(b *bin) bool { return !suit(b) }); {
-	case !slices.ContainsFunc(t.members, func(m Member) bool { return !m.Fenced && !t.stale[m.Incarnation] }):
-		reason += "no worker lives"
-	case len(open) == 0:
-		reason += "all workers are draining"
-	case len(suiting) == 0 && slices.ContainsFunc(open, func(b *bin) bool { return b.stuck[t.leases[i].Key] }):
-		reason += "a callback of an earlier term is stuck with it in each worker that could take it"
-	case len(suiting) == 0:
-		reason += "no worker that takes shards serves its stream"
-	case !slices.ContainsFunc(suiting, func(b *bin) bool { return !b.full() }):
-		reason += "all workers that serve its stream have as many shards as they take"
-	case !t.led:
-		reason += "nobody leads the fleet"
-	case untouched(t.leases[i]) || unpinned(t.leases[i]):
-		reason += "it has yet to begin, and the leader gives it away when its stream has told of it"
-	default:
-		reason += "the leader has not given it to anybody yet"
-	}
-	return reason
-}

@@ -28,6 +28,7 @@ func TestTheFleetsStatusTellsWhyEachShardIsNotProcessed(t *testing.T) {
 	taken := func(l Lease) Lease { l.Term = 7; return l }
 	moving := func(l Lease, from string) Lease { l.CheckpointOwner = from; return l }
 	blocked := NewBlockedSet(Blocked{Key: "s:1/1", What: "process records", Record: stream.MakeSequence(0, 0, 9), Since: time.UnixMilli(0), Attempts: 4, Err: "no"})
+	many := NewBlockedSet(Blocked{Key: "a"}, Blocked{Key: "b"}, Blocked{Key: "c"}, Blocked{Key: "s:1/1"})
 	drain := Action{Kind: ActionDrain, Worker: "w-1", Reason: "old disk"}
 	for _, test := range []struct {
 		name    string
@@ -44,6 +45,8 @@ func TestTheFleetsStatusTellsWhyEachShardIsNotProcessed(t *testing.T) {
 			"1: moving to w-1#a, who has not taken it yet"},
 		{"blocked", []Lease{taken(leaseOf("1", "w-1#a", after(5)))}, []Member{member("w-1#a", func(m *Member) { m.Blocked = blocked }), led}, nil,
 			"1: blocked on record 9 since 1970-01-01T00:00:00Z: process records failed 4 times: no, held by w-1#a"},
+		{"perhaps blocked", []Lease{taken(leaseOf("1", "w-1#a", after(5)))}, []Member{member("w-1#a", func(m *Member) { m.Blocked = many }), led}, nil,
+			"1: held, perhaps blocked, by w-1#a since term 7, at AFTER:5"},
 		{"blocked when another had it", []Lease{taken(leaseOf("1", "w-2#b", after(5)))}, []Member{member("w-1#a", func(m *Member) { m.Blocked = blocked }), member("w-2#b", nil), led}, nil,
 			"1: held by w-2#b since term 7, at AFTER:5"},
 		{"finished", []Lease{leaseOf("1", "w-1#a", stream.ShardEnd)}, nil, nil,
@@ -64,10 +67,12 @@ func TestTheFleetsStatusTellsWhyEachShardIsNotProcessed(t *testing.T) {
 			"1: free, no worker lives"},
 		{"free, and all are fenced", []Lease{leaseOf("1", "w-1#a", after(5))}, []Member{member("w-1#a", func(m *Member) { m.Fenced = true }), led}, nil,
 			"1: free, its owner is w-1#a (gone); no worker lives"},
-		{"free, and all drain", []Lease{leaseOf("1", "", after(5))}, []Member{member("w-1#a", nil), member("w-2#b", func(m *Member) { m.Draining = true }), led}, []Action{drain},
+		{"free, and all drain", []Lease{leaseOf("1", "", after(5))}, []Member{member("w-1#a", func(m *Member) { m.Draining = true }), led}, nil,
 			"1: free, all workers are draining"},
+		{"free, and only a drained one is there", []Lease{leaseOf("1", "", after(5))}, []Member{member("w-1#a", nil), member("w-2#b", func(m *Member) { m.Draining = true }), led}, []Action{drain},
+			"1: free, the leader has not given it to anybody yet"},
 		{"free, and who serves it drains", []Lease{leaseOf("1", "", after(5))},
-			[]Member{member("w-1#a", func(m *Member) { m.Streams = NewStreamSet("s:1") }), member("w-2#b", func(m *Member) { m.Streams = NewStreamSet("t:1") }), led}, []Action{drain},
+			[]Member{member("w-1#a", func(m *Member) { m.Streams, m.Draining = NewStreamSet("s:1"), true }), member("w-2#b", func(m *Member) { m.Streams = NewStreamSet("t:1") }), led}, nil,
 			"1: free, no worker that takes shards serves its stream"},
 		{"free, and all are full", []Lease{leaseOf("1", "", after(5)), leaseOf("2", "w-1#a", after(5))}, []Member{member("w-1#a", func(m *Member) { m.MaxLeases = 1 }), led}, nil,
 			"1: free, all workers that serve its stream have as many shards as they take"},

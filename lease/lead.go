@@ -150,6 +150,7 @@ func (s *session) reign(ctx context.Context, row Member, members *watch, dice *d
 	reigning, depose := context.WithCancel(ctx)
 	defer depose()
 	l := s.newLeader(members)
+	defer s.meters.counts(l.tally)()
 	var heart sync.WaitGroup
 	heart.Go(func() {
 		defer s.setLeads(false)

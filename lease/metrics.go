@@ -13,6 +13,9 @@ type meters struct {
 	held                                              metric.Int64UpDownCounter
 	acquired, lostCount, handedOff, fencedCount, gone metric.Int64Counter
 	leader                                            metric.Int64Gauge
+	meter                                             metric.Meter
+	shards                                            metric.Int64ObservableGauge
+	application                                       attribute.KeyValue
 	common                                            metric.MeasurementOption
 	reasons                                           map[string]metric.MeasurementOption
 }
@@ -37,8 +40,12 @@ func newMeters(provider metric.MeterProvider, application, worker string) (*mete
 	problems = append(problems, err)
 	m.leader, err = meter.Int64Gauge("millrace.leader", metric.WithUnit("1"), metric.WithDescription("1 while this worker leads the fleet, else 0."))
 	problems = append(problems, err)
+	m.meter, m.application = meter, attribute.String("messaging.consumer.group.name", application)
+	m.shards, err = meter.Int64ObservableGauge("millrace.fleet.shards", metric.WithUnit("{shard}"),
+		metric.WithDescription("Shards of the whole fleet, by how they stand, and why: told by its leader."))
+	problems = append(problems, err)
 	common := []attribute.KeyValue{
-		attribute.String("messaging.consumer.group.name", application),
+		m.application,
 		attribute.String("messaging.client.id", worker),
 	}
 	m.common = metric.WithAttributeSet(attribute.NewSet(common...))
@@ -82,4 +89,20 @@ func (m *meters) leads(now bool) {
 		value = 1
 	}
 	m.leader.Record(context.Background(), value, m.common)
+}
+
+// counts has the gauge of the fleet's shards tell what a tally says, until stop is
+// called.
+func (m *meters) counts(t *tally) (stop func()) {
+	registration, err := m.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		for group, n := range t.last() {
+			o.ObserveInt64(m.shards, n, metric.WithAttributes(m.application,
+				attribute.String("state", string(group.state)), attribute.String("reason", group.cause)))
+		}
+		return nil
+	}, m.shards)
+	if err != nil {
+		return func() {} // the provider has told of it
+	}
+	return func() { _ = registration.Unregister() }
 }

@@ -78,7 +78,8 @@ func (c OperatorConfig) validate(store Store) error {
 // scope, waits until nobody holds the shards, writes where they are to go on, and
 // lifts the pause: former holders cannot checkpoint any more, since the next term
 // is a new one. A move is a handoff as the leader does it. Who did it, when, and
-// why is kept with every note, and told by [FleetStatus].
+// why is kept with every note, and for the last twenty actions beyond that; it is
+// told by [FleetStatus] and logged by the leader.
 type Operator struct {
 	cfg   OperatorConfig
 	store Store
@@ -128,6 +129,7 @@ func (o *Operator) Do(ctx context.Context, a Action) (Change, error) {
 	default:
 		err = o.writeNotes(ctx, &c)
 	}
+	o.record(ctx, c, false, err)
 	if err != nil {
 		return c, fmt.Errorf("lease: %v: %w", a, err)
 	}
@@ -146,6 +148,7 @@ func (o *Operator) Undo(ctx context.Context, done Change) (Change, error) {
 	p, err := o.look(ctx)
 	if err == nil {
 		err = o.undo(ctx, p, done, &c)
+		o.record(ctx, c, true, err)
 	}
 	if err != nil {
 		return c, fmt.Errorf("lease: undo %v: %w", done.Action, err)

@@ -169,8 +169,8 @@ func (m *meddler) leave() {
 			time.Sleep(m.failover)
 		}
 	}
-	if notes, _ := m.store.Notes(ctx); len(notes) > 0 {
-		m.fault(fmt.Errorf("notes are left that nobody can take back: %v", notes))
+	if fleet, err = o.Look(ctx); err != nil || fleet.Unreadable != nil || len(fleet.Orders) > 0 {
+		m.fault(fmt.Errorf("orders are left that nobody can take back: %v, %v, %v", fleet.Orders, fleet.Unreadable, err))
 	}
 }
 

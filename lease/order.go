@@ -26,7 +26,9 @@ const (
 	// broken off.
 	ActionResume ActionKind = "resume"
 	// ActionDrain makes a worker, by its name, give its shards to others as far as
-	// they have room, and take no more.
+	// they have room, and take no more but what nobody else can. It holds for later
+	// starts of that name, too, until it is undone, or there was no worker of that
+	// name for an hour.
 	ActionDrain ActionKind = "drain"
 	// ActionUndrain ends that.
 	ActionUndrain ActionKind = "undrain"
@@ -180,6 +182,9 @@ type orders struct {
 func ordersIn(notes []Note) (o orders, err error) {
 	notes = slices.SortedFunc(slices.Values(notes), func(a, b Note) int { return cmp.Compare(a.Name, b.Name) })
 	for _, n := range notes {
+		if n.Name == deedsNote {
+			continue
+		}
 		order, bad := orderIn(n)
 		switch {
 		case bad != nil:
@@ -216,18 +221,15 @@ func (o orders) with(order Order) orders {
 	return o
 }
 
-// drained returns the members with those as draining that are to be drained.
-func (o orders) drained(members []Member) []Member {
-	if len(o.drains) == 0 {
-		return members
-	}
-	members = slices.Clone(members)
-	for i := range members {
-		if _, has := o.drains[members[i].Worker]; has {
-			members[i].Draining = true
+// drained returns which of the members, by incarnation, are to be drained.
+func (o orders) drained(members []Member) map[string]bool {
+	drained := map[string]bool{}
+	for _, m := range members {
+		if _, has := o.drains[m.Worker]; has {
+			drained[m.Incarnation] = true
 		}
 	}
-	return members
+	return drained
 }
 
 // paused returns which of the leases that are not finished nobody is to have, by
@@ -292,22 +294,22 @@ func (l *lineage) inherited(name string, shard shardKey, row *Lease) *Order {
 	return l.known[shard]
 }
 
-// standing reads what is ordered. Orders that cannot be understood are told of,
-// now and then, through unreadable, and passed over.
-func (s *session) standing(ctx context.Context, unreadable *trouble) (orders, error) {
-	calling, cancel := s.call(ctx)
-	defer cancel()
-	notes, err := s.store.Notes(calling)
+// standing reads what is ordered. Orders that cannot be understood are passed over.
+func (s *session) standing(ctx context.Context) (orders, error) {
+	notes, err := s.notes(ctx)
 	if err != nil {
-		return orders{}, fmt.Errorf("read notes: %w", err)
+		return orders{}, err
 	}
-	o, err := ordersIn(notes)
-	switch {
-	case unreadable == nil:
-	case err != nil:
-		unreadable.met(ctx, s.log, err)
-	default:
-		unreadable.over(ctx, s.log)
-	}
+	o, _ := ordersIn(notes)
 	return o, nil
+}
+
+func (s *session) notes(ctx context.Context) ([]Note, error) {
+	ctx, cancel := s.call(ctx)
+	defer cancel()
+	notes, err := s.store.Notes(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read notes: %w", err)
+	}
+	return notes, nil
 }

@@ -38,9 +38,8 @@ type leader struct {
 	unseen map[string]string
 	// departed are the rows of this pass whose shards have left their stream.
 	departed []Lease
-	// orders are what people want, as the last pass read it.
-	orders     orders
-	unreadable trouble // orders
+	wants    *obedience // what people want, as the last pass read it
+	tally    *tally
 }
 
 func (s *session) newLeader(members *watch) *leader {
@@ -51,8 +50,8 @@ func (s *session) newLeader(members *watch) *leader {
 		handoffs: newHandoffs(s.cfg.HandoffTimeout),
 		calm:     newCalm(s.cfg.PlanInterval / 2),
 		unseen:   map[string]string{},
-
-		unreadable: trouble{what: "reading an operator's order"},
+		wants:    newObedience(),
+		tally:    newTally(s.cfg.HandoffTimeout + s.cfg.FailoverTime),
 	}
 }
 
@@ -83,7 +82,7 @@ func (l *leader) pass(ctx context.Context) error {
 	l.bury(ctx, members, leases)
 	l.giveUpOnDeparted(ctx, members)
 	l.handoffs.keep(leases)
-	if l.orders, err = l.standing(ctx, &l.unreadable); err != nil {
+	if err := l.obey(ctx, members); err != nil {
 		return err
 	}
 
@@ -96,6 +95,7 @@ func (l *leader) pass(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	l.account(ctx, members, leases, written)
 	if leaving {
 		l.hasPlanned()
 	}
@@ -481,9 +481,9 @@ func (l *leader) decide(members []Member, leases []Lease) []change {
 // view returns what to plan from: the rows, with loads that are calm, and what
 // people want.
 func (l *leader) view(members []Member, leases []Lease) View {
-	members = l.orders.drained(members)
+	drained := l.wants.drained(members)
 	paused := map[string]bool{}
-	for key := range l.orders.paused(leases) {
+	for key := range l.wants.paused(leases) {
 		paused[key] = true
 	}
 	stale, open := map[string]bool{}, map[string]bool{}
@@ -492,13 +492,13 @@ func (l *leader) view(members []Member, leases []Lease) View {
 			continue
 		}
 		stale[m.Incarnation] = l.stale(m)
-		if !m.Draining && !stale[m.Incarnation] {
+		if !m.Draining && !drained[m.Incarnation] && !stale[m.Incarnation] {
 			open[m.Incarnation] = true
 		}
 	}
 	steady, unknown, settled := l.calm.look(time.Now(), leases, open)
 	return View{
-		Leases: steady, Unknown: unknown, Members: members, Stale: stale,
+		Leases: steady, Unknown: unknown, Members: members, Stale: stale, Drained: drained,
 		Paused: paused, Unsettled: !settled, Threshold: l.cfg.BalanceThreshold,
 	}
 }

@@ -3,6 +3,7 @@ package lease
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -17,6 +18,7 @@ type picture struct {
 	leader     Member   // the leader's row
 	notes      []Note
 	orders     orders
+	deeds      []Deed
 	unreadable error // what could not be understood of the notes
 }
 
@@ -42,6 +44,8 @@ func pictureOf(ctx context.Context, store Store, failover time.Duration) (*pictu
 		return nil, fmt.Errorf("read notes: %w", err)
 	}
 	p.orders, p.unreadable = ordersIn(p.notes)
+	deeds, err := deedsIn(p.note(deedsNote))
+	p.deeds, p.unreadable = deeds, errors.Join(p.unreadable, err)
 	return p, nil
 }
 

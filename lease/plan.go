@@ -18,6 +18,9 @@ type View struct {
 	// Stale names live members that have been silent for a while: they keep
 	// what they have and are given nothing.
 	Stale map[string]bool
+	// Drained names members that people want to be without leases: they give away
+	// what others can take, and are the last resort for what nobody else can.
+	Drained map[string]bool
 	// Paused names leases, by key, that nobody is to have.
 	Paused map[string]bool
 	// Unsettled says that shards or members have just changed, and may go on
@@ -39,24 +42,22 @@ type Move struct {
 // the same view gives the same plan.
 //
 //   - What is paused is taken from whoever has it, and given to nobody.
-//   - Leases without a live owner, and those of members that are draining, go
-//     first: children to the worker of their parents, others to the worker with
-//     the least load; during a rollout to those with the newest code, as long
-//     as that overloads nobody.
+//   - Leases without a live owner, and those of members that are draining or
+//     drained, go first: children to the worker of their parents, others to the
+//     worker with the least load; during a rollout to those with the newest code, as
+//     long as that overloads nobody. Which code is the newest, [Config] tells.
 //   - Then each worker whose load is beyond the threshold is brought well inside
 //     it, with few moves; where loads are not known, or all alike, leases only
 //     count, and nobody has two more than another.
 //   - Nothing is given to members that are fenced, draining, stale or full, or
 //     that do not serve its stream though others do, or in which a callback of an
-//     earlier term on that shard is stuck. A lease that is being handed
+//     earlier term on that shard is stuck; to drained ones only what has no owner who
+//     may keep it, and nobody else to go to. A lease that is being handed
 //     over already is not moved again for balance.
 //   - Finished shards weigh nothing and stay. A child whose parents are not all
 //     finished waits, and belongs to nobody.
 func Plan(v View) []Move {
 	p := newPlanner(v)
-	if len(p.open) == 0 {
-		return p.moves
-	}
 	p.place()
 	if !v.Unsettled {
 		p.balance()
@@ -71,6 +72,7 @@ type planner struct {
 	unit      bool            // all leases weigh 1: loads are not known, or alike
 	bins      map[string]*bin // live members by incarnation
 	open      []*bin          // those that may be given leases
+	reserve   []*bin          // those that may be given what nobody of these can take
 	homeless  []int           // leases that need an owner
 	mean      float64         // what an open bin should carry, when all are placed
 	slack     float64         // by how much it may differ
@@ -86,6 +88,7 @@ type bin struct {
 	load    float64
 	count   int
 	open    bool            // may be given leases
+	drained bool            // gives away what others can take
 	uneven  bool            // its load was beyond the slack when balance began
 	newest  bool            // has the newest code of all that are open
 	streams map[string]bool // that it serves; set where members differ
@@ -107,13 +110,12 @@ func newPlanner(v View) *planner {
 	p := &planner{leases: v.Leases, threshold: v.Threshold, bins: make(map[string]*bin, len(v.Members))}
 	members := slices.Clone(v.Members)
 	slices.SortFunc(members, func(a, b Member) int { return cmp.Compare(a.Incarnation, b.Incarnation) })
-	newest := ""
 	for i := range members {
 		m := &members[i]
 		if m.Fenced {
 			continue
 		}
-		b := &bin{member: m}
+		b := &bin{member: m, drained: v.Drained[m.Incarnation] && !m.Draining}
 		for _, key := range m.Blocked.Stuck() {
 			if b.stuck == nil {
 				b.stuck = map[string]bool{}
@@ -121,12 +123,16 @@ func newPlanner(v View) *planner {
 			b.stuck[key] = true
 		}
 		p.bins[m.Incarnation] = b
-		if !m.Draining && !v.Stale[m.Incarnation] {
+		switch {
+		case m.Draining || v.Stale[m.Incarnation]:
+		case b.drained:
+			p.reserve = append(p.reserve, b)
+		default:
 			b.open = true
 			p.open = append(p.open, b)
-			newest = max(newest, m.Code)
 		}
 	}
+	newest := p.newestCode()
 	for _, b := range p.open {
 		b.newest = b.member.Code == newest
 	}
@@ -134,6 +140,24 @@ func newPlanner(v View) *planner {
 	p.weights, p.unit = weigh(v)
 	p.sort(v)
 	return p
+}
+
+// newestCode returns the code, of those that are open, whose first worker that lives
+// joined last: beats tell, to a third of FailoverTime, for how long each has been
+// there. Of those that came together it is the greatest.
+func (p *planner) newestCode() string {
+	age := map[string]int64{}
+	for _, b := range p.bins {
+		age[b.member.Code] = max(age[b.member.Code], b.member.Beats)
+	}
+	newest := ""
+	for i, b := range p.open {
+		code := b.member.Code
+		if i == 0 || cmp.Or(cmp.Compare(age[newest], age[code]), cmp.Compare(code, newest)) > 0 {
+			newest = code
+		}
+	}
+	return newest
 }
 
 // tellApart notes who serves which streams, unless all serve the same.
@@ -177,10 +201,11 @@ func (p *planner) sort(v View) {
 			if l.Owner != "" {
 				p.moves = append(p.moves, Move{*l, ""})
 			}
-		case b == nil || b.member.Draining || !p.suits(i, b):
+		case b == nil || b.member.Draining || b.drained || !p.suits(i, b):
 			if !p.waiting(l) {
 				p.homeless = append(p.homeless, i)
 				placed = append(placed, p.weights[i])
+				p.keep(i, 1) // until somebody else takes it
 			}
 		case v.Stale[l.Owner]:
 		default:
@@ -235,6 +260,7 @@ func (p *planner) place() {
 	})
 	lightest := newHeap(inLightest, lighter, p.open)
 	newest := newHeap(inNewest, lighter, slices.DeleteFunc(slices.Clone(p.open), func(b *bin) bool { return !b.newest }))
+	reserve := newHeap(inLightest, lighter, p.reserve)
 	for _, i := range p.homeless {
 		suits := func(b *bin) bool { return p.suits(i, b) }
 		b := p.besideParents(i, p.weights[i])
@@ -244,17 +270,37 @@ func (p *planner) place() {
 		if b == nil || b.load+p.weights[i] > p.ceiling() {
 			b = lightest.first(suits)
 		}
-		if b == nil {
-			continue // whoever may have it is full
+		if b == nil && !p.kept(i) {
+			b = reserve.first(suits)
 		}
+		if b == nil {
+			continue // whoever may have it is full, or it stays
+		}
+		p.keep(i, -1)
 		p.move(i, b)
-		for _, h := range []*heap{lightest, newest} {
+		for _, h := range []*heap{lightest, newest, reserve} {
 			if b.full() {
 				h.remove(b)
 			} else {
 				h.fix(b)
 			}
 		}
+	}
+}
+
+// kept reports whether a lease belongs to a drained member, who keeps it unless
+// others take it.
+func (p *planner) kept(i int) bool {
+	b := p.bins[p.leases[i].Owner]
+	return b != nil && b.drained && p.suits(i, b)
+}
+
+// keep counts a lease of a drained member (+1), or no longer (-1).
+func (p *planner) keep(i, change int) {
+	if p.kept(i) {
+		b := p.bins[p.leases[i].Owner]
+		b.count += change
+		b.load += float64(change) * p.weights[i]
 	}
 }
 

@@ -154,6 +154,33 @@ func TestPlan(t *testing.T) {
 			Leases:  slices.Concat(leasesOf("a", "k", 1), leasesOf("", "n", 2)),
 			Members: []Member{{Incarnation: "a", Code: "v1"}, {Incarnation: "b", Code: "v1"}, {Incarnation: "c", Code: "v2"}},
 		}, map[string]string{"n00000": "c", "n00001": "b"}},
+		{"TheNewestCodeIsTheOneThatJoinedLastWhateverItsName", View{
+			Leases: leasesOf("", "n", 1),
+			Members: []Member{
+				{Incarnation: "a", Code: "v9", Beats: 900_000}, {Incarnation: "b", Code: "v9", Beats: 20},
+				{Incarnation: "c", Code: "v10", Beats: 3000},
+			},
+		}, map[string]string{"n00000": "c"}},
+		{"ADrainedMemberGivesAwayWhatOthersCanTakeAndGetsNothing", View{
+			Leases:  slices.Concat(leasesOf("d", "k", 2), leasesOf("", "n", 1)),
+			Members: fleet("a", "d"), Drained: map[string]bool{"d": true},
+		}, map[string]string{"k00000": "a", "k00001": "a", "n00000": "a"}},
+		{"ADrainedMemberIsTheLastResort", View{
+			Leases:  slices.Concat(leasesOf("d", "k", 2), leasesOf("", "n", 2), leasesOf("stops", "s", 1)),
+			Members: append(fleet("d"), Member{Incarnation: "a", MaxLeases: 1}, Member{Incarnation: "stops", Draining: true}), Drained: map[string]bool{"d": true},
+		}, map[string]string{"k00000": "a", "n00000": "d", "n00001": "d", "s00000": "d"}},
+		{"WhatNobodyElseTakesStaysWithADrainedMember", View{
+			Leases:  leasesOf("d", "k", 2),
+			Members: fleet("d", "e"), Drained: map[string]bool{"d": true, "e": true},
+		}, nil},
+		{"ADrainedMemberTakesNoMoreThanItHasRoomFor", View{
+			Leases:  slices.Concat(leasesOf("d", "k", 2), leasesOf("", "n", 2)),
+			Members: []Member{{Incarnation: "d", MaxLeases: 3}}, Drained: map[string]bool{"d": true},
+		}, map[string]string{"n00000": "d"}},
+		{"ADrainedMemberThatStopsGetsNothing", View{
+			Leases:  slices.Concat(leasesOf("d", "k", 1), leasesOf("", "n", 1)),
+			Members: append(fleet("e"), Member{Incarnation: "d", Draining: true}), Drained: map[string]bool{"d": true, "e": true},
+		}, map[string]string{"k00000": "e", "n00000": "e"}},
 		{"LoadsDecideWhereTheyAreKnown", View{
 			Threshold: 0.1,
 			Leases: []Lease{

@@ -152,7 +152,7 @@ func (s *session) finish(ctx context.Context, h *held, err error) {
 		s.meters.gaveUp("finished")
 		s.adopt(ctx, row, h.children)
 	case done:
-		log.InfoContext(ctx, "lease released")
+		log.InfoContext(ctx, "lease released", "to", orNobody(row.Owner))
 		s.meters.gaveUp("released")
 	case errors.Is(cause, ErrLost) || errors.Is(cause, ErrExpired) || errors.Is(cause, ErrAbsent):
 		log.WarnContext(ctx, "lease lost", "err", cause)
@@ -237,6 +237,9 @@ func (s *session) vacate(h *held) {
 	if s.leaving {
 		kick(s.partNow)
 	}
+	if len(s.slots) == 0 {
+		kick(s.idleNow)
+	}
 }
 
 // adopt begins the children of a shard that this worker has ended, at once and
@@ -283,7 +286,7 @@ func (s *session) adopt(life context.Context, parent Lease, children []stream.Sh
 	rows = slices.DeleteFunc(rows, func(row Lease) bool {
 		return slices.ContainsFunc(row.Parents, func(p string) bool { l := parents[p]; return !l.Finished() })
 	})
-	orders, err := s.standing(ctx, nil)
+	orders, err := s.standing(ctx)
 	if err != nil {
 		return
 	}

@@ -36,6 +36,7 @@ type session struct {
 	beatNow, pollNow, planNow, fuseNow, vacated chan struct{} // kicks; each has room for one
 	fenceNow, watchNow                          chan struct{} // two more: a member is dead, or stops, or this one does; the members were looked at
 	partNow, succeedNow                         chan struct{} // and two: a worker that stops hears of its handoffs; a lease is coming
+	idleNow                                     chan struct{} // and one: there is nothing to do
 	writes                                      chan struct{} // tokens that bound the takes and releases at one time
 	holds                                       sync.WaitGroup
 	passes                                      trouble // the leading goroutine's
@@ -83,7 +84,7 @@ func newSession(c *Coordinator, hold HoldFunc) *session {
 		log:         c.log.With("incarnation", me),
 		out:         make(chan struct{}),
 		beatNow:     signal(), pollNow: signal(), planNow: signal(), fuseNow: signal(), vacated: signal(), fenceNow: signal(), watchNow: signal(),
-		partNow: signal(), succeedNow: signal(),
+		partNow: signal(), succeedNow: signal(), idleNow: signal(),
 		writes:  make(chan struct{}, concurrency),
 		right:   newRight(c.cfg.FailoverTime, c.cfg.HandoffTimeout),
 		slots:   map[string]*held{},
@@ -119,6 +120,7 @@ func (s *session) run(ctx context.Context) {
 	loops.Go(func() { s.succeed(life) })
 	loops.Go(func() { s.listen(life) })
 	loops.Go(func() { s.learn(life) })
+	loops.Go(func() { s.heed(life) })
 	lead.Go(func() { s.lead(leading) })
 
 	grace := s.cfg.Drain

@@ -99,8 +99,9 @@ type Config struct {
 	FailoverTime time.Duration
 	// MaxShards bounds how many shards this worker takes. Default: no bound.
 	MaxShards int
-	// Code is the revision of the program: during a rollout shards move to the
-	// newest. Zone and Host tell where the worker runs. Defaults: empty.
+	// Code is the revision of the program, any text: during a rollout, shards that
+	// have to move prefer the newest, which is that whose first worker joined last, of
+	// those that live. Zone and Host tell where the worker runs. Defaults: empty.
 	Code, Zone, Host string
 
 	// Seed decides the jitter of all delays; two starts of one worker name must
