@@ -436,8 +436,8 @@ func TestWhatADryRunSaidUndoesASeekThatWroteNothingButItsNote(t *testing.T) {
 			if err != nil || len(c.Leases) > 0 || len(c.Skipped) > 0 {
 				t.Errorf("%+v, %v", c, err)
 			}
-			if notes, err := store.Notes(t.Context()); err != nil || len(notes) > 0 {
-				t.Errorf("notes are left: %v, %v", notes, err)
+			if f, err := NewObserver(store, testF).Look(t.Context()); err != nil || len(f.Orders) > 0 {
+				t.Errorf("orders are left: %v, %v", f.Orders, err)
 			}
 		}
 	})(t)

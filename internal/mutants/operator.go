@@ -134,7 +134,7 @@ var operatorMutants = []Mutant{
 		Promise:   "P1", Without: "one wrong digit, and nothing is processed any more",
 		File: "lease/place.go",
 		Old:  `case numbered && whole.Compare(end) <= 0:`,
-		New:  `case numbered:`,
+		New:  `case numbered && whole.Compare(end) <= 1:`,
 		Test: "TestASeekBeyondTheEndOfAShardIsRefused",
 	},
 	{
@@ -142,7 +142,7 @@ var operatorMutants = []Mutant{
 		Promise:   "P1", Without: "one wrong digit, and nothing is processed any more",
 		File: "lease/place.go",
 		Old:  `case errors.As(err, &ended), errors.Is(err, errNothingThere):`,
-		New:  `case errors.Is(err, errNothingThere):
+		New: `case errors.Is(err, errNothingThere):
 		return nil
 	case errors.As(err, &ended):`,
 		Test: "TestASeekBeyondTheEndOfAShardIsRefused",
@@ -154,5 +154,37 @@ var operatorMutants = []Mutant{
 		Old:  `case isTime && at.After(now):`,
 		New:  `case false:`,
 		Test: "TestWrongActionsAreRefusedWithTheFix",
+	},
+	{
+		Mechanism: "A pause fits a row, or is refused",
+		Promise:   "P1", Without: "a mistyped stream is paused, and the one that was meant goes on",
+		File: "lease/operator.go",
+		Old:  `if a.Scope, err = p.find(a.Scope); err != nil {`,
+		New:  `if _, err = p.find(Scope{}); err != nil {`,
+		Test: "TestAPauseOfAMistypedStreamOrShardIsRefused",
+	},
+	{
+		Mechanism: "A drained worker is the last resort",
+		Promise:   "P1", Without: "what nobody else takes is not processed, though a worker lives",
+		File: "lease/plan.go",
+		Old:  `if b == nil && !p.kept(i) {`,
+		New:  `if false {`,
+		Test: "TestPlan",
+	},
+	{
+		Mechanism: "A drain is forgotten only when its worker has been gone for long",
+		Promise:   "P5", Without: "a restart of the worker ends it",
+		File: "lease/obey.go",
+		Old:  `case time.Since(since) >= forgetAfter:`,
+		New:  `case !since.IsZero():`,
+		Test: "TestADrainHoldsForRestartsAndIsForgottenWhenItsWorkerIsLongGone",
+	},
+	{
+		Mechanism: "A leader tells of shards that nobody takes",
+		Promise:   "P1", Without: "they are not processed, and nobody is told",
+		File: "lease/tally.go",
+		Old:  `if now.Sub(first) >= t.patience {`,
+		New:  `if false {`,
+		Test: "TestShardsThatNobodyMayTakeAreToldOfOnceAndCounted",
 	},
 }
