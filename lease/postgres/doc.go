@@ -3,7 +3,8 @@
 //
 //	worker 1 ── Store ──┐                            millrace_lease     who owns a shard, and how far it got
 //	worker 2 ── Store ──┼── your pools ──► schema ──► millrace_member    which workers live
-//	worker 3 ── Store ──┘      ▲                     millrace_migration which tables there are
+//	worker 3 ── Store ──┘      ▲                     millrace_note      what people want of the fleet
+//	               │           │                     millrace_migration which tables there are
 //	               └── LISTEN ─┴── NOTIFY, with whatever moves a lease or a member
 //
 // A [Store] works on a pgxpool.Pool that its user owns: it neither opens nor
