@@ -51,6 +51,23 @@ func (t *Tracker) Failed(n uint64, failed bool) {
 	}
 }
 
+// Shorten ends an open span at an earlier record: it and those before it are
+// attempted alone. What is behind it is the next span's, which waits for its
+// attempt.
+func (t *Tracker) Shorten(n uint64, last stream.Sequence) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.span(n)
+	if s == nil || s.done {
+		return
+	}
+	if n-t.first == uint64(len(t.spans))-1 {
+		t.spans = append(t.spans, span{last: s.last, failed: true})
+		s = t.span(n)
+	}
+	s.last = last
+}
+
 // Done closes a span. Closing it twice changes nothing.
 func (t *Tracker) Done(n uint64) {
 	t.mu.Lock()

@@ -48,6 +48,11 @@ func TestWhatIsBlockedIsToldOnOneLine(t *testing.T) {
 	if got, want := b.String(), "blocked on record 7 since 1970-01-01T00:00:00Z: process records failed 17 times: out of stock"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
+	b.Last, b.Records = stream.MakeSequence(0, 0, 43), 37
+	if got, want := b.String(), "blocked on a batch of 37, from 7 to 43 since 1970-01-01T00:00:00Z: process records failed 17 times: out of stock"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	b.Last, b.Records = stream.Sequence{}, 0
 	b.Record, b.What, b.Attempts = stream.Sequence{}, "open the shard", 1
 	if got, want := b.String(), "blocked since 1970-01-01T00:00:00Z: open the shard failed once: out of stock"; got != want {
 		t.Errorf("got %q, want %q", got, want)

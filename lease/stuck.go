@@ -99,7 +99,7 @@ func (h *held) tell() []slog.Attr {
 	b := h.standstill()
 	return []slog.Attr{
 		slog.String("stream", h.row.Stream), slog.String("shard", h.row.Shard), slog.Int64("term", h.term),
-		slog.String("callback", b.What), slog.Time("since", b.Since),
+		slog.String("callback", b.What), slog.Time("since", b.Since), slog.String("blocked", b.String()),
 		slog.Any("cause", context.Cause(h.ctx)),
 	}
 }

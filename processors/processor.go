@@ -21,9 +21,12 @@ type RecordProcessor interface {
 	Initialize(ctx context.Context, start Start) error
 
 	// ProcessRecords gets the next records, in order. nil says that they are
-	// done: the checkpoint may pass them. An error says that they are not: the
-	// same batch is given again, after a pause, until it is done; nothing is
-	// ever skipped. The batch is valid until the call returns, what its records
+	// done: the checkpoint may pass them. An error says that none of them are: they
+	// are given again, after a pause, until they are done; nothing is ever
+	// skipped. The first two times that is the same batch; what fails again comes in ever
+	// smaller batches, each the first half of the one before, down to a single
+	// record, so that it is known which one fails; and when one is done, what is
+	// left of the batch comes as a whole. The batch is valid until the call returns, what its records
 	// point to for as long as wanted.
 	ProcessRecords(ctx context.Context, batch *Batch) error
 
@@ -74,14 +77,17 @@ type Shard struct {
 // Batch is what one call of ProcessRecords gets.
 type Batch struct {
 	// Records are the records, in order; never empty. The slice is used again
-	// after the call, and after an error it is given again as it is: leave its
-	// elements as they are.
+	// after the call, and after an error it is given again as it is, or parts of
+	// it: leave its elements as they are.
 	Records []stream.Record
 	// Shard is the shard that they come from.
 	Shard *Shard
 	// Behind is how far the last record is behind the newest one of the shard.
 	Behind time.Duration
-	// Attempt counts how often this batch has been given, from 1.
+	// Attempt counts how often in a row a batch that begins with this record has
+	// been given, from 1: it grows while batches get smaller, until one is done. So
+	// Attempt > 1 says that the first record has failed, or one that was given
+	// along with it; and with a single record it counts against that one.
 	Attempt int
 	// Checkpointer stores how far the work has got, for those who want to say
 	// so themselves.

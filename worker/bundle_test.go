@@ -146,6 +146,7 @@ func (b *bundle) config(name string) Config {
 
 // running is a worker at work.
 type running struct {
+	worker *Worker
 	t      testing.TB
 	cancel context.CancelFunc
 	done   chan error
@@ -158,7 +159,7 @@ func (b *bundle) start(cfg Config) *running {
 		b.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(b.t.Context())
-	r := &running{t: b.t, cancel: cancel, done: make(chan error, 1)}
+	r := &running{t: b.t, worker: w, cancel: cancel, done: make(chan error, 1)}
 	go func() { r.done <- w.Run(ctx) }()
 	return r
 }

@@ -44,7 +44,8 @@ type consumer struct {
 	moments *moments // of its checkpoints
 	load    *loadMeter
 
-	behind atomic.Int64 // how far the last batch was behind, in nanoseconds
+	progress progress
+	lost     atomic.Bool // the shard is no longer this worker's
 }
 
 // errDraining ends an attempt that would otherwise be repeated.
@@ -72,7 +73,7 @@ func (c *consumer) run(ctx context.Context, limits func() limits) error {
 func (c *consumer) finish(ctx context.Context, end *stream.ShardEndError, err error) error {
 	switch {
 	case ctx.Err() != nil:
-		return c.lost(ctx)
+		return c.tellLost(ctx)
 	case end != nil:
 		return c.ended(ctx, end)
 	case err != nil:
@@ -88,7 +89,7 @@ func (c *consumer) finish(ctx context.Context, end *stream.ShardEndError, err er
 func (c *consumer) begin(ctx context.Context) error {
 	start := processors.Start{Shard: c.shard, Checkpoint: c.from}
 	return c.retry(ctx, "initialize", func() error {
-		c.tel.standstill.enter("initialize", stream.Sequence{})
+		c.tel.standstill.enter("initialize", lot{})
 		defer c.tel.standstill.leave()
 		if c.made == nil {
 			err := processors.Try(func() error {
@@ -159,23 +160,23 @@ func over(ctx context.Context, h lease.Hold) bool {
 func (c *consumer) process(ctx context.Context, batch *processors.Batch, b *stream.Batch) error {
 	last := b.Records[len(b.Records)-1].Sequence
 	n := c.tracker.Deliver(last)
+	c.progress.began(behind(b, 0))
 	if err := c.attempt(ctx, batch, b, n, 1); err != nil {
-		// Only trouble pays for what tells of it.
-		err = c.again(ctx, "process records", b.Records[0].Sequence, err, func(attempt int) error {
-			return c.attempt(ctx, batch, b, n, attempt)
-		}, "first", b.Records[0].Sequence, "last", last)
-		if err != nil {
-			return err
-		}
+		return c.struggle(ctx, batch, b, n, err)
 	}
+	c.done(b, n)
+	return nil
+}
+
+// done takes note that a batch, which is span n of the tracker, is done.
+func (c *consumer) done(b *stream.Batch, n uint64) {
 	c.tracker.Done(n)
-	c.behind.Store(int64(b.Behind))
+	c.progress.did(b.Behind)
 	c.load.add(b.Bytes, len(b.Records))
 	select {
 	case c.dirty <- struct{}{}:
 	default:
 	}
-	return nil
 }
 
 // attempt gives the batch, which is span n of the tracker, to the processor once.
@@ -185,12 +186,8 @@ func (c *consumer) attempt(ctx context.Context, batch *processors.Batch, b *stre
 		Records: b.Records, Shard: &c.shard, Behind: b.Behind,
 		Attempt: attempt, Checkpointer: c.keeper,
 	}
-	if attempt > 1 {
-		c.tel.retried(len(b.Records))
-		c.tracker.Failed(n, false)
-	}
 	call := c.tel.begin(ctx)
-	c.tel.standstill.enter("process records", b.Records[0].Sequence)
+	c.tel.standstill.enter("process records", lotOf(b))
 	err := c.processor.ProcessRecords(call.ctx, batch)
 	c.tel.standstill.leave()
 	call.end(b, err)
@@ -204,21 +201,22 @@ func (c *consumer) attempt(ctx context.Context, batch *processors.Batch, b *stre
 func (c *consumer) retry(ctx context.Context, what string, f func() error) error {
 	err := f()
 	if err != nil {
-		return c.again(ctx, what, stream.Sequence{}, err, func(int) error { return f() })
+		return c.again(ctx, what, lot{}, err, func(int) (lot, error) { return lot{}, f() })
 	}
 	return nil
 }
 
 // again calls f, whose first attempt has failed, until it returns nil. It gives
 // up only with the shard: when ctx is done, with its cause, or between two
-// attempts with errDraining, when the shard is to be handed over.
-func (c *consumer) again(ctx context.Context, what string, record stream.Sequence, err error, f func(attempt int) error, attrs ...any) error {
-	blocked := c.tel.block(what, record, err)
-	defer c.tel.unblock(blocked)
-	log := c.log.With(attrs...)
+// attempts with errDraining, when the shard is to be handed over. What the
+// attempts are made with is l at first, and then what f says.
+func (c *consumer) again(ctx context.Context, what string, l lot, err error, f func(attempt int) (lot, error)) error {
+	blocked := c.tel.standstill.begin(what, l, err)
+	defer c.tel.standstill.end(blocked)
 	var wait time.Duration
 	for attempt := 1; ctx.Err() == nil; attempt++ {
 		wait = c.cfg.Retry.Next(c.random, wait)
+		log := c.log.With(l.attrs()...)
 		log.With(failure(err)...).WarnContext(ctx, what+" failed, trying again: the shard waits", "attempt", attempt, "wait", wait)
 		if !pause(ctx, wait, c.hold.Draining()) {
 			if ctx.Err() == nil {
@@ -226,11 +224,11 @@ func (c *consumer) again(ctx context.Context, what string, record stream.Sequenc
 			}
 			break
 		}
-		if err = f(attempt + 1); err == nil {
-			log.InfoContext(ctx, what+" succeeded again", "attempt", attempt+1)
+		if l, err = f(attempt + 1); err == nil {
+			c.log.With(l.attrs()...).InfoContext(ctx, what+" succeeded again", "attempt", attempt+1)
 			return nil
 		}
-		c.tel.standstill.again(blocked, err)
+		c.tel.standstill.again(blocked, l, err)
 	}
 	return context.Cause(ctx)
 }
@@ -247,7 +245,7 @@ func failure(err error) []any {
 // to finish, then the end is stored, so that the children may begin.
 func (c *consumer) ended(ctx context.Context, end *stream.ShardEndError) error {
 	err := c.retry(ctx, "shard ended", func() error {
-		c.tel.standstill.enter("shard ended", stream.Sequence{})
+		c.tel.standstill.enter("shard ended", lot{})
 		defer c.tel.standstill.leave()
 		return c.processor.ShardEnded(ctx, c.keeper)
 	})
@@ -255,7 +253,7 @@ func (c *consumer) ended(ctx context.Context, end *stream.ShardEndError) error {
 	case err == nil:
 		return c.tel.checkpoint(ctx, func(ctx context.Context) error { return c.hold.End(ctx, end.Children) })
 	case ctx.Err() != nil:
-		return c.lost(ctx)
+		return c.tellLost(ctx)
 	default:
 		return c.handOver(ctx, c.hold.Release)
 	}
@@ -264,7 +262,7 @@ func (c *consumer) ended(ctx context.Context, end *stream.ShardEndError) error {
 // handOver ends a term so that the next one repeats nothing: it stores, with
 // the given call, what is done so far.
 func (c *consumer) handOver(ctx context.Context, store func(context.Context, checkpoint.State) error) error {
-	c.tel.standstill.enter("shutdown requested", stream.Sequence{})
+	c.tel.standstill.enter("shutdown requested", lot{})
 	err := c.processor.ShutdownRequested(ctx, c.keeper)
 	c.tel.standstill.leave()
 	if err != nil {
@@ -280,13 +278,13 @@ func (c *consumer) handOver(ctx context.Context, store func(context.Context, che
 // work after a loss, so it is short.
 const lostGrace = 5 * time.Second
 
-// lost tells the processor why its shard is lost, and returns that.
-func (c *consumer) lost(ctx context.Context) error {
+// tellLost tells the processor why its shard is lost, and returns that.
+func (c *consumer) tellLost(ctx context.Context) error {
 	cause := context.Cause(ctx)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lostGrace)
 	defer cancel()
 	err := processors.Try(func() error {
-		c.tel.standstill.enter("lease lost", stream.Sequence{})
+		c.tel.standstill.enter("lease lost", lot{})
 		defer c.tel.standstill.leave()
 		c.made.LeaseLost(ctx, cause)
 		return nil

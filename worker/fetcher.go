@@ -82,8 +82,8 @@ func (f *fetcher) read(ctx context.Context, b *stream.Batch) error {
 	if err == nil || ends(ctx, err) {
 		return err
 	}
-	blocked := f.tel.block("reading", stream.Sequence{}, err)
-	defer f.tel.unblock(blocked)
+	blocked := f.tel.standstill.begin("reading", lot{}, err)
+	defer f.tel.standstill.end(blocked)
 	var wait time.Duration
 	for {
 		wait = f.backoff.Next(f.random, wait)
@@ -98,7 +98,7 @@ func (f *fetcher) read(ctx context.Context, b *stream.Batch) error {
 		if err = f.next(ctx, b); err == nil || ends(ctx, err) {
 			return err
 		}
-		f.tel.standstill.again(blocked, err)
+		f.tel.standstill.again(blocked, lot{}, err)
 	}
 }
 

@@ -12,6 +12,48 @@ import (
 	"github.com/millrace/millrace/stream"
 )
 
+// progress is how far the work on a shard is behind. Its methods may be called at
+// the same time; the zero value is ready.
+type progress struct {
+	mu     sync.Mutex    // guards what follows
+	behind time.Duration // so far it was
+	at     time.Time     // at this moment
+	grows  bool          // and there is something to do
+}
+
+// began takes note that a batch is given whose first record is so far behind, did
+// that it is done, with what is still to come.
+func (p *progress) began(behind time.Duration) { p.set(behind, true) }
+func (p *progress) did(behind time.Duration)   { p.set(behind, behind > 0) }
+
+func (p *progress) set(behind time.Duration, grows bool) {
+	now := time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.behind, p.at, p.grows = behind, now, grows
+}
+
+// lag returns how far it is behind now. blocked is since when the shard has been
+// failing; zero when it is not.
+func (p *progress) lag(now, blocked time.Time) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	since := p.at
+	if !p.grows {
+		since = blocked
+	}
+	if since.IsZero() {
+		return p.behind
+	}
+	return p.behind + now.Sub(since)
+}
+
+// lag returns how far the work on the shard is behind.
+func (c *consumer) lag() time.Duration {
+	blocked := c.tel.standstill.longest("", c.cfg.FailoverTime)
+	return c.progress.lag(time.Now(), blocked.Since)
+}
+
 // Status is what a worker is doing at a moment.
 type Status struct {
 	// Status is its part in the fleet: whether it leads, what it waits for.
@@ -29,7 +71,8 @@ type ShardStatus struct {
 	// Position is the last one with everything at or before it done. The checkpoint
 	// follows it.
 	Position stream.Position
-	// Behind is how far the last batch was behind the newest record of its shard.
+	// Behind is how far the work on the shard is behind the newest record there: for
+	// as long as nothing is done though there is something to do, it grows.
 	Behind time.Duration
 	// Blocked tells why the shard does not get on; zero when it does. A callback that
 	// has run for longer than FailoverTime is told of, too.
@@ -64,7 +107,7 @@ func (c *consumer) status() ShardStatus {
 	row := c.hold.Lease()
 	return ShardStatus{
 		Key: row.Key, Stream: row.Stream, Shard: row.Shard, Term: c.shard.Term,
-		Position: c.tracker.Position(), Behind: time.Duration(c.behind.Load()), Blocked: c.tel.standstill.longest(row.Key, c.cfg.FailoverTime),
+		Position: c.tracker.Position(), Behind: c.lag(), Blocked: c.tel.standstill.longest(row.Key, c.cfg.FailoverTime),
 	}
 }
 
@@ -80,10 +123,10 @@ type standstill struct {
 }
 
 // enter takes note that a callback begins, leave that it has returned.
-func (s *standstill) enter(what string, record stream.Sequence) {
+func (s *standstill) enter(what string, l lot) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.call = lease.Blocked{What: what, Record: record, Since: time.Now()}
+	s.call = lease.Blocked{What: what, Record: l.first, Last: l.last, Records: l.records, Since: time.Now()}
 }
 
 func (s *standstill) leave() {
@@ -112,31 +155,31 @@ func (s *standstill) running(long time.Duration) bool {
 	return !s.call.IsZero() && time.Since(s.call.Since) >= long
 }
 
-// begin takes note of a first failure, and reports whether all went well before.
-func (s *standstill) begin(what string, record stream.Sequence, err error) (b *lease.Blocked, first bool) {
+// begin takes note of a first failure.
+func (s *standstill) begin(what string, l lot, err error) *lease.Blocked {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	b = &lease.Blocked{What: what, Record: record, Since: time.Now(), Attempts: 1, Err: err.Error()}
+	b := &lease.Blocked{What: what, Record: l.first, Last: l.last, Records: l.records, Since: time.Now(), Attempts: 1, Err: err.Error()}
 	s.all = append(s.all, b)
 	s.told()
-	return b, len(s.all) == 1
+	return b
 }
 
 // again takes note of a further failure.
-func (s *standstill) again(b *lease.Blocked, err error) {
+func (s *standstill) again(b *lease.Blocked, l lot, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	b.Record, b.Last, b.Records = l.first, l.last, l.records
 	b.Attempts, b.Err = b.Attempts+1, err.Error()
 	s.told()
 }
 
-// end takes note that it went well, or is given up, and reports whether all does.
-func (s *standstill) end(b *lease.Blocked) (last bool) {
+// end takes note that it went well, or is given up.
+func (s *standstill) end(b *lease.Blocked) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all = slices.DeleteFunc(s.all, func(other *lease.Blocked) bool { return other == b })
 	s.told()
-	return len(s.all) == 0
 }
 
 // told tells the lease. The caller holds mu.

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -100,24 +101,24 @@ func TestStatusTellsHowFarEachShardIsAndWhatBlocksIt(t *testing.T) {
 	})
 }
 
-func TestWhatWaitsTheLongestIsToldAndOneShardCountsOnce(t *testing.T) {
+func TestWhatWaitsTheLongestIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var told lease.Blocked
 		s := standstill{tell: func(b lease.Blocked) { told = b }}
-		read, first := s.begin("reading", stream.Sequence{}, errors.New("cut"))
+		read := s.begin("reading", lot{}, errors.New("cut"))
 		time.Sleep(time.Second)
-		process, second := s.begin("process records", stream.MakeSequence(0, 0, 7), errors.New("no"))
-		if !first || second || told.What != "reading" {
-			t.Errorf("first %v, second %v, told %+v", first, second, told)
+		process := s.begin("process records", lot{first: stream.MakeSequence(0, 0, 7)}, errors.New("no"))
+		if told.What != "reading" {
+			t.Errorf("told %+v", told)
 		}
-		s.again(read, errors.New("cut again"))
+		s.again(read, lot{}, errors.New("cut again"))
 		if told.Attempts != 2 || told.Err != "cut again" {
 			t.Errorf("told %+v", told)
 		}
-		if s.end(read) || told.What != "process records" || s.longest("k", time.Hour).Key != "k" {
+		if s.end(read); told.What != "process records" || s.longest("k", time.Hour).Key != "k" {
 			t.Errorf("told %+v", told)
 		}
-		if !s.end(process) || !told.IsZero() || !s.longest("k", time.Hour).IsZero() {
+		if s.end(process); !told.IsZero() || !s.longest("k", time.Hour).IsZero() {
 			t.Errorf("told %+v", told)
 		}
 	})
@@ -129,10 +130,9 @@ func TestAnOperatorSkipsThePoisonRecordThatTheFleetsStatusNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := setup(t, 1)
 		cfg := b.config("a")
-		cfg.BatchRecords = 1
 		cfg.Processor = func(processors.Shard) processors.RecordProcessor {
 			return processors.Func(func(_ context.Context, batch *processors.Batch) error {
-				if string(batch.Records[0].Data) == "5" {
+				if slices.ContainsFunc(batch.Records, func(r stream.Record) bool { return string(r.Data) == "5" }) {
 					return errors.New("poison")
 				}
 				b.ledger.add(batch)

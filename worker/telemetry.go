@@ -12,7 +12,6 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/millrace/millrace/checkpoint"
-	"github.com/millrace/millrace/lease"
 	"github.com/millrace/millrace/processors"
 	"github.com/millrace/millrace/stream"
 )
@@ -23,17 +22,18 @@ const scope = "github.com/millrace/millrace/worker"
 // telemetry holds a worker's instruments. Names follow OpenTelemetry's semantic
 // conventions for messaging where they have one.
 type telemetry struct {
+	meter       metric.Meter
 	tracer      trace.Tracer
 	consumed    metric.Int64Counter
 	bytes       metric.Int64Counter
 	duration    metric.Float64Histogram
 	latency     metric.Float64Histogram
-	lag         metric.Float64Gauge
+	lag         metric.Float64ObservableGauge
 	retries     metric.Int64Counter
 	trimmed     metric.Int64Counter
 	inside      metric.Int64Counter
 	outOfRange  metric.Int64Counter
-	blocked     metric.Int64UpDownCounter
+	blocked     metric.Int64ObservableUpDownCounter
 	checkpoints metric.Int64Counter
 	conflicts   metric.Int64Counter
 	saving      metric.Float64Histogram
@@ -43,7 +43,7 @@ func newTelemetry(mp metric.MeterProvider, tp trace.TracerProvider) (*telemetry,
 	m := mp.Meter(scope)
 	var errs []error
 	must := func(err error) { errs = append(errs, err) }
-	t := &telemetry{tracer: tp.Tracer(scope)}
+	t := &telemetry{meter: m, tracer: tp.Tracer(scope)}
 	var err error
 	seconds := metric.WithExplicitBucketBoundaries(.0001, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30)
 	t.consumed, err = m.Int64Counter("messaging.client.consumed.messages", metric.WithUnit("{message}"), metric.WithDescription("Records given to a processor, retries not counted."))
@@ -54,7 +54,7 @@ func newTelemetry(mp metric.MeterProvider, tp trace.TracerProvider) (*telemetry,
 	must(err)
 	t.latency, err = m.Float64Histogram("millrace.record.latency", metric.WithUnit("s"), seconds, metric.WithDescription("From the arrival of a batch's last record until the batch was done."))
 	must(err)
-	t.lag, err = m.Float64Gauge("millrace.shard.lag", metric.WithUnit("s"), metric.WithDescription("How far the last record read is behind the newest of its shard."))
+	t.lag, err = m.Float64ObservableGauge("millrace.shard.lag", metric.WithUnit("s"), metric.WithDescription("How far the work on a shard in hand is behind: it grows while there is something to do and nothing is done."))
 	must(err)
 	t.retries, err = m.Int64Counter("millrace.records.retried", metric.WithUnit("{message}"), metric.WithDescription("Records given again after an error."))
 	must(err)
@@ -64,7 +64,7 @@ func newTelemetry(mp metric.MeterProvider, tp trace.TracerProvider) (*telemetry,
 	must(err)
 	t.outOfRange, err = m.Int64Counter("millrace.deaggregated.out_of_range", metric.WithUnit("{message}"), metric.WithDescription("Records that came out of aggregates and belong to other shards, delivered or dropped."))
 	must(err)
-	t.blocked, err = m.Int64UpDownCounter("millrace.shards.blocked", metric.WithUnit("{shard}"), metric.WithDescription("Shards that wait because their processor fails, or because they cannot be read."))
+	t.blocked, err = m.Int64ObservableUpDownCounter("millrace.shards.blocked", metric.WithUnit("{shard}"), metric.WithDescription("Shards that wait because their processor fails, or has not returned for FailoverTime, or because they cannot be read."))
 	must(err)
 	t.checkpoints, err = m.Int64Counter("millrace.checkpoint.writes", metric.WithUnit("{write}"), metric.WithDescription("Checkpoints stored."))
 	must(err)
@@ -76,6 +76,30 @@ func newTelemetry(mp metric.MeterProvider, tp trace.TracerProvider) (*telemetry,
 		return nil, fmt.Errorf("worker: Config.MeterProvider: %w", err)
 	}
 	return t, nil
+}
+
+// observe has the shards in hand looked at whenever somebody collects metrics, until
+// enough is called: what is told of a shard ends with its term.
+func (t *telemetry) observe(w *Worker) (enough func()) {
+	watch, err := t.meter.RegisterCallback(func(_ context.Context, to metric.Observer) error {
+		for _, c := range w.atWork() {
+			blocked := int64(1)
+			since := c.tel.standstill.longest("", c.cfg.FailoverTime)
+			if since.IsZero() {
+				blocked = 0
+			}
+			to.ObserveInt64(t.blocked, blocked, c.tel.shard.watch...)
+			if !c.lost.Load() { // else somebody else's
+				to.ObserveFloat64(t.lag, c.lag().Seconds(), c.tel.shard.watch...)
+			}
+		}
+		return nil
+	}, t.lag, t.blocked)
+	if err != nil {
+		w.cfg.Logger.Warn("metrics of shards cannot be observed", "err", err)
+		return func() {}
+	}
+	return func() { _ = watch.Unregister() }
 }
 
 // shardTelemetry is the telemetry of one term: its attributes are made once,
@@ -94,6 +118,7 @@ type operation struct {
 	name   string
 	add    []metric.AddOption
 	record []metric.RecordOption
+	watch  []metric.ObserveOption
 	span   []trace.SpanStartOption
 }
 
@@ -114,6 +139,7 @@ func (t *telemetry) forShard(s *processors.Shard) *shardTelemetry {
 			name:   name + " " + s.Stream.Name,
 			add:    []metric.AddOption{set},
 			record: []metric.RecordOption{set},
+			watch:  []metric.ObserveOption{set},
 			span:   []trace.SpanStartOption{trace.WithSpanKind(spanKind), trace.WithAttributes(attrs...)},
 		}
 	}
@@ -155,7 +181,6 @@ func (c call) end(b *stream.Batch, err error) {
 	t.duration.Record(ctx, took, t.process.record...)
 	t.consumed.Add(ctx, int64(len(b.Records)), t.process.add...)
 	t.bytes.Add(ctx, int64(b.Bytes), t.shard.add...)
-	t.lag.Record(ctx, b.Behind.Seconds(), t.shard.record...)
 	t.latency.Record(ctx, now.Sub(b.Records[len(b.Records)-1].Arrival).Seconds(), t.shard.record...)
 }
 
@@ -226,22 +251,5 @@ func (t *shardTelemetry) unpacked(records, outOfRange int) {
 	t.inside.Add(context.Background(), int64(records), t.shard.add...)
 	if outOfRange > 0 {
 		t.outOfRange.Add(context.Background(), int64(outOfRange), t.shard.add...)
-	}
-}
-
-// block says that something makes the shard wait, until unblock, and on which
-// record, if on one. Both its processor and its reader may at one time; it is one
-// shard all the same.
-func (t *shardTelemetry) block(what string, record stream.Sequence, err error) *lease.Blocked {
-	b, first := t.standstill.begin(what, record, err)
-	if first {
-		t.blocked.Add(context.Background(), 1, t.shard.add...)
-	}
-	return b
-}
-
-func (t *shardTelemetry) unblock(b *lease.Blocked) {
-	if t.standstill.end(b) {
-		t.blocked.Add(context.Background(), -1, t.shard.add...)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"go.opentelemetry.io/otel/trace/embedded"
 	"go.opentelemetry.io/otel/trace/noop"
 
+	"github.com/millrace/millrace/lease"
 	"github.com/millrace/millrace/processors"
 )
 
@@ -163,6 +165,7 @@ func TestTelemetryHasTheNamesOfTheConventions(t *testing.T) {
 		w := b.start(cfg)
 		b.ledger.wait(t, 10)
 		time.Sleep(10 * time.Second) // the checkpoint
+		inHand := meters.collect(t)
 		w.stop()
 
 		shard := []attribute.KeyValue{
@@ -191,8 +194,11 @@ func TestTelemetryHasTheNamesOfTheConventions(t *testing.T) {
 			{"millrace.checkpoint.writes", "{write}", text(shard...), 2},
 			{"millrace.record.latency", "s", text(shard...), 1},
 			{"millrace.records.retried", "{message}", text(shard...), 20},
-			{"millrace.shard.lag", "s", text(shard...), 0},
-			{"millrace.shards.blocked", "{shard}", text(shard...), 0},
+		}
+		for name, unit := range map[string]string{"millrace.shard.lag": "s", "millrace.shards.blocked": "{shard}"} {
+			if now := inHand[name]; len(now) != 1 || now[0].unit != unit || text(now[0].attrs.ToSlice()...) != text(shard...) || now[0].value != 0 {
+				t.Errorf("%s of the shard in hand: %+v", name, now)
+			}
 		}
 		var got []point
 		collected := meters.collect(t)
@@ -264,4 +270,82 @@ func TestCheckpointsThatTheProcessorAsksForAreCounted(t *testing.T) {
 			t.Errorf("%v writes and %v conflicts were counted, want 1 of each", writes, conflicts)
 		}
 	})
+}
+
+// The callback hangs, the processor fails, or the shard is another worker's.
+func TestTheMetricsOfAShardTellThatItStandsStillAndEndWithItsTerm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t, 1)
+		meters := newMeters()
+		cfg := b.config("a")
+		cfg.MeterProvider, cfg.BatchRecords = meters.provider, 5
+		var hangs, fails atomic.Bool
+		cfg.Processor = func(processors.Shard) processors.RecordProcessor {
+			return processors.Func(func(ctx context.Context, batch *processors.Batch) error {
+				for hangs.Load() {
+					time.Sleep(time.Second) // and heeds no context
+				}
+				if fails.Load() {
+					return errors.New("no")
+				}
+				b.ledger.add(batch)
+				return nil
+			})
+		}
+		w := b.start(cfg)
+		quiet := func(when string) {
+			t.Helper()
+			if lag, blocked := meters.sum(t, "millrace.shard.lag"), meters.sum(t, "millrace.shards.blocked"); lag != 0 || blocked != 0 {
+				t.Errorf("%s: a lag of %v, %v blocked", when, lag, blocked)
+			}
+		}
+		b.puts(20)
+		b.ledger.wait(t, 20)
+		quiet("all is done")
+		for name, harm := range map[string]*atomic.Bool{"it hangs": &hangs, "it fails": &fails} {
+			harm.Store(true)
+			b.puts(10)
+			time.Sleep(10 * time.Minute)
+			b.puts(10)
+			time.Sleep(50 * time.Minute)
+			if lag, blocked := meters.sum(t, "millrace.shard.lag"), meters.sum(t, "millrace.shards.blocked"); lag < 3590 || lag > 3610 || blocked != 1 {
+				t.Errorf("%s for an hour: a lag of %v, %v blocked", name, lag, blocked)
+			}
+			harm.Store(false)
+			b.ledger.wait(t, b.put)
+			time.Sleep(time.Minute)
+			quiet(name + " no more")
+		}
+		hangs.Store(true)
+		b.puts(10)
+		time.Sleep(time.Minute)
+		fence(t, b.store, w.worker.Status().Incarnation)
+		time.Sleep(time.Minute)
+		if n, blocked := len(meters.collect(t)["millrace.shard.lag"]), meters.sum(t, "millrace.shards.blocked"); n != 0 || blocked != 1 {
+			t.Errorf("a shard that is lost has %d lags here, and blocks %v", n, blocked)
+		}
+		hangs.Store(false)
+		b.ledger.wait(t, b.put)
+		w.stop()
+		if all := meters.collect(t); len(all["millrace.shard.lag"])+len(all["millrace.shards.blocked"]) != 0 {
+			t.Errorf("after Run: %v", all)
+		}
+	})
+}
+
+// fence has the fleet take an incarnation for dead.
+func fence(t *testing.T, store lease.Store, incarnation string) {
+	t.Helper()
+	members, err := store.Members(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range members {
+		if fenced := m; m.Incarnation == incarnation {
+			fenced.Fenced = true
+			if _, err := store.SwapMember(t.Context(), m, fenced); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 }

@@ -88,6 +88,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	looks.Go(func() { w.keepLooking(looking) })
 	defer looks.Wait()
 	defer enough()
+	defer w.tel.observe(w)()
 	return w.coordinator.Run(ctx, w.hold)
 }
 
@@ -99,7 +100,10 @@ func (w *Worker) hold(ctx context.Context, h lease.Hold) error {
 	w.enter(c)
 	defer w.leave(c)
 	// A callback that does not heed the loss of its shard is known at once.
-	stop := context.AfterFunc(ctx, func() { c.tel.standstill.look(0) })
+	stop := context.AfterFunc(ctx, func() {
+		c.lost.Store(true)
+		c.tel.standstill.look(0)
+	})
 	defer stop()
 	return c.run(ctx, w.limits)
 }

@@ -30,19 +30,41 @@ var workerMutants = []Mutant{
 	{
 		Mechanism: "A drain while a batch is retried leaves it to the next term",
 		Promise:   "P1", Without: "it counts as done",
-		File: "worker/consumer.go",
+		File: "worker/retry.go",
 		Old: `		if err != nil {
 			return err
 		}
-	}
-	c.tracker.Done(n)`,
+		c.done(part, n)`,
 		New: `		if err != nil {
-			c.tracker.Done(n)
+			c.done(part, n)
 			return err
 		}
-	}
-	c.tracker.Done(n)`,
+		c.done(part, n)`,
 		Test: "TestADrainDuringRetriesLeavesTheBatchToTheNextTerm",
+	},
+	{
+		Mechanism: "What is behind the part of a batch that is given is not given",
+		Promise:   "P4", Without: "it counts as done with that part",
+		File: "worker/retry.go",
+		Old:  `c.tracker.Shorten(n, lotOf(part).last)`,
+		New:  `_ = n`,
+		Test: "TestARecordThatFailsForEverIsNamedAndThoseBeforeItAreCovered",
+	},
+	{
+		Mechanism: "A processor can not call done what waits behind the part that it has",
+		Promise:   "P4", Without: "its word covers the whole batch",
+		File: "checkpoint/tracker.go",
+		Old:  `span{last: s.last, failed: true}`,
+		New:  `span{last: s.last}`,
+		Test: "TestASpanThatIsShortenedLeavesTheRestToTheNext",
+	},
+	{
+		Mechanism: "A shard that stands still falls behind",
+		Promise:   "P1", Without: "its lag is what it was before",
+		File: "worker/status.go",
+		Old:  `return p.behind + now.Sub(since)`,
+		New:  `return p.behind`,
+		Test: "TestTheMetricsOfAShardTellThatItStandsStillAndEndWithItsTerm",
 	},
 	{
 		Mechanism: "A term that is handed over stores what is done",
