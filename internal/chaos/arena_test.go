@@ -110,8 +110,8 @@ type arena struct {
 
 	rate    []count
 	deploys int
-	moves   int
-	spread  atomic.Int32 // faults of single workers under way
+	orders  map[lease.ActionKind]int // what the operator did
+	spread  atomic.Int32             // faults of single workers under way
 }
 
 // journals makes a folder for what the processes tell. It stays when the test fails.
@@ -135,7 +135,7 @@ func journals(t *testing.T) string {
 
 func newArena(t *testing.T, b backend) *arena {
 	t.Helper()
-	a := &arena{t: t, backend: b}
+	a := &arena{t: t, backend: b, orders: map[lease.ActionKind]int{}}
 	if b.served {
 		a.service = newService(t)
 		a.stream = a.service.stream
@@ -193,7 +193,7 @@ func (a *arena) start(s *slot) {
 	cfg := fleet.Config{
 		FailoverTime: failoverTime, CheckpointEvery: between(0.02, 0.5), Drain: failoverTime,
 		Observe: true, Book: true, Slow: 300 * time.Millisecond,
-		Astray: time.Hour, FastFailover: rand.IntN(2) == 0,
+		Code: fmt.Sprint("r", 1+rand.IntN(3)), Astray: time.Hour, FastFailover: rand.IntN(2) == 0,
 	}
 	a.backend.reach(&cfg, s.link.addr())
 	if a.service != nil {
@@ -455,9 +455,10 @@ func (a *arena) reshardOnce() error {
 	return a.stream.Merge(context.Background(), open[i].ID, open[i+1].ID)
 }
 
-// operate moves shards from one live worker to another now and then, as an operator
-// does: a fleet that is disturbed all the time hardly gets as far as moving any for
-// balance. What the store refuses is tried with another shard.
+// operate does now and then what operators do: it moves shards from one live worker to
+// another, since a fleet that is disturbed all the time hardly gets as far as moving
+// any for balance; it pauses a shard, or all of them, and drains a worker, for a
+// while. What the store refuses is tried with another shard.
 func (a *arena) operate(ctx context.Context) {
 	operator, err := lease.NewOperator(a.backend.store, lease.OperatorConfig{FailoverTime: failoverTime, Logger: quiet()})
 	if err != nil {
@@ -466,32 +467,70 @@ func (a *arena) operate(ctx context.Context) {
 	}
 	for rest(ctx, between(0.1, 0.4)); ctx.Err() == nil; rest(ctx, between(0.1, 0.4)) {
 		calling, cancel := context.WithTimeout(ctx, failoverTime)
-		if a.moveOne(calling, operator) == nil {
-			a.moves++
+		action, undo, err := a.order(calling)
+		if err == nil {
+			_, err = operator.Do(calling, action)
 		}
 		cancel()
+		if err == nil {
+			a.orders[action.Kind]++
+		}
+		if undo.Kind != "" { // though it failed, since it may take place a moment later
+			rest(context.Background(), between(0.2, 0.6))
+			a.takeBack(operator, undo)
+		}
 	}
 }
 
-func (a *arena) moveOne(ctx context.Context, operator *lease.Operator) error {
+// order returns something that an operator may do, and what takes it back, if it has
+// to be.
+func (a *arena) order(ctx context.Context) (action, undo lease.Action, err error) {
 	rows, err := a.backend.leases(ctx)
 	if err != nil {
-		return err
+		return action, undo, err
 	}
 	rows = slices.DeleteFunc(rows, func(l lease.Lease) bool { return l.Finished() || l.Owner == "" })
 	members, err := a.backend.store.Members(ctx)
 	if err != nil {
-		return err
+		return action, undo, err
 	}
 	members = slices.DeleteFunc(members, func(m lease.Member) bool { return m.Fenced || strings.HasPrefix(m.Incarnation, "@") })
 	if len(rows) == 0 || len(members) == 0 {
-		return errors.New("there is nothing to move, or nobody to move it to")
+		return action, undo, errors.New("there is nothing to move, or nobody to move it to")
 	}
 	row, to := rows[rand.IntN(len(rows))], members[rand.IntN(len(members))]
-	_, err = operator.Do(ctx, lease.Action{
-		Kind: lease.ActionMove, Scope: lease.Scope{Stream: row.Stream, Shard: row.Shard}, Worker: to.Incarnation,
-	})
-	return err
+	scope := lease.Scope{Stream: row.Stream, Shard: row.Shard}
+	switch rand.IntN(10) {
+	case 0:
+		scope = lease.Scope{}
+		fallthrough
+	case 1, 2:
+		return lease.Action{Kind: lease.ActionPause, Scope: scope}, lease.Action{Kind: lease.ActionResume, Scope: scope}, nil
+	case 3, 4:
+		return lease.Action{Kind: lease.ActionDrain, Worker: to.Worker}, lease.Action{Kind: lease.ActionUndrain, Worker: to.Worker}, nil
+	default:
+		return lease.Action{Kind: lease.ActionMove, Scope: scope, Worker: to.Incarnation}, undo, nil
+	}
+}
+
+// takeBack takes an order back, whatever is done to the store meanwhile: what stays
+// paused is never covered.
+func (a *arena) takeBack(operator *lease.Operator, undo lease.Action) {
+	ctx, cancel := context.WithTimeout(context.Background(), recovery)
+	defer cancel()
+	for {
+		calling, called := context.WithTimeout(ctx, failoverTime)
+		_, err := operator.Do(calling, undo)
+		called()
+		if err == nil || errors.Is(err, lease.ErrNotPossible) { // it never came to pass
+			return
+		}
+		if ctx.Err() != nil {
+			a.fail(fmt.Errorf("%v: %w", undo, err))
+			return
+		}
+		rest(ctx, between(0.02, 0.05))
+	}
 }
 
 // count is how many requests all workers had sent at a moment.

@@ -46,6 +46,8 @@ type Config struct {
 	// FailoverTime, CheckpointEvery, Drain and MaxShards are those of the worker.
 	FailoverTime, CheckpointEvery, Drain time.Duration
 	MaxShards                            int
+	// Code is the revision that the process says it is.
+	Code string
 
 	// FastFailover is that of the store in PostgreSQL.
 	FastFailover bool
@@ -121,7 +123,7 @@ func (o order) work() error {
 		Processor: func(shard processors.Shard) processors.RecordProcessor {
 			return &processor{order: &o, shard: shard, journal: j, book: book}
 		},
-		FailoverTime: o.FailoverTime, CheckpointEvery: o.CheckpointEvery, Drain: o.Drain, MaxShards: o.MaxShards,
+		FailoverTime: o.FailoverTime, CheckpointEvery: o.CheckpointEvery, Drain: o.Drain, MaxShards: o.MaxShards, Code: o.Code,
 		BatchRecords: 100, Retry: processors.Backoff{Min: 10 * time.Millisecond, Max: 200 * time.Millisecond},
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
