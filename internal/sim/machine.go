@@ -225,6 +225,12 @@ type sink struct {
 	refused int
 }
 
+func (s *sink) refusals() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refused
+}
+
 func (s *sink) accept(key string, term int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"testing/synctest"
 	"time"
 
 	"github.com/millrace/millrace/internal/actor"
@@ -61,14 +62,16 @@ func (f *fleet) end(err error) (Report, error) {
 		f.check.AtRest()
 		f.rows.AtRest()
 	}
-	f.report.Checked, f.report.Hash = f.check.Stats(), f.check.Hash()
-	f.report.EffectsRefused, f.report.Moves = f.sink.refused, f.rows.Moves()
 	return f.report, errors.Join(err, f.err())
 }
 
-// tally counts the time of the machines that are left: how long each takes to
-// stop, in whatever state it is in, depends on chance.
+// tally counts what was done, and the time of the machines that are left. How long
+// each takes to stop, in whatever state it is in, and what it does meanwhile, depends
+// on chance; that nothing is violated is checked until the end.
 func (f *fleet) tally() {
+	synctest.Wait()
+	f.report.Checked, f.report.Hash = f.check.Stats(), f.check.Hash()
+	f.report.EffectsRefused, f.report.Moves = f.sink.refusals(), f.rows.Moves()
 	f.mu.Lock()
 	left := slices.Clone(f.machines)
 	f.mu.Unlock()
