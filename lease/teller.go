@@ -131,18 +131,23 @@ func (t *teller) whyFree(i int) (cause, reason string) {
 	if owner := t.leases[i].Owner; owner != "" {
 		reason = "its owner is " + t.called(owner) + "; "
 	}
-	suit := func(b *bin) bool { return t.planner.suits(i, b) }
-	open := slices.Concat(t.planner.open, t.planner.reserve)
-	switch suiting := slices.DeleteFunc(slices.Clone(open), func(b *bin) bool { return !suit(b) }); {
+	suits, room, stuck := false, false, false
+	look := func(b *bin) (enough bool) {
+		fits := t.planner.suits(i, b)
+		suits, room, stuck = suits || fits, room || fits && !b.full(), stuck || b.stuck[t.leases[i].Key]
+		return room
+	}
+	_ = slices.ContainsFunc(t.planner.open, look) || slices.ContainsFunc(t.planner.reserve, look)
+	switch {
 	case !slices.ContainsFunc(t.members, func(m Member) bool { return !m.Fenced && !t.stale[m.Incarnation] }):
 		return "no_worker", reason + "no worker lives"
-	case len(open) == 0:
+	case len(t.planner.open)+len(t.planner.reserve) == 0:
 		return "draining", reason + "all workers are draining"
-	case len(suiting) == 0 && slices.ContainsFunc(open, func(b *bin) bool { return b.stuck[t.leases[i].Key] }):
+	case !suits && stuck:
 		return "stuck", reason + "a callback of an earlier term is stuck with it in each worker that could take it"
-	case len(suiting) == 0:
+	case !suits:
 		return "unserved", reason + "no worker that takes shards serves its stream"
-	case !slices.ContainsFunc(suiting, func(b *bin) bool { return !b.full() }):
+	case !room:
 		return "no_room", reason + "all workers that serve its stream have as many shards as they take"
 	case !t.led:
 		return "no_leader", reason + "nobody leads the fleet"

@@ -86,8 +86,12 @@ func Operate(t *testing.T, store lease.Store) {
 	stopC := s.start("c")
 	s.until("everything comes again", func() bool { return s.times(120) > before })
 	stopC()
-	if notes, err := store.Notes(t.Context()); err != nil || len(notes) > 0 {
-		t.Errorf("notes are left: %v, %v", notes, err)
+	fleet, err := lease.NewObserver(store, siteFailover).Look(t.Context())
+	if err != nil || fleet.Unreadable != nil || len(fleet.Orders) > 0 {
+		t.Errorf("orders are left: %v, %v, %v", fleet.Orders, fleet.Unreadable, err)
+	}
+	if n := len(fleet.Deeds); n == 0 || fleet.Deeds[n-1].Kind != lease.ActionSeek || fleet.Deeds[n-1].Shards != 4 {
+		t.Errorf("what was done has left the trace %v", fleet.Deeds)
 	}
 }
 
