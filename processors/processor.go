@@ -25,8 +25,10 @@ type RecordProcessor interface {
 	// are given again, after a pause, until they are done; nothing is ever
 	// skipped. The first two times that is the same batch; what fails again comes in ever
 	// smaller batches, each the first half of the one before, down to a single
-	// record, so that it is known which one fails; and when one is done, what is
-	// left of the batch comes as a whole. The batch is valid until the call returns, what its records
+	// record, so that it is known which one fails; and when one is done, the rest
+	// comes in the parts that were made. No batch begins within one that failed and
+	// reaches beyond its end: a transaction that was committed unheard has done all
+	// of a batch that comes later, or nothing. The batch is valid until the call returns, what its records
 	// point to for as long as wanted.
 	ProcessRecords(ctx context.Context, batch *Batch) error
 

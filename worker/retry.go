@@ -33,34 +33,42 @@ const wholeAttempts = 3
 // struggle gives a batch, span n of the tracker, whose first attempt has failed,
 // until all of it is done. What fails again and again is given in ever smaller
 // parts, so that the record that is the matter is soon alone, and known by name;
-// and when one is done, all that is left of the batch.
+// and when one is done, what is left is given in the parts that were made.
 //
-//	a b c d e f g h ✗ ✗ ✗   a b c d ✓   e f g h ✗   e f ✓   g h ✗   g ✗ ✗ ✗ …   ✓   h ✓
+//	a b c d e f g h ✗ ✗ ✗   a b c d ✗   a b ✓   c d ✓   e f g h ✗   e f ✓   g h ✗   g ✗ ✗ ✗ …
 //
-// Order stays as it is: nothing is given before all that is ahead of it is done.
+// Order stays as it is: nothing is given before all that is ahead of it is done. And
+// no part reaches beyond the end of an earlier one that it begins within: that
+// may have been done in a transaction whose commit was not heard of.
 func (c *consumer) struggle(ctx context.Context, batch *processors.Batch, b *stream.Batch, n uint64, err error) error {
-	rest, whole := b, wholeAttempts
+	from, ends := 0, []int{len(b.Records)} // of the parts that are left, the nearest last
+	part, whole := b, wholeAttempts
+	next := func() {
+		part = cut(b, from, ends[len(ends)-1])
+		if len(ends) > 1 {
+			c.tracker.Shorten(n, lotOf(part).last)
+		}
+	}
 	for {
-		part := rest
 		err = c.again(ctx, "process records", lotOf(part), err, func(attempt int) (lot, error) {
 			if size := len(part.Records); attempt > whole && size > 1 {
-				part = cut(rest, 0, (size+1)/2)
-				c.tracker.Shorten(n, lotOf(part).last)
+				ends = append(ends, from+(size+1)/2)
+				next()
 			}
 			return lotOf(part), c.reattempt(ctx, batch, part, n, attempt)
 		})
 		if err != nil {
 			return err
 		}
-		c.done(part, n)
-		if len(part.Records) == len(rest.Records) {
-			return nil
-		}
-		rest, n, whole = cut(rest, len(part.Records), len(rest.Records)), n+1, 1
-		c.progress.began(behind(rest, 0))
-		if err = c.reattempt(ctx, batch, rest, n, 1); err == nil {
-			c.done(rest, n)
-			return nil
+		for whole = 1; err == nil; err = c.reattempt(ctx, batch, part, n, 1) {
+			c.done(part, n)
+			from, ends = ends[len(ends)-1], ends[:len(ends)-1]
+			if len(ends) == 0 {
+				return nil
+			}
+			n++
+			next()
+			c.progress.began(behind(part, 0))
 		}
 	}
 }

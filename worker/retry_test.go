@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,7 +54,7 @@ func TestWhatFailsComesInSmallerBatchesUntilItIsAlone(t *testing.T) {
 			func(_ string, call int) bool { return call < 6 },
 			[]attempted{
 				{"1", "8", 1, true}, {"1", "8", 2, true}, {"1", "8", 3, true}, {"1", "4", 4, true}, {"1", "2", 5, true},
-				{"1", "1", 6, true}, {"1", "1", 7, false}, {"2", "8", 1, false},
+				{"1", "1", 6, true}, {"1", "1", 7, false}, {"2", "2", 1, false}, {"3", "4", 1, false}, {"5", "8", 1, false},
 			},
 		},
 		"the last record, for a while": {
@@ -78,6 +80,42 @@ func TestWhatFailsComesInSmallerBatchesUntilItIsAlone(t *testing.T) {
 					t.Errorf("it was given\n%v\nwant\n%v", c.calls, test.want)
 				}
 			})
+		})
+	}
+}
+
+// What an attempt has done may be committed though it was told that it failed: in a
+// transaction whose answer was lost. A batch that begins within it and ends behind it
+// would be neither done nor undone.
+func TestNoBatchReachesBeyondTheEndOfAnEarlierOneThatItBeginsWithin(t *testing.T) {
+	for seed := range uint64(20) {
+		synctest.Test(t, func(t *testing.T) {
+			const n = 23
+			b := setup(t, 1)
+			dice := rand.New(rand.NewPCG(seed, 1))
+			c := &clumsy{bundle: b, fails: func(string, int) bool { return dice.IntN(8) == 0 }}
+			cfg := b.config("a")
+			cfg.Retry = processors.Backoff{Min: time.Millisecond, Max: time.Millisecond}
+			cfg.Processor = func(processors.Shard) processors.RecordProcessor { return processors.Func(c.process) }
+			b.puts(n)
+			w := b.start(cfg)
+			b.ledger.wait(t, n)
+			w.stop()
+			b.ledger.check(t, n, 1)
+			number := func(s string) int {
+				i, err := strconv.Atoi(s)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return i
+			}
+			for i, later := range c.calls {
+				for _, former := range c.calls[:i] {
+					if end := number(former.last); number(later.first) <= end && end < number(later.last) {
+						t.Fatalf("seed %d: %v was given after %v", seed, later, former)
+					}
+				}
+			}
 		})
 	}
 }

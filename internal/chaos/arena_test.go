@@ -111,7 +111,8 @@ type arena struct {
 	rate    []count
 	deploys int
 	orders  map[lease.ActionKind]int // what the operator did
-	spread  atomic.Int32             // faults of single workers under way
+	seeks   []seek
+	spread  atomic.Int32 // faults of single workers under way
 }
 
 // journals makes a folder for what the processes tell. It stays when the test fails.
@@ -458,7 +459,8 @@ func (a *arena) reshardOnce() error {
 // operate does now and then what operators do: it moves shards from one live worker to
 // another, since a fleet that is disturbed all the time hardly gets as far as moving
 // any for balance; it pauses a shard, or all of them, and drains a worker, for a
-// while. What the store refuses is tried with another shard.
+// while; it has a shard begin again at an earlier place. What the store refuses is
+// tried with another shard.
 func (a *arena) operate(ctx context.Context) {
 	operator, err := lease.NewOperator(a.backend.store, lease.OperatorConfig{FailoverTime: failoverTime, Logger: quiet()})
 	if err != nil {
@@ -466,12 +468,15 @@ func (a *arena) operate(ctx context.Context) {
 		return
 	}
 	for rest(ctx, between(0.1, 0.4)); ctx.Err() == nil; rest(ctx, between(0.1, 0.4)) {
-		calling, cancel := context.WithTimeout(ctx, failoverTime)
+		calling, cancel := context.WithTimeout(ctx, 2*failoverTime)
 		action, undo, err := a.order(calling)
 		if err == nil {
 			_, err = operator.Do(calling, action)
 		}
 		cancel()
+		if action.Kind == lease.ActionSeek {
+			a.seeks[len(a.seeks)-1].end = time.Now().Add(failoverTime).UnixNano() // by then it is done or given up
+		}
 		if err == nil {
 			a.orders[action.Kind]++
 		}
@@ -500,17 +505,42 @@ func (a *arena) order(ctx context.Context) (action, undo lease.Action, err error
 	}
 	row, to := rows[rand.IntN(len(rows))], members[rand.IntN(len(members))]
 	scope := lease.Scope{Stream: row.Stream, Shard: row.Shard}
-	switch rand.IntN(10) {
+	resume := lease.Action{Kind: lease.ActionResume, Scope: scope}
+	switch rand.IntN(12) {
+	case 10, 11:
+		to, ok := a.earlier(row)
+		if !ok {
+			return action, undo, errors.New("there is nothing to begin again")
+		}
+		a.seeks = append(a.seeks, seek{shard: row.Shard, to: to, counter: row.Counter, from: time.Now().UnixNano()})
+		return lease.Action{Kind: lease.ActionSeek, Scope: scope, To: to}, resume, nil
 	case 0:
-		scope = lease.Scope{}
-		fallthrough
+		resume.Scope = lease.Scope{}
+		return lease.Action{Kind: lease.ActionPause}, resume, nil
 	case 1, 2:
-		return lease.Action{Kind: lease.ActionPause, Scope: scope}, lease.Action{Kind: lease.ActionResume, Scope: scope}, nil
+		return lease.Action{Kind: lease.ActionPause, Scope: scope}, resume, nil
 	case 3, 4:
 		return lease.Action{Kind: lease.ActionDrain, Worker: to.Worker}, lease.Action{Kind: lease.ActionUndrain, Worker: to.Worker}, nil
 	default:
 		return lease.Action{Kind: lease.ActionMove, Scope: scope, Worker: to.Incarnation}, undo, nil
 	}
+}
+
+// earlier returns a place in a shard at or before its checkpoint. Of a shard whose
+// records are booked there is none: they would be booked a second time.
+func (a *arena) earlier(row lease.Lease) (to stream.Position, ok bool) {
+	if fleet.Booked(row.Shard) {
+		return to, false
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	covered := slices.DeleteFunc(slices.Clone(a.put), func(p put) bool {
+		return p.shard != row.Shard || !row.Checkpoint.Position.Includes(p.seq)
+	})
+	if len(covered) == 0 {
+		return to, false
+	}
+	return stream.After(covered[rand.IntN(len(covered))].seq), true
 }
 
 // takeBack takes an order back, whatever is done to the store meanwhile: what stays
@@ -691,7 +721,7 @@ func (a *arena) uncovered(rows []lease.Lease) (missing string, n int) {
 // ledger gathers everything.
 func (a *arena) ledger() *ledger {
 	a.t.Helper()
-	l := &ledger{put: a.put, faults: a.faults, parents: map[string][]string{}}
+	l := &ledger{put: a.put, faults: a.faults, seeks: a.seeks, parents: map[string][]string{}}
 	var err error
 	if l.events, err = a.host.Events(); err != nil {
 		a.t.Fatal(err)

@@ -262,3 +262,43 @@ func TestATakeoverFromAStoppedProcessIsNoBreach(t *testing.T) {
 		t.Errorf("a term that goes on when its process does is not noticed, but %s", found)
 	}
 }
+
+// An operator has a shard begin again at an earlier place.
+func TestRecordsComeAgainAfterASeekAndAfterNothingElse(t *testing.T) {
+	story := func() *teller {
+		s := &teller{}
+		for n, record := range []string{"p1", "p2", "p3"} {
+			s.put = append(s.put, put{record, plain, seq(n + 1)})
+		}
+		s.begin("w1", plain, 10, stream.TrimHorizon)
+		s.done("w1", plain, 10, "p1", "p2", "p3")
+		held := fleet.Row{Owner: "w1#1", Counter: 10, Term: 10, Checkpoint: stream.TrimHorizon}
+		s.write("w1", plain, held, fleet.Row{Counter: 11, Checkpoint: after(3)})
+		s.over("w1", plain, 10, fleet.HandedOver)
+		now := int64(len(s.events)) * int64(time.Second)
+		s.seeks = []seek{{shard: plain, to: after(1), counter: 11, from: now, end: now + 1}}
+		s.begin("w2", plain, 20, after(1))
+		s.done("w2", plain, 20, "p2", "p3")
+		s.leases = []lease.Lease{rowAt(plain, "w2#1", 21, 20, after(3))}
+		return s
+	}
+	if a := story().audit(); len(a.problems) > 0 || a.again != 2 || a.againAfter[sought] != 2 {
+		t.Errorf("%d came again, %v; problems %v", a.again, a.againAfter, a.problems)
+	}
+	for name, c := range map[string]struct {
+		rule  string
+		spoil func(*seek)
+	}{
+		"of another shard":                  {"C3", func(s *seek) { s.shard = offspring }},
+		"to a later place":                  {"C3", func(s *seek) { s.to = after(2) }},
+		"to a later place than the records": {"C5", func(s *seek) { s.to = after(2) }},
+		"that came later":                   {"C5", func(s *seek) { s.from += int64(time.Hour); s.end += int64(time.Hour) }},
+		"that came before the first term":   {"C5", func(s *seek) { s.from, s.end = 0, 1 }},
+	} {
+		s := story()
+		c.spoil(&s.seeks[0])
+		if found := fmt.Sprint(s.audit().problems); !strings.Contains(found, c.rule+": ") {
+			t.Errorf("a seek %s: %s is not noticed, but %s", name, c.rule, found)
+		}
+	}
+}

@@ -70,7 +70,7 @@ func trial(t *testing.T, lasts time.Duration, b backend) {
 	}
 	proof.Report(t, "worker processes over "+b.name, "seconds of chaos", int(lasts.Seconds()), "processes", generations(a),
 		"faults", len(l.faults), "killed", faults[killed], "stopped in good order", a.deploys, "moved by an operator", a.orders[lease.ActionMove],
-		"paused by an operator", a.orders[lease.ActionPause], "workers drained by an operator", a.orders[lease.ActionDrain],
+		"paused by an operator", a.orders[lease.ActionPause], "workers drained by an operator", a.orders[lease.ActionDrain], "begun again by an operator", a.orders[lease.ActionSeek],
 		"records acknowledged", found.records, "lost", 0, "booked in the transaction of their checkpoint", found.booked, "booked twice", 0,
 		"shards ended", found.ended, "terms", found.terms, "handed over while their holder lived", found.handoffs, "terms held by two at one time", 0,
 		"terms lost", found.lapsed, "of them without a fault", found.unprovoked, "writes refused", found.refused, "writes without an answer", found.unknown, "requests that came late", late,

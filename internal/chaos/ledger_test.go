@@ -24,6 +24,7 @@ type ledger struct {
 	put    []put
 	events []fleet.Event // by their times
 	faults []fault
+	seeks  []seek
 	leases []lease.Lease
 	booked map[string]booking // nil: nobody booked
 	// parents are those of each shard.
@@ -49,6 +50,18 @@ const (
 	killed = "killed"
 	paused = "paused"
 )
+
+// seek is an operator's order to begin a shard again at an earlier place, which loses
+// nothing. It may have been carried out or not.
+type seek struct {
+	shard     string
+	to        stream.Position
+	counter   int64 // the row's, some time before
+	from, end int64
+}
+
+// sought is what explains the records that come again after it.
+const sought = "an operator's seek"
 
 // booking is how often a record was booked, and under which term at last.
 type booking struct {
@@ -266,7 +279,7 @@ func (l *ledger) auditRows(a *account, h *history) {
 		if row.Term > row.Counter {
 			a.problem("F1", "%s: term %d is beyond the counter %d", h.id, row.Term, row.Counter)
 		}
-		if row.Checkpoint.Compare(at) < 0 {
+		if row.Checkpoint.Compare(at) < 0 && !l.mayGoBack(h.id, row) {
 			a.problem("C3", "%s: the checkpoint goes back from %v to %v", h.id, at, row.Checkpoint)
 		}
 		at = row.Checkpoint
@@ -319,6 +332,21 @@ func (l *ledger) auditTerms(a *account, h *history, shards map[string]*history) 
 			}
 		}
 	}
+}
+
+// mayGoBack reports whether a row may be what an operator's seek has come to.
+func (l *ledger) mayGoBack(shard string, row fleet.Row) bool {
+	return slices.ContainsFunc(l.seeks, func(s seek) bool {
+		return s.shard == shard && s.counter < row.Counter && s.to.Compare(row.Checkpoint) <= 0
+	})
+}
+
+// wasSought reports whether a seek explains that a term does again what another one
+// has done.
+func (l *ledger) wasSought(r put, by, again *term) bool {
+	return slices.ContainsFunc(l.seeks, func(s seek) bool {
+		return s.shard == r.shard && !s.to.Includes(r.seq) && by.began <= s.end && s.from <= again.began
+	})
 }
 
 func clock(at int64) string {
@@ -383,6 +411,9 @@ func (l *ledger) auditRecords(a *account, h *history) {
 				case by[at] == nil || by[at] == t:
 				case failed[at]: // and the term ended before it was tried again
 					a.againFailed++
+				case l.wasSought(h.records[at], by[at], t):
+					a.again++
+					a.againAfter[sought]++
 				default:
 					a.again++
 					a.againAfter[l.excuse(a, h, by[at])]++

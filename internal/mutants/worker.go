@@ -34,12 +34,12 @@ var workerMutants = []Mutant{
 		Old: `		if err != nil {
 			return err
 		}
-		c.done(part, n)`,
+		for whole = 1;`,
 		New: `		if err != nil {
 			c.done(part, n)
 			return err
 		}
-		c.done(part, n)`,
+		for whole = 1;`,
 		Test: "TestADrainDuringRetriesLeavesTheBatchToTheNextTerm",
 	},
 	{
@@ -49,6 +49,14 @@ var workerMutants = []Mutant{
 		Old:  `c.tracker.Shorten(n, lotOf(part).last)`,
 		New:  `_ = n`,
 		Test: "TestARecordThatFailsForEverIsNamedAndThoseBeforeItAreCovered",
+	},
+	{
+		Mechanism: "No batch reaches beyond the end of an earlier one that it begins within",
+		Promise:   "P6", Without: "what was committed unheard is done again with what follows",
+		File: "worker/retry.go",
+		Old:  `from, ends = ends[len(ends)-1], ends[:len(ends)-1]`,
+		New:  `from, ends = ends[len(ends)-1], ends[:min(1, len(ends)-1)]`,
+		Test: "TestNoBatchReachesBeyondTheEndOfAnEarlierOneThatItBeginsWithin",
 	},
 	{
 		Mechanism: "A processor can not call done what waits behind the part that it has",
