@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/millrace/millrace/internal/check"
 	"github.com/millrace/millrace/lease"
@@ -54,7 +55,7 @@ type attendant struct {
 
 var _ lease.Presence = (*attendant)(nil)
 
-func (a *attendant) Attend(ctx context.Context, incarnation string, attending func()) error {
+func (a *attendant) Attend(ctx context.Context, incarnation string, _ time.Duration, attending func()) error {
 	lost := make(chan error, 1)
 	a.hall.mu.Lock()
 	a.hall.present[incarnation], a.hall.had[incarnation] = lost, true

@@ -207,6 +207,22 @@ func TestWhereNobodyCanTakeAnythingAStopWaitsForNobody(t *testing.T) {
 			}
 			return nil
 		}, 0, 8 * time.Second},
+		{"the only other one is dead", 2, func(all []*deployed) []*deployed {
+			all[0].link.SetLink(leasetest.RequestsLost)
+			time.Sleep(time.Second)
+			return all[1:]
+		}, 0, 4500 * time.Millisecond}, // it would have beaten in three eighths of FailoverTime
+		{"the only other one is to be drained", 2, func(all []*deployed) []*deployed {
+			ops, err := lease.NewOperator(all[0].link, lease.OperatorConfig{Logger: slog.New(slog.DiscardHandler)})
+			if err != nil {
+				panic(err)
+			}
+			if _, err := ops.Do(context.Background(), lease.Action{Kind: lease.ActionDrain, Worker: "w0"}); err != nil {
+				panic(err)
+			}
+			time.Sleep(time.Minute)
+			return all[1:]
+		}, 0, time.Second},
 		{"it is cut off itself", 2, func(all []*deployed) []*deployed {
 			all[0].link.SetLink(leasetest.RequestsLost)
 			return all[:1]

@@ -19,6 +19,9 @@ func (s *session) lead(ctx context.Context) {
 		if !ok {
 			return
 		}
+		if row.Version > 1 { // who led before left something to do, most likely
+			s.hurry()
+		}
 		s.reign(ctx, row, watch, dice)
 		if !wait(ctx, dice.about(s.cfg.FailoverTime), nil) {
 			return
@@ -162,12 +165,16 @@ func (s *session) reign(ctx context.Context, row Member, members *watch, dice *d
 	heart.Go(func() { l.keepMoving(reigning, depose) })
 	for failed := 0; failed < giveUpAfter; {
 		began := time.Now()
+		hurried := s.mustPlan() || s.isHurried()
 		pass := l.pass
-		if s.mustPlan() {
+		if hurried {
 			pass = l.hurriedPass
 		}
 		err := pass(reigning)
 		l.steps.Add(1)
+		if hurried || l.hurried {
+			kick(s.planNow) // and then one that waits for the streams
+		}
 		switch {
 		case reigning.Err() != nil:
 		case errors.Is(err, errMakeWay):
@@ -179,7 +186,7 @@ func (s *session) reign(ctx context.Context, row Member, members *watch, dice *d
 		default:
 			failed = 0
 			s.passes.over(ctx, s.log)
-			if l.sees() {
+			if !hurried && l.sees() {
 				s.madeWay = false
 			}
 		}
@@ -213,6 +220,24 @@ func (s *session) reign(ctx context.Context, row Member, members *watch, dice *d
 	old.Worker = s.me
 	if _, err := s.swapMember(last, old, row); err != nil {
 		s.log.DebugContext(ctx, "cannot resign from leading", "err", err)
+	}
+}
+
+// hurry asks for a pass at once that waits for no stream, since a member is dead, or
+// stops; one that is under way waits for them no longer.
+func (s *session) hurry() {
+	kick(s.hurryNow)
+	kick(s.fenceNow)
+	kick(s.planNow)
+}
+
+// isHurried reports whether there is cause for haste that no pass has seen to yet.
+func (s *session) isHurried() bool {
+	select {
+	case <-s.hurryNow:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -282,8 +307,7 @@ func (l *leader) keepWatching(ctx context.Context) {
 		last, pause = time.Now(), dice.about(l.cfg.FailoverTime*3/10)
 		if members, err := l.look(ctx, l.members); err == nil { // the passes tell of errors
 			if l.warn(ctx, members) {
-				kick(l.fenceNow)
-				kick(l.planNow)
+				l.hurry()
 			}
 		}
 	}

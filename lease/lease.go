@@ -231,7 +231,11 @@ type Presence interface {
 	// reason. The member row is created afterwards, and says for good that there was
 	// a presence: who never had one has not ended. A store that keeps none returns
 	// [errors.ErrUnsupported] at once.
-	Attend(ctx context.Context, incarnation string, attending func()) error
+	//
+	// That the store does not answer is no end: it may stand still, and know the
+	// worker when it goes on. patience is for how long a worker may go on unanswered;
+	// a presence that was not confirmed for longer has ended.
+	Attend(ctx context.Context, incarnation string, patience time.Duration, attending func()) error
 	// Ended returns those of the incarnations whose presence has ended, or whose
 	// member rows are fenced or gone. It returns none when observer, who asks, is not
 	// present itself: it may have lost touch with all at once.
@@ -255,8 +259,8 @@ var (
 	// ErrExpired says that the worker could not prove in time that it lives,
 	// and stops by its own clock before anyone else may take its shards.
 	ErrExpired error = lost("no heartbeat in time")
-	// ErrAbsent says that the store took the worker's process for ended
-	// ([Presence]), so that others may take its shards.
+	// ErrAbsent says that the worker's presence has ended ([Presence]), so that its
+	// process may be taken for ended, and others may take its shards.
 	ErrAbsent error = lost("the worker's presence ended")
 	// ErrDrained says that the worker was told to stop and its time is over.
 	ErrDrained error = lost("handed over unfinished: the time to drain is over")

@@ -51,7 +51,8 @@ func newListers(c *Coordinator) []*lister {
 	return listers
 }
 
-// list returns the listings that are there within half of PlanInterval. Nothing
+// list returns the listings that are there within half of PlanInterval, or when
+// there is cause for haste. Nothing
 // is done in this pass about the shards of a stream that cannot say. What is
 // still under way then ends with ctx, and is waited for by whoever leads.
 func (l *leader) list(ctx context.Context) []listing {
@@ -71,9 +72,9 @@ func (l *leader) list(ctx context.Context) []listing {
 	}
 	var listings []listing
 	for i, of := range l.listers {
-		a, there := of.await(patience)
+		a, there := l.await(patience, of)
 		if !there {
-			of.late = true
+			of.late = of.late || !l.hurried
 			continue
 		}
 		of.answer, of.late = nil, false
@@ -104,12 +105,20 @@ func (of *lister) ask(asking context.Context) answer {
 }
 
 // await returns the answer, if it is there while patience lasts.
-func (of *lister) await(patience context.Context) (answer, bool) {
-	if !of.late {
+func (l *leader) await(patience context.Context, of *lister) (answer, bool) {
+	if !of.late && !l.hurried {
+		var a answer
+		there := false
 		select {
-		case a := <-of.answer:
-			return a, true
+		case a = <-of.answer:
+			there = true
+		case <-l.hurryNow:
+			l.hurried = true
 		case <-patience.Done():
+		}
+		l.hurried = l.hurried || l.isHurried() // if it came at the same moment
+		if there {
+			return a, true
 		}
 	}
 	select {

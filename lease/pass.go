@@ -31,6 +31,7 @@ type leader struct {
 	calls    sync.WaitGroup  // of listings that are under way
 	fates    map[string]fate // of the members, as they were last told; guarded by the session's mu
 	stopping map[string]bool // members that were seen to stop; guarded by it, too
+	hurried  bool            // the pass waits for streams no longer
 	steps    atomic.Int64    // what the passes have got done, well or badly: it stands still when one hangs
 	// unseen are the rows that nobody is given yet, by key: the ID of their stream.
 	// They were created on the last listing of that stream, or were new when the
@@ -58,7 +59,7 @@ func (s *session) newLeader(members *watch) *leader {
 // pass does once what a leader has to do. Everything it writes is guarded, so
 // that what it does not know costs a conflict and waits for the next pass.
 func (l *leader) pass(ctx context.Context) error {
-	l.departed = l.departed[:0]
+	l.departed, l.hurried = l.departed[:0], false
 	leases, created, err := l.survey(ctx)
 	if err == nil && created {
 		// Nobody is given a row that was created on what was seen before: the

@@ -38,7 +38,7 @@ func (s *session) attend(ctx, life context.Context, loops *sync.WaitGroup) bool 
 	for pause := s.retry(s.diceOf("attend " + s.me)); ctx.Err() == nil; wait(ctx, pause.delay(), nil) {
 		attending, leave := context.WithCancelCause(life)
 		there, over := make(chan struct{}), make(chan error, 1)
-		loops.Go(func() { over <- presence.Attend(attending, s.me, func() { close(there) }) })
+		loops.Go(func() { over <- presence.Attend(attending, s.me, s.right.failover, func() { close(there) }) })
 		slow := time.AfterFunc(s.cfg.FailoverTime/3, func() { leave(errSlow) })
 		var err error
 		select {
@@ -73,7 +73,7 @@ func (s *session) absent(err error) {
 	s.isAbsent = true
 	s.mu.Unlock()
 	s.expel(ErrAbsent)
-	s.log.Warn("the store says that this worker has ended, coming back as a new incarnation", "err", err)
+	s.log.Warn("the presence of this worker has ended, and others may take its leases: coming back as a new incarnation", "err", err)
 }
 
 // whoEnded returns which of these incarnations are known to have ended. Not to
@@ -121,7 +121,10 @@ func (l *leader) keepCalling(ctx context.Context) {
 	var known []string
 	for wait(ctx, dice.about(l.rollCall()), nil) {
 		ended := l.whoEnded(ctx, l.members.others(l.me)...)
-		if slices.ContainsFunc(ended, func(name string) bool { return !slices.Contains(known, name) }) {
+		switch {
+		case slices.ContainsFunc(ended, func(name string) bool { return !slices.Contains(known, name) }):
+			l.hurry()
+		case len(ended) > 0: // a pass before this one could not fence it
 			kick(l.fenceNow)
 			kick(l.planNow)
 		}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -58,4 +60,113 @@ func TestAWorkerThatLosesItsPresenceStopsAtOnce(t *testing.T) {
 		stop()
 		<-ended
 	})
+}
+
+// slowScript is a stream whose lists take long.
+type slowScript struct{ *script }
+
+func (s slowScript) Shards(ctx context.Context) ([]stream.Shard, error) {
+	select {
+	case <-time.After(2400 * time.Millisecond): // a pass waits for a tenth of a second more
+		return s.script.Shards(ctx)
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// unfenced is a store in which no fence is answered for a while.
+type unfenced struct {
+	*attendant
+	off *atomic.Bool
+}
+
+func (u unfenced) SwapMember(ctx context.Context, old, next lease.Member) (lease.Member, error) {
+	if next.Fenced && !old.Fenced && u.off.Load() {
+		return lease.Member{}, errors.New("no answer")
+	}
+	return u.attendant.SwapMember(ctx, old, next)
+}
+
+// A fleet of three, one of whom dies, while the lists of its stream take longer than
+// a failover may.
+func TestAFailoverWaitsForNoStream(t *testing.T) {
+	const failover = 10 * time.Second
+	for _, c := range []struct {
+		name     string
+		presence bool
+		leader   bool          // it is who dies
+		unfenced time.Duration // for how long nobody can be fenced then
+		within   time.Duration
+	}{
+		{"a worker, by its silence", false, false, 0, failover + time.Second},
+		{"the leader, by its silence", false, true, 0, failover + time.Second},
+		{"a worker, by its presence", true, false, 0, 700 * time.Millisecond},
+		{"the leader, by its presence", true, true, 0, 700 * time.Millisecond},
+		{"a worker, whose fence is not answered", true, false, 3 * time.Second, 6 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				memory, shards, h := lease.NewMemory(), slowScript{newScript("s", 6)}, newHall()
+				ctx, stop := context.WithCancel(context.Background())
+				var fleet sync.WaitGroup
+				var off atomic.Bool
+				links := map[string]*leasetest.Faulty{}
+				workers := map[string]*lease.Coordinator{}
+				for i, name := range []string{"a", "b", "c"} {
+					link := leasetest.NewFaulty(memory, leasetest.Faults{Seed: uint64(i + 1)})
+					var store lease.Store = link
+					if c.presence {
+						store = unfenced{&attendant{link, h}, &off}
+					}
+					w, err := lease.NewCoordinator(lease.Config{
+						Worker: name, Store: store, Streams: []stream.Stream{shards}, FailoverTime: failover,
+						Logger: slog.New(slog.DiscardHandler), Seed: uint64(i + 1),
+					})
+					if err != nil {
+						t.Fatal(err)
+					}
+					links[name], workers[name] = link, w
+					fleet.Go(func() {
+						defer link.Wait()
+						_ = w.Run(ctx, func(ctx context.Context, l lease.Hold) error {
+							select {
+							case <-ctx.Done():
+							case <-l.Draining():
+							}
+							return context.Cause(ctx)
+						})
+					})
+					time.Sleep(20 * time.Second)
+				}
+				time.Sleep(2 * time.Minute)
+				tried := false
+				for name, w := range workers {
+					if tried || w.Status().Leading != c.leader || len(w.Status().Leases) != 2 {
+						continue
+					}
+					tried = true
+					began, dead := time.Now(), w.Status().Incarnation
+					off.Store(c.unfenced > 0)
+					time.AfterFunc(c.unfenced, func() { off.Store(false) })
+					links[name].SetLink(leasetest.RequestsLost)
+					h.left(name)
+					for has := true; has; {
+						time.Sleep(10 * time.Millisecond)
+						has = false
+						for l := range memory.Leases(ctx) {
+							has = has || l.Owner == dead || l.Owner == "" || l.CheckpointOwner != "" || l.Term == 0
+						}
+					}
+					if took := time.Since(began); took > c.within {
+						t.Errorf("its shards had others after %v, want at most %v", took, c.within)
+					}
+				}
+				if !tried {
+					t.Error("nobody has two shards and could die")
+				}
+				stop()
+				fleet.Wait()
+			})
+		})
+	}
 }

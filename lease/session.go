@@ -35,6 +35,7 @@ type session struct {
 	out                                         chan struct{} // closed when the member row is fenced or gone, or the presence lost
 	beatNow, pollNow, planNow, fuseNow, vacated chan struct{} // kicks; each has room for one
 	fenceNow, watchNow                          chan struct{} // two more: a member is dead, or stops, or this one does; the members were looked at
+	hurryNow                                    chan struct{} // and one: the same, and no pass is to wait for a stream before it has seen to that
 	partNow, succeedNow                         chan struct{} // and two: a worker that stops hears of its handoffs; a lease is coming
 	idleNow                                     chan struct{} // and one: there is nothing to do
 	writes                                      chan struct{} // tokens that bound the takes and releases at one time
@@ -84,7 +85,7 @@ func newSession(c *Coordinator, hold HoldFunc) *session {
 		log:         c.log.With("incarnation", me),
 		out:         make(chan struct{}),
 		beatNow:     signal(), pollNow: signal(), planNow: signal(), fuseNow: signal(), vacated: signal(), fenceNow: signal(), watchNow: signal(),
-		partNow: signal(), succeedNow: signal(), idleNow: signal(),
+		partNow: signal(), succeedNow: signal(), idleNow: signal(), hurryNow: signal(),
 		writes:  make(chan struct{}, concurrency),
 		right:   newRight(c.cfg.FailoverTime, c.cfg.HandoffTimeout),
 		slots:   map[string]*held{},

@@ -16,6 +16,10 @@ const (
 	answerWithin = 5 * time.Second
 )
 
+// asking is how often a connection is asked that is silent, and within what time it
+// has to answer.
+type asking struct{ every, within time.Duration }
+
 // Changes implements [lease.Notifier]. It takes a connection out of the pool
 // (which may open another one instead), listens on it, and closes it in the
 // end. It wakes once at the beginning, because something may have changed
@@ -41,7 +45,7 @@ func (s *Store) listen(ctx context.Context, wake func()) error {
 		return err
 	}
 	defer done()
-	return relay(ctx, func(ctx context.Context) error { return nextNotification(ctx, conn) }, wake)
+	return relay(ctx, func(ctx context.Context) error { return nextNotification(ctx, conn, asking{askEvery, answerWithin}) }, wake)
 }
 
 // relay calls wake at once and then whenever next has returned, until next
@@ -75,17 +79,18 @@ func relay(ctx context.Context, next func(context.Context) error, wake func()) e
 	}
 }
 
-// nextNotification returns when there is one. Nobody else uses the connection.
-func nextNotification(ctx context.Context, conn *pgx.Conn) error {
+// nextNotification returns when there is one. It fails when the server does not
+// answer in time. Nobody else uses the connection.
+func nextNotification(ctx context.Context, conn *pgx.Conn, ask asking) error {
 	for {
-		waiting, cancel := context.WithTimeout(ctx, askEvery)
+		waiting, cancel := context.WithTimeout(ctx, ask.every)
 		_, err := conn.WaitForNotification(waiting)
 		quiet := waiting.Err() != nil && ctx.Err() == nil
 		cancel()
 		if err == nil || !quiet {
 			return err
 		}
-		asking, cancel := context.WithTimeout(ctx, answerWithin)
+		asking, cancel := context.WithTimeout(ctx, ask.within)
 		err = conn.Ping(asking)
 		cancel()
 		if err != nil {

@@ -33,8 +33,9 @@ type Config struct {
 	// It assumes that the connection is direct, and that its end means the process's
 	// end. So it is not for connections through a pooler in transaction mode, nor for
 	// a server that ends connections of clients it cannot reach (tcp_keepalives_*,
-	// tcp_user_timeout) sooner than FailoverTime is over. A worker that loses its
-	// presence connection, as all do when the server is restarted, stops at once
+	// tcp_user_timeout) sooner than FailoverTime is over. A server that stands still
+	// ends nothing, unless for longer than a worker may go on unheard. A worker that
+	// loses its presence connection, as all do when the server is restarted, stops at once
 	// (lease.ErrAbsent) and comes back as a new incarnation; and terms fence every
 	// checkpoint and transaction as ever. A process that is stopped and not dead, a
 	// machine without power, or a process that died together with the server, is

@@ -261,7 +261,7 @@ func TestAConnectionThatWasCutOffIsNotListenedOn(t *testing.T) {
 			return s.Changes(ctx, func() { t.Error("woken over a dead connection") })
 		},
 		"presence": func(ctx context.Context, s *Store) error {
-			return s.Attend(ctx, "w/1", func() { t.Error("present over a dead connection") })
+			return s.Attend(ctx, "w/1", time.Second, func() { t.Error("present over a dead connection") })
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -72,19 +73,27 @@ func (p *presences) of(incarnation string) int64 {
 }
 
 // Attend implements [lease.Presence] with [Config.FastFailover]. Like [Store.Changes]
-// it takes a connection out of the pool, and closes it in the end.
-func (s *Store) Attend(ctx context.Context, incarnation string, attending func()) error {
+// it takes a connection out of the pool, and closes it in the end. A server that
+// does not answer while patience lasts may stand still, and still know of the lock
+// when it goes on; a connection that fails is an end at once.
+func (s *Store) Attend(ctx context.Context, incarnation string, patience time.Duration, attending func()) error {
 	if !s.fastFailover {
 		return fmt.Errorf("postgres: Config.FastFailover is off: %w", errors.ErrUnsupported)
 	}
 	err := storable("member", incarnation)
 	if err == nil {
-		err = s.attend(ctx, incarnation, attending)
+		err = s.attend(ctx, incarnation, asksFor(patience), attending)
 	}
 	return failed(ctx, err, "keep the presence connection of %s", incarnation)
 }
 
-func (s *Store) attend(ctx context.Context, incarnation string, attending func()) error {
+// asksFor returns how a presence is asked for whose worker may go on unanswered for
+// that long.
+func asksFor(patience time.Duration) asking {
+	return asking{every: min(askEvery, patience), within: max(answerWithin, patience)}
+}
+
+func (s *Store) attend(ctx context.Context, incarnation string, ask asking, attending func()) error {
 	var key int64
 	conn, done, err := s.dedicated(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		var taken bool
@@ -102,7 +111,7 @@ func (s *Store) attend(ctx context.Context, incarnation string, attending func()
 	defer s.present.remove(incarnation)
 	attending()
 	for {
-		if err := nextNotification(ctx, conn); err != nil { // there is none
+		if err := nextNotification(ctx, conn, ask); err != nil { // there is none
 			return err
 		}
 	}

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,7 +29,7 @@ func attend(t *testing.T, s *Store, incarnation string) (leave func(), lost <-ch
 	ctx, cancel := context.WithCancel(context.Background())
 	there, ended := make(chan struct{}), make(chan error, 1)
 	var wg sync.WaitGroup
-	wg.Go(func() { ended <- s.Attend(ctx, incarnation, func() { close(there) }) })
+	wg.Go(func() { ended <- s.Attend(ctx, incarnation, steady, func() { close(there) }) })
 	leave = func() { cancel(); wg.Wait() }
 	t.Cleanup(leave)
 	select {
@@ -114,7 +116,7 @@ func TestAServerThatCameBackDoesNotKnowWhoHasEnded(t *testing.T) {
 func TestWhoAsksForNoFastFailoverIsNotPresent(t *testing.T) {
 	server := testpg.Shared(t)
 	s := beside(t, server, Config{Application: "app"})
-	if err := s.Attend(t.Context(), "a", func() { t.Error("it is present") }); !errors.Is(err, errors.ErrUnsupported) {
+	if err := s.Attend(t.Context(), "a", steady, func() { t.Error("it is present") }); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("got error %v, want %v", err, errors.ErrUnsupported)
 	}
 	_, err := New(s.pool, Config{Application: "app", FastFailover: true, PollOnly: true})
@@ -209,6 +211,76 @@ func sharedOut(h *holders) func() bool {
 // steady is a FailoverTime that a busy machine keeps, and in which a fleet is soon
 // shared out: a handoff takes about a beat of those who have it.
 const steady = 20 * time.Second
+
+// frozen is a connection to a server that stands still while its gate is shut: what
+// it is asked it answers when it goes on.
+func frozen(server net.Conn, gate *atomic.Pointer[chan struct{}]) net.Conn {
+	here, there := net.Pipe()
+	go func() {
+		defer server.Close()
+		_, _ = io.Copy(server, there)
+	}()
+	go func() {
+		defer there.Close()
+		for answer := make([]byte, 4096); ; {
+			n, err := server.Read(answer)
+			if shut := gate.Load(); shut != nil {
+				<-*shut
+			}
+			if _, failed := there.Write(answer[:n]); failed != nil || err != nil {
+				return
+			}
+		}
+	}()
+	return here
+}
+
+func TestAServerThatStandsStillEndsNoPresenceBeforeItsTime(t *testing.T) {
+	t.Parallel()
+	for patience, want := range map[time.Duration]asking{
+		9 * time.Second:         {9 * time.Second, 9 * time.Second},
+		54 * time.Second:        {askEvery, 54 * time.Second},
+		1800 * time.Millisecond: {1800 * time.Millisecond, answerWithin},
+	} {
+		if got := asksFor(patience); got != want {
+			t.Errorf("for %v: %v, want %v", patience, got, want)
+		}
+	}
+	server := testpg.Shared(t)
+	var gate atomic.Pointer[chan struct{}]
+	s := open(t, server, fast, func(c *pgxpool.Config) {
+		dial := c.ConnConfig.DialFunc
+		c.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := dial(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			return frozen(conn, &gate), nil
+		}
+	})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	there, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		ended <- s.attend(ctx, "w/1", asking{every: 20 * time.Millisecond, within: time.Minute}, func() { close(there) })
+	}()
+	<-there
+	for range 3 {
+		shut := make(chan struct{})
+		gate.Store(&shut)
+		select {
+		case err := <-ended:
+			t.Errorf("its presence has ended: %v", err)
+			ended <- errStopped
+		case <-time.After(300 * time.Millisecond):
+		}
+		gate.Store(nil)
+		close(shut)
+	}
+	cancel(errStopped)
+	if err := <-ended; !errors.Is(err, errStopped) && !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
 
 func TestAWorkerThatLosesItsPresenceStopsAtOnceAndComesBack(t *testing.T) {
 	t.Parallel()
