@@ -49,11 +49,10 @@ func (s *session) handOver(ctx context.Context) (longest time.Duration) {
 	defer cancel()
 	dice := s.diceOf("hand over " + s.me)
 	others := newWatch(s.cfg.FailoverTime, s.cfg.FailoverTime)
-	orders, _ := s.standing(ctx, nil) // where they cannot be read, there are none
 	for {
 		began := time.Now()
 		kick(s.beatNow) // it tells, and is told
-		alone, late := !s.heirs(ctx, others, orders), ctx.Err() != nil
+		alone, late := !s.heirs(ctx, others), ctx.Err() != nil
 		if kept, notice := s.part(alone, late); kept == 0 {
 			return 0
 		} else if late {
@@ -64,10 +63,10 @@ func (s *session) handOver(ctx context.Context) (longest time.Duration) {
 	}
 }
 
-// heirs reports whether there is somebody else to whom leases may be given: who is
-// to be drained is not, nor who has not beaten for as long as the others are
-// watched, and would have. Not to know it is to hope.
-func (s *session) heirs(ctx context.Context, others *watch, orders orders) bool {
+// heirs reports whether there is somebody else to whom leases may be given. Who has
+// not beaten for as long as the others are watched, and would have, is nobody. Not
+// to know it is to hope.
+func (s *session) heirs(ctx context.Context, others *watch) bool {
 	asked := time.Now()
 	ctx, cancel := s.call(ctx)
 	defer cancel()
@@ -76,7 +75,7 @@ func (s *session) heirs(ctx context.Context, others *watch, orders orders) bool 
 		return true
 	}
 	others.observe(asked, time.Now(), members...)
-	return slices.ContainsFunc(orders.drained(members), func(m Member) bool {
+	return slices.ContainsFunc(members, func(m Member) bool {
 		return mayInherit(m, s.me) && others.fate(m.Incarnation) == alive
 	})
 }

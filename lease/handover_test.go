@@ -222,7 +222,7 @@ func TestWhereNobodyCanTakeAnythingAStopWaitsForNobody(t *testing.T) {
 			}
 			time.Sleep(time.Minute)
 			return all[1:]
-		}, 0, time.Second},
+		}, 0, 8 * time.Second}, // it is given them all the same, since nobody else is there
 		{"it is cut off itself", 2, func(all []*deployed) []*deployed {
 			all[0].link.SetLink(leasetest.RequestsLost)
 			return all[:1]

@@ -447,8 +447,8 @@ var leaseMutants = []Mutant{
 		Mechanism: "A worker that stops waits for nobody when nobody is left",
 		Promise:   "P5", Without: "it hopes for an heir",
 		File: "lease/handover.go",
-		Old:  `alone, late := !s.heirs(ctx, others, orders), ctx.Err() != nil`,
-		New:  `alone, late := s.heirs(ctx, others, orders) && false, ctx.Err() != nil`,
+		Old:  `alone, late := !s.heirs(ctx, others), ctx.Err() != nil`,
+		New:  `alone, late := s.heirs(ctx, others) && false, ctx.Err() != nil`,
 		Test: "TestWhereNobodyCanTakeAnythingAStopWaitsForNobody",
 	},
 	{
