@@ -58,6 +58,9 @@ func Run(ctx context.Context, o Options) (Report, error) {
 // end waits for everything that was started, and returns what was seen.
 func (f *fleet) end(err error) (Report, error) {
 	f.lives.Wait()
+	if f.Mode == Scripted {
+		f.sum() // its script has stopped all itself
+	}
 	if err == nil && f.Mode != Safety {
 		f.check.AtRest()
 		f.rows.AtRest()
@@ -70,14 +73,19 @@ func (f *fleet) end(err error) (Report, error) {
 // on chance; that nothing is violated is checked until the end.
 func (f *fleet) tally() {
 	synctest.Wait()
-	f.report.Checked, f.report.Hash = f.check.Stats(), f.check.Hash()
-	f.report.EffectsRefused, f.report.Moves = f.sink.refusals(), f.rows.Moves()
+	f.sum()
 	f.mu.Lock()
 	left := slices.Clone(f.machines)
 	f.mu.Unlock()
 	for _, m := range left {
 		m.retire()
 	}
+}
+
+// sum counts what was done until now.
+func (f *fleet) sum() {
+	f.report.Checked, f.report.Hash = f.check.Stats(), f.check.Hash()
+	f.report.EffectsRefused, f.report.Moves = f.sink.refusals(), f.rows.Moves()
 }
 
 // moody reports whether processors may do strange things.
