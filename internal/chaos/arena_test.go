@@ -506,8 +506,8 @@ func (a *arena) order(ctx context.Context) (action, undo lease.Action, err error
 	row, to := rows[rand.IntN(len(rows))], members[rand.IntN(len(members))]
 	scope := lease.Scope{Stream: row.Stream, Shard: row.Shard}
 	resume := lease.Action{Kind: lease.ActionResume, Scope: scope}
-	switch rand.IntN(12) {
-	case 10, 11:
+	switch rand.IntN(14) {
+	case 10, 11, 12, 13:
 		to, ok := a.earlier(row)
 		if !ok {
 			return action, undo, errors.New("there is nothing to begin again")
