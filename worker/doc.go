@@ -5,7 +5,7 @@
 //	                                                    ▼
 //	stream.Reader ──► fetcher ──► batch n+1 ──► ProcessRecords(batch n) ──► Tracker
 //	                    (one batch ahead,          │ error or panic:          │ done
-//	                     bounded in bytes)         └─ the same batch again    ▼
+//	                     bounded in bytes)         └─ the same records again  ▼
 //	                                                  after a pause        Keeper ──► Hold.Save
 //	                                                                    (each 5 s, and at the end)
 //
