@@ -37,7 +37,7 @@ layout: ## who may import whom, and other rules of the house (layout_test.go)
 test: vet layout ## everything that is promised: all tests, the concurrent packages with the race detector, the mutants
 	$(GO) test -timeout $(TIMEOUT) -parallel $(PARALLEL) ./...
 	cd benchmarks && $(GO) test -timeout $(TIMEOUT) ./...
-	$(GO) test -timeout $(TIMEOUT) -parallel $(PARALLEL) -race -short $(CONCURRENT)
+	$(GO) test -timeout $(TIMEOUT) -race -short $(CONCURRENT)
 	$(GO) run ./internal/mutants
 
 test-kcl: ## the Java KCL and the KPL against the served API; Millrace and the KCL go on with each other's leases (needs Java and Maven)

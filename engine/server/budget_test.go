@@ -144,9 +144,10 @@ func TestWhoSendsSlowlyMakesRoomForWhoWaits(t *testing.T) {
 }
 
 func TestASlowClientIsLeftAloneUnlessOthersWaitForIt(t *testing.T) {
-	configured(t, scarce, func(t *testing.T, s *Server, w *wires) {
-		var log bytes.Buffer
-		s.config.Logger = logTo(&log)
+	var log bytes.Buffer
+	cfg := scarce
+	cfg.Logger = logTo(&log)
+	configured(t, cfg, func(t *testing.T, s *Server, w *wires) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		answered := make(chan string, 10)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -350,7 +351,7 @@ func inBubble(t *testing.T, cfg Config, f func(*testing.T, *Server)) {
 			t.Fatal(err)
 		}
 		defer e.Close()
-		cfg.Logger = quiet
+		cfg.Logger = cmp.Or(cfg.Logger, quiet)
 		s, err := New(e, cfg)
 		if err != nil {
 			t.Fatal(err)
