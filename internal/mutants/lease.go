@@ -259,7 +259,7 @@ var leaseMutants = []Mutant{
 		Old: `	written, err := l.apply(ctx, moves)
 	l.bumpAll(ctx, members, written, leases)`,
 		New: `	l.bumpAll(ctx, members, moves, nil)
-	_, err = l.apply(ctx, moves)`,
+	written, err := l.apply(ctx, moves)`,
 		Test: "TestRule/ABumpComesAfterTheChangeThatItAnnounces",
 	},
 	{
